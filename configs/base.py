@@ -1,0 +1,64 @@
+"""Every configuration key once, with its meaning. `--config.key=value` on the command line overrides any of them."""
+
+import ml_collections
+
+from configs.tasks import task_settings
+
+DEFAULT_TASK = "builtin/hopper-medium-expert"
+
+
+def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
+    """base values <- the algorithm's `settings` <- the task's settings."""
+    config = ml_collections.ConfigDict()
+
+    # the run
+    config.task = task or DEFAULT_TASK
+    config.algorithm = "td3"  # key of edp_jax.algorithms.REGISTRY
+    config.seeds = (0,)  # all trained at once, in one compiled program
+    config.num_steps = 1_000_000  # updates per seed
+    config.log_every = 500  # updates between two rows of metrics.csv; also how soon a signal stops the run
+    config.eval_every = 50_000
+    config.eval_episodes = 10  # per seed and evaluation
+    config.checkpoint_every = 50_000
+    config.writers = ()  # besides the csv files: "tensorboard", "wandb"
+
+    # the data
+    config.data_dir = ""  # "": $D4RL_DATASET_DIR, else ~/.d4rl/datasets
+    config.batch_size = 256
+    config.reward_transform = "none"  # none, antmaze, iql_antmaze, standardize, iql_locomotion
+    config.normalize_observations = False  # per dimension
+
+    # optimisation, all networks alike
+    config.learning_rate = 3e-4
+    config.lr_decay_steps = 0  # cosine decay to zero over so many updates; 0: constant
+    config.weight_decay = 0.0
+    config.grad_clip = 5.0  # largest global norm of each network's gradient; 0: off
+    config.discount = 0.99
+    config.tau = 0.005  # target averaging, critics and policy
+
+    # networks
+    config.hidden_dims = (256, 256, 256)
+    config.activation = "mish"
+    config.num_critics = 2
+    config.critic_layer_norm = False  # True: the cheapest cure of critics that diverge
+
+    # diffusion policy
+    config.schedule = "vp"  # vp, linear, cosine
+    config.num_timesteps = 1000  # K
+    config.sampler = "dpm_solver_3"
+    config.sampler_calls = 15  # network calls per sampled action
+    config.ddim_eta = ml_collections.config_dict.placeholder(float)  # for sampler=ddim: 0 (default) .. 1
+    config.ema_period = 5  # updates between two steps of the policy's moving average
+    config.ema_start = 1000  # before it, the average is a copy of the policy
+
+    # policy improvement
+    config.eta = 1.0  # weight of TD3's guidance
+    config.num_backup_actions = 1  # above 1: max-Q backup over so many actions
+
+    # acting: energy-based action selection
+    config.num_candidates = 10
+    config.selection_temperature = 1.0
+
+    config.update(settings)
+    config.update(task_settings(config.task))
+    return config

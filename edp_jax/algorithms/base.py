@@ -1,0 +1,151 @@
+"""What all learners share: their state, their settings, the gradient step and the target update."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from edp_jax.networks import Params
+from edp_jax.types import Transition
+
+Metrics = dict[str, chex.Array]
+
+
+@struct.dataclass
+class TrainState:
+    """One network under training; an ensemble carries its members on axis 0 of every leaf."""
+
+    params: Params
+    target_params: Params
+    opt_state: optax.OptState
+
+
+@struct.dataclass
+class AgentState:
+    """Everything a learner carries from update to update; vmapped over seeds it gains a leading axis [S]."""
+
+    step: chex.Array  # [] updates done
+    key: chex.PRNGKey  # never changes: the randomness of update i is fold_in(key, i)
+    actor: TrainState
+    critic: TrainState | None = None
+    value: TrainState | None = None
+
+
+@struct.dataclass
+class Hypers:
+    """Scalar settings that are traced, so that other values do not recompile and a grid of them can be vmapped."""
+
+    discount: chex.Array = 0.99  # gamma
+    tau: chex.Array = 0.005  # target averaging
+    learning_rate: chex.Array = 3e-4
+    weight_decay: chex.Array = 0.0
+    grad_clip: chex.Array = 5.0  # largest global gradient norm of each network; 0 switches clipping off
+    eta: chex.Array = 1.0  # weight of TD3's guidance
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmConfig:
+    """Settings that shape the compiled program."""
+
+    hidden_dims: tuple[int, ...] = (256, 256, 256)
+    activation: str = "mish"
+    num_critics: int = 2
+    critic_layer_norm: bool = False
+    schedule: str = "vp"
+    num_timesteps: int = 1000
+    sampler: str = "dpm_solver_3"
+    sampler_calls: int = 15
+    ddim_eta: float | None = None
+    ema_period: int = 5  # updates between two steps of the policy's moving average
+    ema_start: int = 1000
+    lr_decay_steps: int = 0  # length of the cosine decay of every network's learning rate; 0 keeps it constant
+    num_backup_actions: int = 1  # actions per next observation; above 1 the target takes the best of them (max-Q backup)
+    num_candidates: int = 10  # N of energy-based action selection
+    selection_temperature: float = 1.0
+
+
+class Algorithm(NamedTuple):
+    """A learner as three pure functions."""
+
+    init: Callable[[chex.PRNGKey], AgentState]
+    update_step: Callable[[AgentState, Transition, Hypers], tuple[AgentState, Metrics]]
+    act: Callable[[Any, chex.Array, chex.PRNGKey], chex.Array]  # (policy_params, observation [..., O], key) -> action [..., A]
+
+
+def policy_params(state: AgentState) -> dict[str, Params]:
+    """What `Algorithm.act` needs: the averaged networks, which are also the ones that make the critics' targets."""
+    return {"actor": state.actor.target_params, "critic": state.critic and state.critic.target_params}
+
+
+def update_key(state: AgentState) -> chex.PRNGKey:
+    """Randomness of the coming update."""
+    return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 0)
+
+
+def batch_key(state: AgentState) -> chex.PRNGKey:
+    """Randomness of the coming update's batch."""
+    return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+
+
+def evaluation_key(state: AgentState) -> chex.PRNGKey:
+    """Randomness of the evaluation after the updates done so far."""
+    return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
+
+
+def optimizer(config: AlgorithmConfig, hypers: Hypers, step: chex.Array = 0) -> optax.GradientTransformation:
+    """AdamW behind a clip of the global norm; made inside the update, since its scalars are traced."""
+    learning_rate = hypers.learning_rate
+    if config.lr_decay_steps:
+        learning_rate = learning_rate * optax.cosine_decay_schedule(1.0, config.lr_decay_steps)(step)
+    max_norm = jnp.where(hypers.grad_clip > 0, hypers.grad_clip, jnp.inf)
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm), optax.adamw(learning_rate, weight_decay=hypers.weight_decay, eps=1e-8)
+    )
+
+
+def init_train_state(params: Params, opt: optax.GradientTransformation, *, ensemble: bool = False) -> TrainState:
+    opt_init = jax.vmap(opt.init) if ensemble else opt.init
+    return TrainState(params=params, target_params=jax.tree.map(jnp.copy, params), opt_state=opt_init(params))
+
+
+def gradient_step(
+    loss_fn: Callable[[Params], tuple[chex.Array, Metrics]],
+    state: TrainState,
+    opt: optax.GradientTransformation,
+    *,
+    ensemble: bool = False,
+) -> tuple[TrainState, Metrics]:
+    """One optimiser step on loss_fn(params) -> (loss, metrics); clipping is per member of an ensemble."""
+    (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+
+    def apply(grads, opt_state, params):
+        updates, opt_state = opt.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, optax.global_norm(grads)
+
+    params, opt_state, grad_norm = (jax.vmap(apply) if ensemble else apply)(grads, state.opt_state, state.params)
+    metrics = {"loss": loss, "grad_norm": jnp.max(grad_norm), **metrics}
+    return state.replace(params=params, opt_state=opt_state), metrics
+
+
+def update_target(state: TrainState, tau: chex.Array) -> TrainState:
+    """Polyak averaging: target <- (1 - tau) target + tau params."""
+    return state.replace(target_params=optax.incremental_update(state.params, state.target_params, tau))
+
+
+def policy_tau(config: AlgorithmConfig, hypers: Hypers, step: chex.Array) -> chex.Array:
+    """Step size of the policy's moving average after update `step` (1-based): tau every `ema_period` updates, else 0.
+
+    PARITY: before `ema_start` the average is a copy of the policy; in the public code it stays at its random initial values
+    there, and the critics learn from that policy's actions.
+    """
+    tau = jnp.where(step <= config.ema_start, 1.0, hypers.tau)
+    return jnp.where(step % config.ema_period == 0, tau, 0.0)
+
+
+def prefixed(prefix: str, metrics: Metrics) -> Metrics:
+    return {f"{prefix}/{name}": value for name, value in metrics.items()}

@@ -1,0 +1,79 @@
+"""The skeleton of every EDP learner: corrupt -> one network pass -> a0_hat -> denoising loss + guidance(a0_hat)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from edp_jax import diffusion, networks
+from edp_jax.algorithms import base
+from edp_jax.algorithms.base import AgentState, AlgorithmConfig, Metrics, TrainState
+from edp_jax.policy import ACTION_BOUND, DiffusionPolicy, select_by_energy, take_candidate
+from edp_jax.types import TaskSpec, Transition
+
+Guidance = Callable[[chex.Array], tuple[chex.Array, Metrics]]  # a0_hat [B, A] -> (loss, metrics)
+
+
+class Corruption(NamedTuple):
+    """The randomness of the forward process for one batch."""
+
+    timestep: chex.Array  # [B] integer in 0..K-1
+    noise: chex.Array  # [B, A]
+
+
+def make_policy(config: AlgorithmConfig, spec: TaskSpec) -> DiffusionPolicy:
+    schedule = diffusion.make_schedule(config.schedule, config.num_timesteps)
+    sampler = diffusion.make_sampler(config.sampler, schedule, config.sampler_calls, eta=config.ddim_eta)
+    return DiffusionPolicy(networks.make_noise_net(spec, config.hidden_dims, config.activation), schedule, sampler)
+
+
+def make_critics(config: AlgorithmConfig, spec: TaskSpec) -> networks.Network:
+    return networks.make_critics(
+        spec, config.num_critics, config.hidden_dims, config.activation, config.critic_layer_norm
+    )
+
+
+def draw_corruption(key: chex.PRNGKey, schedule: diffusion.NoiseSchedule, action: chex.Array) -> Corruption:
+    """Uniform timesteps and standard normal noise for action [B, A]."""
+    timestep_key, noise_key = jax.random.split(key)
+    timestep = jax.random.randint(timestep_key, action.shape[:-1], 0, schedule.num_timesteps)
+    return Corruption(timestep, jax.random.normal(noise_key, action.shape))
+
+
+def policy_loss(
+    params: networks.Params, policy: DiffusionPolicy, batch: Transition, corruption: Corruption, guidance: Guidance
+) -> tuple[chex.Array, Metrics]:
+    """Denoising loss plus the learner's guidance on the approximated action (EDP Eq. 10)."""
+    t, noise = corruption
+    x_t = diffusion.add_noise(policy.schedule, batch.action, t, noise)
+    # The heart of EDP: this ONE pass of the noise network serves both losses. Its output is compared with the noise (Eq. 5)
+    # and, through the action approximation (Eq. 9), gives the action that the learner improves; no sampling chain is run.
+    predicted_noise = policy.network.apply(params, batch.observation, x_t, t)
+    action = jnp.clip(diffusion.predict_x0(policy.schedule, x_t, t, predicted_noise), -ACTION_BOUND, ACTION_BOUND)
+    denoising = jnp.mean(diffusion.denoising_loss(predicted_noise, noise))
+    guidance_loss, metrics = guidance(action)
+    return denoising + guidance_loss, {"denoising_loss": denoising, "guidance_loss": guidance_loss, **metrics}
+
+
+def average_policy(config: AlgorithmConfig, hypers: base.Hypers, actor: TrainState, step: chex.Array) -> TrainState:
+    """Moving average of the policy after update number `step`."""
+    return base.update_target(actor, base.policy_tau(config, hypers, step))
+
+
+def make_act(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks.Network, spec: TaskSpec):
+    """Energy-based action selection: N sampled actions, one of them drawn with probability softmax(min_i Q_i / temperature)."""
+
+    def act(params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+        noise_key, chain_key, choice_key = jax.random.split(key, 3)
+        shape = (config.num_candidates, *observation.shape[:-1], spec.action_dim)
+        actions = policy.sample(params["actor"], observation, jax.random.normal(noise_key, shape), chain_key)
+        q = jnp.min(critics.apply(params["critic"], observation, actions), axis=0)
+        return take_candidate(actions, select_by_energy(q, config.selection_temperature, choice_key))
+
+    return act
+
+
+def init_state(key: chex.PRNGKey, actor: TrainState, critic: TrainState | None = None, value: TrainState | None = None) -> AgentState:
+    return AgentState(step=jnp.zeros((), jnp.int32), key=key, actor=actor, critic=critic, value=value)

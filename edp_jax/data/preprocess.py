@@ -1,0 +1,120 @@
+"""From a file's arrays to transitions: episode ends, returns, normalisation, reward transforms. Pure numpy."""
+
+import difflib
+
+import numpy as np
+
+from edp_jax.data.d4rl import RawDataset
+from edp_jax.types import InputError, Transition
+
+REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
+_CONSTANT_TOLERANCE = 1e-6
+
+
+def episode_ends(raw: RawDataset) -> np.ndarray:
+    """Returns [N] bool: true in the last row of each episode, and in the last row of the file."""
+    ends = raw.terminals | raw.timeouts
+    ends[-1] = True
+    return ends
+
+
+def to_transitions(raw: RawDataset) -> Transition:
+    """Pairs each step with its next observation (METHOD section 6 no. 5); numpy leaves with leading axis B <= N.
+
+    A terminal has discount 0 and, as nothing follows it, its own observation as the next one. A timeout has discount 1:
+    learners bootstrap through it. Without `next_observations` in the file, the last step of an episode that a timeout or
+    the end of the file cut off has no next observation and is dropped. A step that is both counts as a terminal.
+
+    Raises:
+      InputError: no transition is left.
+    """
+    keep = np.ones(len(raw.rewards), dtype=bool)
+    if raw.next_observations is not None:
+        following = raw.next_observations
+    else:
+        keep = raw.terminals | ~episode_ends(raw)
+        following = np.roll(raw.observations, -1, axis=0)
+        following[raw.terminals] = raw.observations[raw.terminals]
+    if not keep.any():
+        raise InputError("dataset: no transition has a next observation, every row ends an episode; add next_observations")
+    return Transition(
+        observation=raw.observations[keep],
+        action=raw.actions[keep],
+        reward=raw.rewards[keep],
+        discount=(~raw.terminals[keep]).astype(np.float32),
+        next_observation=following[keep],
+    )
+
+
+def episode_returns(raw: RawDataset) -> np.ndarray:
+    """Returns the undiscounted return of each episode as float64 [episodes]; a cut-off last episode counts."""
+    starts = np.append(0, np.flatnonzero(episode_ends(raw))[:-1] + 1)
+    return np.add.reduceat(raw.rewards.astype(np.float64), starts)
+
+
+def constant_columns(observations: np.ndarray) -> np.ndarray:
+    """Returns [O] bool: columns of `observations` [B, O] that are constant to float32 accuracy.
+
+    The range decides, not the standard deviation: that of a constant float32 column is seldom exactly 0.
+    """
+    low, high = observations.min(axis=0), observations.max(axis=0)
+    return high - low <= _CONSTANT_TOLERANCE * np.maximum(np.abs(low), np.abs(high))
+
+
+def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean [O] and standard deviation [O] of each column of `observations` [B, O], float32.
+
+    Statistics are per dimension (METHOD section 6 no. 2); constant columns get standard deviation 1, so they become 0.
+    """
+    mean = observations.mean(axis=0, dtype=np.float64)
+    std = observations.std(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.where(constant_columns(observations), 1.0, std).astype(np.float32)
+
+
+def transform_rewards(rewards: np.ndarray, raw: RawDataset, kind: str) -> np.ndarray:
+    """Returns the rewards [B] to learn from, float32 (METHOD section 4).
+
+    Kinds: "none" r; "antmaze" 4 (r - 0.5); "iql_antmaze" r - 1; "standardize" (r - mean) / std over `rewards`;
+    "iql_locomotion" 1000 r / (largest - smallest return of the episodes of `raw`), as in IQL (arXiv 2110.06169).
+
+    Raises:
+      InputError: an unknown kind, or a spread of 0 to divide by.
+    """
+    values = rewards.astype(np.float64)
+    match kind:
+        case "none":
+            pass
+        case "antmaze":
+            values = 4.0 * (values - 0.5)
+        case "iql_antmaze":
+            values = values - 1.0
+        case "standardize":
+            if np.ptp(values) == 0.0:
+                raise InputError(f"reward transform {kind!r}: all rewards are {values[0]}, nothing to scale; use 'none'")
+            values = (values - values.mean()) / values.std()
+        case "iql_locomotion":
+            returns = episode_returns(raw)
+            if np.ptp(returns) == 0.0:
+                raise InputError(f"reward transform {kind!r}: all episodes return {returns[0]}, nothing to scale; use 'none'")
+            values = values * 1000.0 / np.ptp(returns)
+        case _:
+            near = difflib.get_close_matches(kind, REWARD_KINDS, n=1, cutoff=0.0)[0]
+            raise InputError(f"reward transform {kind!r}: unknown; use {near!r} or one of {', '.join(REWARD_KINDS)}")
+    return values.astype(np.float32)
+
+
+def summarize(raw: RawDataset) -> dict:
+    """Returns counts, ranges and returns of `raw` as plain numbers and lists that JSON can hold."""
+    returns = episode_returns(raw)
+    return {
+        "transitions": len(raw.rewards),
+        "episodes": len(returns),
+        "terminals": int(raw.terminals.sum()),
+        "timeouts": int(raw.timeouts.sum()),
+        "observation_dim": raw.observations.shape[1],
+        "action_dim": raw.actions.shape[1],
+        "return": {"min": float(returns.min()), "mean": float(returns.mean()), "max": float(returns.max())},
+        "observation_range": [float(raw.observations.min()), float(raw.observations.max())],
+        "action_range": [float(raw.actions.min()), float(raw.actions.max())],
+        "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
+    }

@@ -1,0 +1,58 @@
+"""Evaluating the policies of all seeds of a state, with one compiled call per environment step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from edp_jax.algorithms import Algorithm, policy_params
+from edp_jax.algorithms.base import AgentState, evaluation_key
+from edp_jax.evaluation import normalized_score, rollout
+
+
+class Evaluation(NamedTuple):
+    returns: np.ndarray  # [S, E]
+    lengths: np.ndarray  # [S, E] steps
+    scores: np.ndarray | None  # [S, E] normalised, where the task has reference scores
+
+
+def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.ndarray:
+    """Environment seeds [S, E]: one per (training seed, step, episode), so that evaluations share no start."""
+    return np.array(
+        [
+            [int(np.random.SeedSequence((seed, step, episode)).generate_state(1)[0] >> 1) for episode in range(num_episodes)]
+            for seed in seeds
+        ]
+    )
+
+
+def make_evaluate(
+    algorithm: Algorithm,
+    environment: str,
+    reference_scores: tuple[float, float] | None,
+    observation_mean: np.ndarray,
+    observation_std: np.ndarray,
+    seeds: tuple[int, ...],
+    num_episodes: int,
+    check_stop: Callable[[], None],
+) -> Callable[[AgentState], Evaluation]:
+    """Builds evaluate(state [S]) -> Evaluation; `check_stop` is called between environment steps and may raise."""
+
+    @jax.jit
+    def act(params, keys, observation, step):
+        keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
+        return jax.vmap(algorithm.act)(params, (observation - observation_mean) / observation_std, keys)
+
+    def evaluate(state: AgentState) -> Evaluation:
+        params, keys = policy_params(state), jax.vmap(evaluation_key)(state)
+
+        def act_once(observation: np.ndarray, step: int) -> np.ndarray:
+            check_stop()
+            return np.asarray(act(params, keys, observation, np.int32(step)))
+
+        episodes = rollout(act_once, environment, seeds=episode_seeds(seeds, int(state.step[0]), num_episodes))
+        scores = None if reference_scores is None else normalized_score(episodes.returns, reference_scores)
+        return Evaluation(episodes.returns, episodes.lengths, scores)
+
+    return evaluate

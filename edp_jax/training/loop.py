@@ -1,0 +1,98 @@
+"""The training loop: one compiled call per chunk of updates, for all seeds at once.
+
+A run is a function of (config, seed, step): batches and noise are drawn from fold_in(key of the seed, step).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edp_jax.algorithms.base import AgentState, Algorithm, Hypers, Metrics, batch_key
+from edp_jax.training import sharding
+from edp_jax.types import Transition
+
+TrainChunk = Callable[[AgentState, Transition, Hypers, chex.Array], tuple[AgentState, Metrics]]
+
+
+class Chunk(NamedTuple):
+    """What one compiled call leaves: the state after update `step`, its metrics' means [S], and how long it took."""
+
+    step: int
+    state: AgentState
+    metrics: dict[str, np.ndarray]
+    num_updates: int
+    seconds: float
+
+
+def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
+    """One agent per seed, stacked on axis 0 [S] and laid out over the devices."""
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    states = sharding.over_seeds(sharding.seed_mesh(len(seeds)))
+    return jax.jit(jax.vmap(algorithm.init), out_shardings=states)(keys)
+
+
+def put_dataset(dataset: Transition, num_seeds: int) -> Transition:
+    """Copies the dataset to every device that trains."""
+    return jax.device_put(dataset, sharding.replicated(sharding.seed_mesh(num_seeds)))
+
+
+def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
+    """Compiles (state [S], dataset, hypers, num_updates []) -> (state, metrics [S] averaged over the updates).
+
+    The state is donated. The number of updates is an argument of the compiled program: chunks of any length share one.
+    """
+
+    def update(state: AgentState, dataset: Transition, hypers: Hypers):
+        index = jax.random.randint(batch_key(state), (batch_size,), 0, dataset.size)
+        return algorithm.update_step(state, jax.tree.map(lambda x: x[index], dataset), hypers)
+
+    def train_seed(state: AgentState, dataset: Transition, hypers: Hypers, num_updates: chex.Array):
+        _, metrics = jax.eval_shape(update, state, dataset, hypers)
+        sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+
+        def body(_, carry):
+            state, sums = carry
+            state, metrics = update(state, dataset, hypers)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        state, sums = jax.lax.fori_loop(0, num_updates, body, (state, sums))
+        return state, jax.tree.map(lambda total: total / num_updates, sums)
+
+    return jax.jit(jax.vmap(train_seed, in_axes=(0, None, None, None)), donate_argnums=0)
+
+
+def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[int]:
+    """Steps at which a chunk ends: every multiple of a period, and the last step."""
+    step = start
+    while step < num_steps:
+        step = min(num_steps, *((step // period + 1) * period for period in periods))
+        yield step
+
+
+def train(
+    train_chunk: TrainChunk, state: AgentState, dataset: Transition, hypers: Hypers, ends: Iterator[int]
+) -> Iterator[Chunk]:
+    """Runs chunk after chunk up to each step of `ends`.
+
+    Args:
+      train_chunk: made by `make_train_chunk`.
+      state: [S]; its step says where to go on. Donated: use the state of the yielded chunks.
+      dataset: on the device, see `put_dataset`.
+      hypers: scalar settings, shared by the seeds.
+      ends: increasing steps.
+    """
+    step = int(state.step[0])
+    devices = sharding.replicated(sharding.seed_mesh(len(state.step)))
+    hypers = jax.device_put(jax.tree.map(np.float32, hypers), devices)
+    for end in ends:
+        start = time.perf_counter()
+        num_updates = jax.device_put(np.int32(end - step), devices)
+        state, metrics = train_chunk(state, dataset, hypers, num_updates)
+        metrics = jax.device_get(metrics)  # waits for the device
+        yield Chunk(end, state, metrics, end - step, time.perf_counter() - start)
+        step = end

@@ -1,0 +1,150 @@
+"""The files of a run besides its tables: config.json at the start; summary.json and the learning curve at the end."""
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from edp_jax.evaluation import summarize
+from edp_jax.training import writers
+from edp_jax.types import InputError
+
+MAY_CHANGE = {"num_steps", "data_dir", "writers"}  # when a run goes on
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
+
+
+def write_config(workdir: str, config: Mapping, dataset: Mapping) -> None:
+    """Writes DIR/config.json: the resolved configuration, the dataset, versions, git commit and devices.
+
+    Raises:
+      InputError: the folder holds a run of another configuration or dataset, or cannot be written.
+    """
+    path = os.path.join(workdir, "config.json")
+    config = json.loads(json.dumps(config))
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            previous = json.load(file)
+        _refuse_change(workdir, previous["config"], config)
+        if previous["dataset"]["sha256"] != dataset["sha256"]:
+            raise InputError(f"--workdir={workdir}: the dataset {dataset['path']} has changed since this run began; use a new --workdir")
+    try:
+        os.makedirs(workdir, exist_ok=True)
+        writers.write_json(
+            path,
+            {
+                "config": config,
+                "dataset": dataset,
+                "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
+                "git_commit": _git_commit(),
+                "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
+            },
+        )
+    except OSError as error:
+        raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name a folder that can") from error
+
+
+def _refuse_change(workdir: str, previous: Mapping, config: Mapping) -> None:
+    for key in sorted((previous.keys() | config.keys()) - MAY_CHANGE):
+        if previous.get(key) != config.get(key):
+            raise InputError(
+                f"--workdir={workdir}: holds a run with {key}={previous.get(key)!r}, not {config.get(key)!r}; "
+                f"use a new --workdir, or that value to go on"
+            )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, with "-dirty" where it was changed; None outside a git checkout."""
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return result.stdout.strip() or None
+
+
+def write_summary(
+    workdir: str,
+    config: Mapping,
+    *,
+    updates_per_second: float | None,
+    wall_seconds: float,
+    behaviour_return: float | None,
+    behaviour_score: float | None,
+) -> dict:
+    """Writes DIR/summary.json and DIR/learning_curve.png from the run's tables and returns the summary.
+
+    `updates_per_second` of each seed, without compiling, and `wall_seconds` are those of the command that finished the run.
+    """
+    seeds = tuple(config["seeds"])
+    table = os.path.join(workdir, "evaluations.csv")
+    summary = {
+        "task": config["task"],
+        "algorithm": config["algorithm"],
+        "num_steps": config["num_steps"],
+        "seeds": seeds,
+        "behaviour_return": behaviour_return,
+        "behaviour_score": behaviour_score,
+    }
+    if os.path.isfile(table):
+        unit, values = read_evaluations(table, seeds)
+        summary |= {"unit": unit} | summarize(values)
+        writers.plot_learning_curve(
+            table,
+            os.path.join(workdir, "learning_curve.png"),
+            f"{config['algorithm']} on {config['task']}",
+            reference=behaviour_score if unit == "score" else behaviour_return,
+        )
+    else:
+        writers.plot_learning_curve(
+            os.path.join(workdir, "metrics.csv"),
+            os.path.join(workdir, "learning_curve.png"),
+            f"{config['algorithm']} on {config['task']} (no environment: nothing was evaluated)",
+            column="actor/loss",
+            label="Policy loss",
+        )
+    total = None if updates_per_second is None else updates_per_second * len(seeds)
+    summary["updates_per_second"] = {"per_seed": updates_per_second, "total": total}
+    summary["wall_seconds"] = wall_seconds
+    writers.write_json(os.path.join(workdir, "summary.json"), summary)
+    return summary
+
+
+def describe(summary: Mapping) -> str:
+    """The summary in two or three lines for the terminal."""
+    lines = []
+    if "last" in summary:
+        measures = ", ".join(f"{name} {summary[name]['mean']:.1f}" for name in ("last", "oms", "rat"))
+        over = f"{len(summary['seeds'])} seed(s), {summary['num_evaluations']} evaluations"
+        lines.append(f"{summary['unit']}: {measures} ({over}; oms is the best of them)")
+        if summary["behaviour_score"] is not None:
+            lines.append(f"score of the dataset's behaviour: {summary['behaviour_score']:.1f}")
+    else:
+        lines.append("no environment is known for this task: nothing was evaluated")
+    rate = summary["updates_per_second"]["per_seed"]
+    lines.append(f"{summary['wall_seconds']:.0f} s" + ("" if rate is None else f", {rate:.1f} updates/s per seed"))
+    return "\n".join(lines)
+
+
+def read_evaluations(table: str, seeds: tuple[int, ...]) -> tuple[str, np.ndarray]:
+    """What an evaluations table holds, "score" or "return", and its means over episodes [T, S]."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    unit = "score" if rows[0]["score"] else "return"
+    steps = sorted({int(row["step"]) for row in rows})
+    values = {(step, seed): [] for step in steps for seed in seeds}
+    for row in rows:
+        values[int(row["step"]), int(row["seed"])].append(float(row[unit]))
+    return unit, np.array([[np.mean(values[step, seed]) for seed in seeds] for step in steps])

@@ -1,0 +1,137 @@
+"""What every program here shares: flags and errors in one line, and a ConfigDict turned into typed settings, once."""
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from edp_jax import InputError, data
+from edp_jax.algorithms import AlgorithmConfig, Hypers
+
+EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL: the same command goes on
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A checked configuration."""
+
+    task: data.Task
+    data_dir: str
+    seeds: tuple[int, ...]
+    algorithm: AlgorithmConfig
+    hypers: Hypers
+    config: ConfigDict  # the whole, as it is stored in config.json
+
+
+def define_config_flag() -> None:
+    config_flags.DEFINE_config_file("config", None, "Configuration file, with an optional task: configs/edp_td3.py:hopper-medium-v2")
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Runs `main` as a command: one line and exit code 2 for whatever the user can mend."""
+
+    def parse(argv):
+        try:
+            return _parse_flags(argv)
+        except InputError as error:
+            _refuse(error)
+
+    def guarded(argv):
+        try:
+            sys.exit(main(argv))
+        except InputError as error:
+            _refuse(error)
+
+    logging.set_verbosity(logging.WARNING)  # orbax tells at length what it saves
+    app.run(guarded, flags_parser=parse)
+
+
+def _refuse(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it becomes an InputError that names the nearest config key."""
+    try:
+        rest = flags.FLAGS(argv)
+    except FileNotFoundError as error:
+        raise InputError(f"--config={error.filename}: no such file; name one of configs/, for example configs/edp_td3.py") from error
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(_flag_problem(argv, error)) from error
+    if rest[1:]:
+        raise InputError(f"argument {rest[1]!r} is not a flag: flags look like --config.seeds='(0,1)', in quotes where there are brackets")
+    return rest
+
+
+def _flag_problem(argv: Sequence[str], error: Exception) -> str:
+    problem = " ".join(str(error).split())
+    keys = list(_config_of(argv))
+    for argument in argv[1:]:
+        key = argument.removeprefix("--config.").split("=")[0]
+        if argument.startswith("--config.") and keys and key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
+            return f"config key {key!r} is unknown: did you mean {near!r}? All keys are in configs/base.py"
+    return f"flags: {problem}; see configs/base.py for the keys and the type of each"
+
+
+def _config_of(argv: Sequence[str]) -> ConfigDict:
+    """The configuration that --config alone gives, empty where even that fails."""
+    for argument in argv[1:]:
+        if argument.startswith("--config="):
+            holder = flags.FlagValues()
+            config_flags.DEFINE_config_file("config", None, "", flag_values=holder)
+            try:
+                holder([argv[0], argument])
+            except (OSError, flags.Error, ImportError):
+                break
+            return holder.config
+    return ConfigDict()
+
+
+def resolve(config: ConfigDict) -> Settings:
+    """Checks what can be checked without the data and converts the rest.
+
+    Raises:
+      InputError: a value is of no use; the line names it, the limit and the remedy.
+    """
+    for key in ("num_steps", "log_every", "eval_every", "eval_episodes", "checkpoint_every", "batch_size", "num_candidates"):
+        _require(config[key] >= 1, key, config[key], "must be at least 1")
+    for key in ("num_critics", "num_backup_actions", "ema_period"):
+        _require(config[key] >= 1, key, config[key], "must be at least 1")
+    for key in ("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps"):
+        _require(config[key] >= 0, key, config[key], "must not be negative")
+    for key in ("learning_rate", "selection_temperature"):
+        _require(config[key] > 0, key, config[key], "must be positive")
+    for key in ("discount", "tau"):
+        _require(0 <= config[key] <= 1, key, config[key], "must be in 0..1")
+    seeds = config.seeds
+    _require(
+        bool(seeds) and all(isinstance(s, int) and 0 <= s < 2**31 for s in seeds) and len(set(seeds)) == len(seeds),
+        "seeds",
+        seeds,
+        "must be different integers from 0 to 2**31 - 1, as in '(0,1,2)'",
+    )
+    data_dir = config.data_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
+    return Settings(
+        task=data.find_task(config.task),
+        data_dir=os.path.expanduser(data_dir),
+        seeds=tuple(seeds),
+        algorithm=AlgorithmConfig(**_pick(config, AlgorithmConfig)),
+        hypers=Hypers(**_pick(config, Hypers)),
+        config=config,
+    )
+
+
+def _pick(config: ConfigDict, cls: type) -> dict:
+    return {field.name: config[field.name] for field in dataclasses.fields(cls)}
+
+
+def _require(condition: bool, key: str, value: object, rule: str) -> None:
+    if not condition:
+        raise InputError(f"config.{key}={value} {rule}: set --config.{key}=...")

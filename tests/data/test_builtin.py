@@ -1,0 +1,123 @@
+import os
+
+import numpy as np
+import pytest
+
+from edp_jax.data import builtin
+from edp_jax.data.behaviour import Behaviour, save_behaviour
+from edp_jax.data.d4rl import read_hdf5
+from edp_jax.types import InputError
+
+SMALL = builtin.Source("tiny", "Hopper-v4", 1000)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A data folder; a random behaviour policy is shipped as `tiny`, and makes the 1000 + 1000 transitions of `tiny-dataset`."""
+    rng = np.random.default_rng(0)
+    sizes = [(11, 16), (16, 6)]
+    layers = tuple((0.3 * rng.standard_normal(size, dtype=np.float32), np.zeros(size[1], np.float32)) for size in sizes)
+    shipped = tmp_path / "behaviours"
+    shipped.mkdir()
+    save_behaviour(str(shipped / "tiny.npz"), Behaviour(layers), {"env_id": "Hopper-v4", "steps": 0})
+    monkeypatch.setattr(builtin, "_FOLDER", str(shipped))
+    monkeypatch.setitem(builtin.DATASETS, "tiny-dataset", (SMALL, SMALL))
+    return tmp_path / "data"
+
+
+def silent(message):
+    del message
+
+
+def test_unknown_dataset_names_a_near_one(tmp_path):
+    with pytest.raises(InputError, match="'hopper-mediun' does not exist; use one of: hopper-medium"):
+        builtin.ensure("hopper-mediun", str(tmp_path))
+
+
+def test_folder_that_cannot_be_made(tmp_path, tiny):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written to; give another one as --config.data_dir"):
+        builtin.ensure("tiny-dataset", str(tmp_path / "file"), silent)
+
+
+def test_layout_is_that_of_d4rl(tiny):
+    raw = read_hdf5(builtin.ensure("tiny-dataset", str(tiny), silent))
+    assert raw.observations.shape == raw.next_observations.shape == (2000, 11)
+    assert raw.actions.shape == (2000, 3)
+    assert np.all(np.abs(raw.actions) <= 1)
+    assert raw.terminals.any() and not np.any(raw.terminals & raw.timeouts)
+    ends = raw.terminals | raw.timeouts
+    # each of the 10 environments of a source leaves 100 consecutive steps, the last of them an end
+    assert np.all(ends[99::100])
+    np.testing.assert_array_equal(raw.next_observations[:-1][~ends[:-1]], raw.observations[1:][~ends[:-1]])
+    assert not np.any(np.all(raw.next_observations[:-1][ends[:-1]] == raw.observations[1:][ends[:-1]], axis=1))
+    assert not np.array_equal(raw.observations[:1000], raw.observations[1000:])  # the second part has its own seeds
+
+
+def test_episodes_are_cut_after_1000_steps(tiny, monkeypatch):
+    class Standing:
+        action_dim = 3
+
+        def act(self, observation, rng):
+            return np.zeros((len(observation), 3), np.float32)
+
+    import gymnasium
+
+    make = gymnasium.make
+    forever = {"terminate_when_unhealthy": False}
+    monkeypatch.setattr(gymnasium, "make", lambda env_id, **kwargs: make(env_id, **kwargs, **forever))
+    monkeypatch.setattr(builtin, "load_behaviour", lambda name: Standing())
+    monkeypatch.setattr(builtin, "_NUM_ENVS", 1)
+    raw = builtin.collect(builtin.Source("tiny", "Hopper-v4", 2500), 0, silent)
+    np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [999, 1999, 2499])
+    assert not raw.terminals.any()
+
+
+def test_made_twice_it_is_the_same_and_once_it_is_kept(tiny, tmp_path):
+    messages = []
+    path = builtin.ensure("tiny-dataset", str(tiny), messages.append)
+    assert any("100 %" in message for message in messages)
+    messages.clear()
+    assert builtin.ensure("tiny-dataset", str(tiny), messages.append) == path
+    assert messages == []
+    again = builtin.ensure("tiny-dataset", str(tmp_path / "elsewhere"), silent)
+    assert os.path.basename(again) == os.path.basename(path)
+    first, second = read_hdf5(path), read_hdf5(again)
+    for name in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert os.listdir(tiny / "builtin") == [os.path.basename(path)]
+
+
+def test_rewards_are_those_of_the_simulator(tiny):
+    import gymnasium
+
+    raw = builtin.collect(SMALL, 5, silent)
+    env = gymnasium.make("Hopper-v4")
+    env.reset(seed=50)  # environment 0 of seed 5, 10 environments per seed
+    for row in range(10):
+        observation, reward, *_ = env.step(raw.actions[row])
+        np.testing.assert_allclose(raw.next_observations[row], observation, rtol=1e-6)
+        np.testing.assert_allclose(raw.rewards[row], reward, rtol=1e-6)
+
+
+def test_the_name_follows_what_the_content_depends_on(tiny, monkeypatch):
+    def path():
+        return builtin.ensure("tiny-dataset", str(tiny), silent)
+
+    with_two_sources = path()
+    monkeypatch.setitem(builtin.DATASETS, "tiny-dataset", (SMALL,))
+    with_one_source = path()
+    monkeypatch.setattr(builtin.importlib.metadata, "version", lambda package: "0.0")
+    with_other_versions = path()
+    layers = ((np.zeros((11, 6), np.float32), np.zeros(6, np.float32)),)
+    save_behaviour(builtin._behaviour_path("tiny"), Behaviour(layers), {})
+    with_other_policy = path()
+    assert len({with_two_sources, with_one_source, with_other_versions, with_other_policy}) == 4
+
+
+@pytest.mark.parametrize("name", sorted(builtin.DATASETS))
+def test_shipped_datasets_have_their_policies(name):
+    for source in builtin.DATASETS[name]:
+        behaviour = builtin.load_behaviour(source.behaviour)
+        assert behaviour.act(np.zeros((2, 11)), np.random.default_rng(0)).shape == (2, 3)
+        assert os.path.getsize(builtin._behaviour_path(source.behaviour)) < 150_000

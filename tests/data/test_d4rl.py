@@ -1,0 +1,227 @@
+"""Reading, checking and writing D4RL's HDF5 layout."""
+
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+
+from edp_jax.data.d4rl import RawDataset, read_hdf5, write_hdf5
+from edp_jax.types import InputError
+
+
+def arrays(steps: int = 6) -> dict[str, np.ndarray]:
+    return {
+        "observations": np.arange(steps * 3, dtype=np.float32).reshape(steps, 3),
+        "actions": np.linspace(-1.0, 1.0, steps * 2, dtype=np.float32).reshape(steps, 2),
+        "rewards": np.arange(steps, dtype=np.float32),
+        "terminals": np.arange(steps) == 2,
+        "timeouts": np.arange(steps) == steps - 1,
+    }
+
+
+def store(path, content: dict) -> str:
+    with h5py.File(path, "w") as file:
+        for key, value in content.items():
+            file.create_dataset(key, data=value)
+    return str(path)
+
+
+def message_of(path) -> str:
+    with pytest.raises(InputError) as error:
+        read_hdf5(path)
+    message = str(error.value)
+    assert "\n" not in message and str(path) in message and ";" in message
+    return message
+
+
+def test_reads_what_the_file_holds(tmp_path):
+    content = arrays()
+    raw = read_hdf5(store(tmp_path / "a.hdf5", content))
+    for key, value in content.items():
+        np.testing.assert_array_equal(getattr(raw, key), value)
+    assert raw.next_observations is None
+
+
+def test_next_observations_are_read(tmp_path):
+    content = arrays() | {"next_observations": np.ones((6, 3), np.float32)}
+    np.testing.assert_array_equal(read_hdf5(store(tmp_path / "a.hdf5", content)).next_observations, np.ones((6, 3)))
+
+
+def test_other_widths_become_float32_and_flags_become_bool(tmp_path):
+    content = arrays()
+    content["observations"] = content["observations"].astype(np.float64)
+    content["actions"] = np.zeros((6, 2), np.int8)
+    content["rewards"] = content["rewards"].astype(np.int64)
+    content["terminals"] = content["terminals"].astype(np.float32)
+    content["timeouts"] = content["timeouts"].astype(np.uint8)
+    raw = read_hdf5(store(tmp_path / "a.hdf5", content))
+    assert {raw.observations.dtype, raw.actions.dtype, raw.rewards.dtype} == {np.dtype(np.float32)}
+    assert {raw.terminals.dtype, raw.timeouts.dtype} == {np.dtype(bool)}
+    np.testing.assert_array_equal(raw.terminals, [0, 0, 1, 0, 0, 0])
+
+
+def test_column_vectors_are_flattened(tmp_path):
+    content = arrays()
+    content["rewards"] = content["rewards"][:, None]
+    assert read_hdf5(store(tmp_path / "a.hdf5", content)).rewards.shape == (6,)
+
+
+def test_missing_timeouts_come_from_the_episode_length(tmp_path):
+    content = arrays(10)
+    del content["timeouts"]
+    path = store(tmp_path / "a.hdf5", content)
+    # Row 2 is a terminal; from row 3 on, every fourth step of the episode is a timeout: rows 6 and 10 (beyond the file).
+    np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=4).timeouts), [6])
+    # With episodes of 3 steps the first ends by its terminal in row 2, and no timeout is set there; then rows 5 and 8.
+    np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=3).timeouts), [5, 8])
+    assert not read_hdf5(path).timeouts.any()
+
+
+def test_timeouts_of_the_file_win_over_the_episode_length(tmp_path):
+    path = store(tmp_path / "a.hdf5", arrays())
+    np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=2).timeouts), [5])
+
+
+def test_actions_outside_by_rounding_are_clipped(tmp_path):
+    content = arrays()
+    content["actions"][0, 0] = -1.000005
+    assert read_hdf5(store(tmp_path / "a.hdf5", content)).actions[0, 0] == -1.0
+
+
+def test_missing_file(tmp_path):
+    message = message_of(tmp_path / "absent.hdf5")
+    assert "no such file" in message and "put the file there" in message
+
+
+def test_not_hdf5(tmp_path):
+    path = tmp_path / "a.hdf5"
+    path.write_text("<html>not found</html>\n")
+    message = message_of(path)
+    assert "not an HDF5 file (23 bytes)" in message and "download it again" in message
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_truncated_file(tmp_path, part):
+    path = tmp_path / "a.hdf5"
+    store(path, arrays(500))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    message = message_of(path)
+    assert "truncated" in message and "download it again" in message
+
+
+def test_damaged_compressed_data(tmp_path):
+    path = tmp_path / "a.hdf5"
+    content = arrays(500)
+    noise = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        for key, value in content.items():
+            file.create_dataset(key, data=noise if key == "observations" else value, compression="gzip")
+        offset = file["observations"].id.get_chunk_info(0).byte_offset
+    damaged = bytearray(path.read_bytes())
+    damaged[offset : offset + 64] = b"\xff" * 64
+    path.write_bytes(damaged)
+    assert "damaged" in message_of(path)
+
+
+@pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminals"])
+def test_missing_key(tmp_path, key):
+    content = arrays()
+    del content[key]
+    message = message_of(store(tmp_path / "a.hdf5", content))
+    assert f"no key '{key}'" in message and "store arrays named" in message
+
+
+def test_group_in_place_of_an_array(tmp_path):
+    content = arrays()
+    del content["actions"]
+    path = store(tmp_path / "a.hdf5", content)
+    with h5py.File(path, "a") as file:
+        file.create_group("actions")
+    assert "'actions' is a group" in message_of(path)
+
+
+def test_unequal_lengths(tmp_path):
+    content = arrays()
+    content["actions"] = content["actions"][:-1]
+    message = message_of(store(tmp_path / "a.hdf5", content))
+    assert "unequal length" in message and "actions 5" in message and "one row per step" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [("observations", (6,)), ("actions", (6, 2, 1)), ("rewards", (6, 2)), ("terminals", ()), ("actions", (6, 0))],
+)
+def test_wrong_shape(tmp_path, key, shape):
+    content = arrays()
+    content[key] = np.zeros(shape, np.float32)
+    message = message_of(store(tmp_path / "a.hdf5", content))
+    assert f"'{key}' has shape {list(shape)}" in message and "store it as" in message
+
+
+def test_next_observations_of_another_shape(tmp_path):
+    content = arrays() | {"next_observations": np.zeros((6, 2), np.float32)}
+    assert "'next_observations' has shape [6, 2]" in message_of(store(tmp_path / "a.hdf5", content))
+
+
+@pytest.mark.parametrize("value", [np.full((6, 2), b"x"), np.zeros((6, 2), np.complex64)])
+def test_wrong_type(tmp_path, value):
+    content = arrays() | {"actions": value}
+    message = message_of(store(tmp_path / "a.hdf5", content))
+    assert "'actions' has dtype" in message and "store float32" in message
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_counted_and_located(tmp_path, bad):
+    content = arrays()
+    content["observations"][4] = bad
+    message = message_of(store(tmp_path / "a.hdf5", content))
+    assert "'observations' holds 3 values that are NaN or infinite" in message and "row 4" in message and "remove" in message
+
+
+def test_value_too_large_for_float32(tmp_path):
+    content = arrays()
+    content["rewards"] = np.array([0, 1e300, 0, 0, 0, 0])
+    assert "'rewards' holds 1 values" in message_of(store(tmp_path / "a.hdf5", content))
+
+
+def test_actions_outside_the_box(tmp_path):
+    content = arrays()
+    content["actions"][3, 1] = 2.5
+    message = message_of(store(tmp_path / "a.hdf5", content))
+    assert "1 action values outside [-1, 1], the first 2.5 in row 3" in message and "rescale" in message
+
+
+def test_fewer_than_two_transitions(tmp_path):
+    message = message_of(store(tmp_path / "a.hdf5", arrays(1)))
+    assert "1 transitions, at least 2" in message and "more data" in message
+
+
+@pytest.mark.parametrize("following", [None, np.full((6, 3), 7.0, np.float32)])
+def test_written_file_reads_back_equal(tmp_path, following):
+    raw = RawDataset(**arrays(), next_observations=following)
+    path = tmp_path / "new folder" / "a.hdf5"
+    write_hdf5(path, raw, attributes={"environment": "Hopper-v4", "seed": 3})
+    back = read_hdf5(path)
+    for field in dataclasses.fields(RawDataset):
+        np.testing.assert_array_equal(getattr(back, field.name), getattr(raw, field.name))
+    with h5py.File(path) as file:
+        assert dict(file.attrs) == {"environment": "Hopper-v4", "seed": 3}
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.hdf5"]
+
+
+def test_writing_is_deterministic(tmp_path):
+    raw = RawDataset(**arrays())
+    write_hdf5(tmp_path / "a.hdf5", raw, attributes={"seed": 1})
+    write_hdf5(tmp_path / "b.hdf5", raw, attributes={"seed": 1})
+    assert (tmp_path / "a.hdf5").read_bytes() == (tmp_path / "b.hdf5").read_bytes()
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.hdf5"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        write_hdf5(path, RawDataset(**arrays()), attributes={"bad": object()})
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.hdf5"]

@@ -1,0 +1,133 @@
+"""Loading a task: where its file is looked for, what is reported, and the real data sets."""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from edp_jax import data
+from edp_jax.data import d4rl, preprocess
+from edp_jax.types import InputError
+
+DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[2].parent / "shared" / "data"))
+
+
+def small() -> data.RawDataset:
+    return data.RawDataset(
+        observations=np.zeros((4, 2), np.float32),
+        actions=np.zeros((4, 1), np.float32),
+        rewards=np.arange(4, dtype=np.float32),
+        terminals=np.array([0, 0, 0, 1], bool),
+        timeouts=np.zeros(4, bool),
+    )
+
+
+def real(name: str) -> tuple[data.RawDataset, dict]:
+    task = data.find_task(name)
+    if not (DATA_DIR / name / os.path.basename(task.file_name)).is_file():
+        pytest.skip(f"no real data: {name} is not in {DATA_DIR}; set EDP_DATA_DIR to the folder that holds it")
+    return data.load(task, str(DATA_DIR))
+
+
+@pytest.mark.parametrize(
+    "place", ["gym_mujoco_v2/hopper_medium-v2.hdf5", "hopper_medium-v2.hdf5", "hopper-medium-v2/hopper_medium-v2.hdf5"]
+)
+def test_file_is_found_in_each_place(tmp_path, place):
+    d4rl.write_hdf5(tmp_path / place, small(), attributes={})
+    raw, info = data.load(data.find_task("hopper-medium-v2"), str(tmp_path))
+    content = (tmp_path / place).read_bytes()
+    assert info == {
+        "name": "hopper-medium-v2",
+        "path": str(tmp_path / place),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size_bytes": len(content),
+        "summary": preprocess.summarize(raw),
+    }
+
+
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    d4rl.write_hdf5(tmp_path / "hopper_medium-v2.hdf5", small(), attributes={})
+    _, info = data.load(data.find_task("hopper-medium-v2"), "~")
+    assert info["path"] == str(tmp_path / "hopper_medium-v2.hdf5")
+
+
+def test_missing_file_says_where_to_get_it_and_where_to_put_it(tmp_path):
+    with pytest.raises(InputError) as error:
+        data.load(data.find_task("hopper-medium-v2"), str(tmp_path))
+    message = str(error.value)
+    assert "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium-v2.hdf5" in message
+    assert f"to {tmp_path}/gym_mujoco_v2/hopper_medium-v2.hdf5" in message and "\n" not in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_custom_file_is_read_from_its_own_path(tmp_path):
+    d4rl.write_hdf5(tmp_path / "mine.hdf5", small(), attributes={})
+    raw, info = data.load(data.find_task(str(tmp_path / "mine.hdf5")), str(tmp_path / "elsewhere"))
+    assert info["path"] == str(tmp_path / "mine.hdf5")
+    np.testing.assert_array_equal(raw.rewards, [0, 1, 2, 3])
+
+
+def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):
+    def ensure(name, data_dir, progress):
+        progress(f"making {name}")
+        path = os.path.join(data_dir, "builtin", f"{name}.hdf5")
+        d4rl.write_hdf5(path, small(), attributes={})
+        return path
+
+    fake = types.SimpleNamespace(ensure=ensure)
+    monkeypatch.setitem(sys.modules, "edp_jax.data.builtin", fake)
+    monkeypatch.setattr(data, "builtin", fake, raising=False)
+    lines = []
+    _, info = data.load(data.find_task("builtin/hopper-medium"), str(tmp_path), lines.append)
+    assert info["name"] == "builtin/hopper-medium" and lines == ["making hopper-medium"]
+    assert info["path"] == str(tmp_path / "builtin" / "hopper-medium.hdf5")
+
+
+def test_truncated_copy_of_a_real_file_is_refused(tmp_path):
+    _, info = real("kitchen-complete-v0")
+    path = shutil.copy(info["path"], tmp_path)
+    os.truncate(path, info["size_bytes"] // 2)
+    with pytest.raises(InputError, match="truncated or damaged at 278272 bytes"):
+        data.load(data.find_task("kitchen-complete-v0"), str(tmp_path))
+
+
+def test_kitchen_complete():
+    raw, info = real("kitchen-complete-v0")
+    assert info["sha256"] == "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81"
+    summary = info["summary"]
+    assert (summary["transitions"], summary["episodes"], summary["terminals"], summary["timeouts"]) == (3680, 19, 19, 0)
+    assert (summary["observation_dim"], summary["action_dim"]) == (60, 9)
+    assert (summary["return"]["min"], summary["return"]["max"]) == (304.0, 355.0)
+    # Columns 30-59 hold the goal. In 23 of them np.std is exactly 0, in the other 7 it is rounding error.
+    assert summary["constant_columns"] == list(range(30, 60))
+    assert int((raw.observations.std(axis=0) == 0).sum()) == 23
+    _, std = preprocess.normalization(raw.observations)
+    np.testing.assert_array_equal(std[30:], np.ones(30))
+    # Every demonstration ends in a terminal, so no transition is dropped.
+    transitions = preprocess.to_transitions(raw)
+    assert transitions.size == 3680 and int((transitions.discount == 0).sum()) == 19
+
+
+def test_door_human():
+    raw, info = real("door-human-v0")
+    assert info["sha256"] == "9df6345e28fcec8f44c0af4d6dacc6ef996958b39b568f53df85cf41dd03412b"
+    assert (info["summary"]["transitions"], info["summary"]["terminals"], info["summary"]["timeouts"]) == (6729, 25, 25)
+    low, high = data.find_task("door-human-v0").reference_scores
+    # Timeouts fall inside the demonstrations, at step 200 of each; terminals end them.
+    starts = np.append(0, np.flatnonzero(raw.terminals)[:-1] + 1)
+    np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), starts + 199)
+    whole = np.add.reduceat(raw.rewards.astype(np.float64), starts).mean()
+    np.testing.assert_allclose([whole, 100 * (whole - low) / (high - low)], [795.7, 29.0], atol=0.05)
+    # An episode ends at its timeout, so first and second parts alternate; the first parts have the return of 200 steps.
+    returns = preprocess.episode_returns(raw)
+    assert len(returns) == 50
+    np.testing.assert_allclose([returns[::2].mean(), 100 * (returns[::2].mean() - low) / (high - low)], [170.4, 7.7], atol=0.05)
+    # The 25 timed-out steps have no next observation.
+    transitions = preprocess.to_transitions(raw)
+    assert transitions.size == 6729 - 25 and int((transitions.discount == 0).sum()) == 25

@@ -1,0 +1,65 @@
+"""The table of tasks and the search in it."""
+
+import pytest
+
+from edp_jax.data.tasks import find_task, list_tasks
+from edp_jax.types import InputError
+
+
+def test_names_are_unique_and_built_in_tasks_come_first():
+    names = list_tasks()
+    assert len(set(names)) == len(names)
+    assert names[0] == "builtin/hopper-medium"
+
+
+def test_every_listed_task_is_found_and_complete():
+    for name in list_tasks():
+        task = find_task(name)
+        assert task.name == name
+        assert task.max_episode_steps > 0
+        assert task.reference_scores[0] < task.reference_scores[1]
+        assert (task.file_name is None) == name.startswith("builtin/")
+
+
+def test_paper_tasks_are_known():
+    qualities = ("medium", "medium-replay", "medium-expert")
+    locomotion = [f"{robot}-{quality}-v2" for robot in ("halfcheetah", "hopper", "walker2d") for quality in qualities]
+    mazes = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+    antmaze = [f"antmaze-{maze}-{version}" for maze in mazes for version in ("v0", "v2")]
+    others = ["pen-human-v1", "pen-cloned-v1", "kitchen-complete-v0", "kitchen-partial-v0", "kitchen-mixed-v0"]
+    assert set(locomotion + antmaze + others) <= set(list_tasks())
+
+
+def test_file_names_follow_d4rl():
+    assert find_task("hopper-medium-replay-v2").file_name == "gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
+    assert find_task("antmaze-large-play-v0").file_name == (
+        "ant_maze_new/Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse.hdf5"
+    )
+    assert find_task("antmaze-umaze-diverse-v2").file_name == (
+        "ant_maze_v2/Ant_maze_u-maze_noisy_multistart_True_multigoal_True_sparse_fixed.hdf5"
+    )
+
+
+def test_environments():
+    assert find_task("builtin/hopper-medium").environment == "hopper"
+    assert find_task("kitchen-complete-v0").environment == "kitchen-complete"
+    assert find_task("door-human-v0").environment is None
+
+
+def test_path_of_a_hdf5_file_is_a_custom_task():
+    task = find_task("some/where/mine.hdf5")
+    assert (task.domain, task.file_name) == ("custom", "some/where/mine.hdf5")
+    assert task.environment is None and task.reference_scores is None
+
+
+def test_unknown_task_lists_near_names_in_one_line():
+    with pytest.raises(InputError) as error:
+        find_task("hoper-medium-v2")
+    message = str(error.value)
+    assert "'hoper-medium-v2'" in message and "no such task" in message and "hopper-medium-v2," in message
+    assert "\n" not in message
+
+
+def test_unknown_task_without_near_names_still_names_some():
+    with pytest.raises(InputError, match="'zzz'.*builtin/hopper-medium"):
+        find_task("zzz")
