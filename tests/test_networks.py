@@ -1,0 +1,137 @@
+"""Networks: the activation, the split first layer, ensembles and what each input does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from edp_jax import networks
+from edp_jax.types import InputError, TaskSpec
+
+SPEC = TaskSpec(observation_dim=3, action_dim=2)
+OBSERVATION = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
+ACTION = jnp.linspace(-0.9, 0.9, 8).reshape(4, 2)
+
+
+def num_parameters(params) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_mish_and_its_derivative():
+    """Against x tanh(softplus(x)) in float64; d/dx = tanh(sp) + x sigmoid(x) (1 - tanh(sp)^2)."""
+    x = np.concatenate([np.linspace(-100.0, 100.0, 401), np.linspace(-5.0, 5.0, 401)])
+    softplus, sigmoid = np.logaddexp(0.0, x), 1.0 / (1.0 + np.exp(-x))
+    tanh = np.tanh(softplus)
+    x32 = jnp.asarray(x, jnp.float32)
+    np.testing.assert_allclose(networks.mish(x32), x * tanh, rtol=1e-5, atol=1e-6)
+    derivative = jax.vmap(jax.grad(networks.mish))(x32)
+    np.testing.assert_allclose(derivative, tanh + x * sigmoid * (1.0 - tanh**2), rtol=1e-5, atol=2e-6)
+
+
+def test_mish_at_known_points_and_far_out():
+    # mish(0) = 0, mish(1) = tanh(log(1 + e)) = 0.865098
+    np.testing.assert_allclose(networks.mish(jnp.array([0.0, 1.0, 1e4, -1e4])), [0.0, 0.865098, 1e4, 0.0], rtol=1e-6)
+    assert np.all(np.isfinite(jax.vmap(jax.grad(networks.mish))(jnp.array([1e4, -1e4, 3e38]))))
+
+
+def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
+    layer = networks.MultiInputDense(5)
+    params = layer.init(jax.random.key(0), OBSERVATION, ACTION)
+    dense = nn.Dense(5).apply(params, jnp.concatenate([OBSERVATION, ACTION], axis=-1))
+    np.testing.assert_allclose(layer.apply(params, OBSERVATION, ACTION), dense, atol=1e-6)
+    fresh = nn.Dense(5).init(jax.random.key(0), jnp.zeros((1, 5)))  # and it starts as one: same shapes, same fan-in
+    assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, params)
+
+
+@pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
+def test_candidates_broadcast_over_observations(leading):
+    """Observation [B, O] with actions [N, B, A] equals the observation repeated N times."""
+    observation = OBSERVATION if leading else OBSERVATION[0]
+    action = jax.random.normal(jax.random.key(1), (*leading, 2))
+    repeated = jnp.broadcast_to(observation, (*leading, 3))
+    noise_net = networks.make_noise_net(SPEC, (8, 8), "mish")
+    params = noise_net.init(jax.random.key(0))
+    out = noise_net.apply(params, observation, action, 3.0)
+    assert out.shape == (*leading, 2)
+    np.testing.assert_allclose(out, noise_net.apply(params, repeated, action, jnp.full(leading, 3.0)), atol=1e-6)
+    critics = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
+    params = critics.init(jax.random.key(0))
+    q = critics.apply(params, observation, action)
+    assert q.shape == (2, *leading)
+    np.testing.assert_allclose(q, critics.apply(params, repeated, action), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_critics", [1, 3])
+def test_critics_are_independent_members(num_critics):
+    critics = networks.make_critics(SPEC, num_critics, (8, 8), "mish", False)
+    params = critics.init(jax.random.key(0))
+    q = critics.apply(params, OBSERVATION, ACTION)
+    assert q.shape == (num_critics, 4)
+    assert len({float(row[0]) for row in q}) == num_critics
+    for i in range(num_critics):  # a slice of the parameters is that member
+        alone = critics.apply(jax.tree.map(lambda p, i=i: p[i : i + 1], params), OBSERVATION, ACTION)
+        np.testing.assert_allclose(alone[0], q[i], atol=1e-6)
+    # (3 + 2) 8 + 8, 8 8 + 8, 8 + 1 parameters each
+    assert num_parameters(params) == num_critics * (48 + 72 + 9)
+
+
+def test_layer_norm_adds_its_parameters_and_bounds_the_output():
+    plain = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
+    normed = networks.make_critics(SPEC, 2, (8, 8), "mish", True)
+    plain_params, normed_params = plain.init(jax.random.key(0)), normed.init(jax.random.key(0))
+    assert num_parameters(normed_params) - num_parameters(plain_params) == 2 * 2 * (8 + 8)  # scale and bias, 2 layers, 2 critics
+    far = 1e4 * ACTION
+    assert np.abs(plain.apply(plain_params, OBSERVATION, far)).max() > 100.0
+    assert np.abs(normed.apply(normed_params, OBSERVATION, far)).max() < 20.0  # METHOD section 6 no. 9: why LayerNorm helps
+
+
+def test_noise_net_uses_all_its_inputs():
+    net = networks.make_noise_net(SPEC, (16, 16), "mish")
+    params = net.init(jax.random.key(0))
+    base = net.apply(params, OBSERVATION, ACTION, jnp.full(4, 2.0))
+    for changed in ((OBSERVATION + 0.5, ACTION, 2.0), (OBSERVATION, ACTION + 0.5, 2.0), (OBSERVATION, ACTION, 7.5)):
+        other = net.apply(params, *changed[:2], jnp.full(4, changed[2]))
+        assert np.all(np.abs(other - base).max(axis=-1) > 1e-4)
+    per_row = net.apply(params, OBSERVATION, ACTION, jnp.array([2, 7, 2, 7]))  # integers, one per row
+    np.testing.assert_allclose(per_row[::2], base[::2], atol=1e-6)
+    assert np.abs(per_row[1::2] - base[1::2]).min() > 0
+
+
+def test_time_embedding_separates_neighbouring_timesteps():
+    embedding = networks.TimeEmbedding()
+    params = embedding.init(jax.random.key(0), jnp.zeros(()))
+    vectors = embedding.apply(params, jnp.arange(1000))
+    assert vectors.shape == (1000, 16)
+    assert np.linalg.norm(np.diff(vectors, axis=0), axis=-1).min() > 1e-3
+
+
+def test_value_maps_observations_to_scalars():
+    value = networks.make_value(SPEC, (8,), "relu", False)
+    params = value.init(jax.random.key(0))
+    assert value.apply(params, OBSERVATION).shape == (4,)
+    assert value.apply(params, OBSERVATION[0]).shape == ()
+
+
+@pytest.mark.parametrize("activation", networks.ACTIVATIONS)
+def test_every_activation_makes_another_network(activation):
+    net = networks.make_noise_net(SPEC, (8, 8), activation)
+    params = net.init(jax.random.key(0))
+    out = net.apply(params, OBSERVATION, ACTION, 1.0)
+    other = networks.make_noise_net(SPEC, (8, 8), "relu" if activation != "relu" else "mish").apply(params, OBSERVATION, ACTION, 1.0)
+    assert np.all(np.isfinite(out)) and np.abs(out - other).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda: networks.make_noise_net(SPEC, (8,), "tanh"), "tanh"),
+        (lambda: networks.make_noise_net(SPEC, (), "mish"), "hidden_dims"),
+        (lambda: networks.make_value(SPEC, (8, 0), "mish", False), r"\(8, 0\)"),
+        (lambda: networks.make_critics(SPEC, 0, (8,), "mish", False), "num_critics=0"),
+    ],
+)
+def test_refusals(make, named):
+    with pytest.raises(InputError, match=named) as error:
+        make()
+    assert "\n" not in str(error.value)
