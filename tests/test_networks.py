@@ -14,6 +14,10 @@ OBSERVATION = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
 ACTION = jnp.linspace(-0.9, 0.9, 8).reshape(4, 2)
 
 
+def compiled(network: networks.Network) -> networks.Network:
+    return networks.Network(jax.jit(network.init), jax.jit(network.apply))
+
+
 def num_parameters(params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
@@ -40,8 +44,8 @@ def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
     params = layer.init(jax.random.key(0), OBSERVATION, ACTION)
     dense = nn.Dense(5).apply(params, jnp.concatenate([OBSERVATION, ACTION], axis=-1))
     np.testing.assert_allclose(layer.apply(params, OBSERVATION, ACTION), dense, atol=1e-6)
-    fresh = nn.Dense(5).init(jax.random.key(0), jnp.zeros((1, 5)))  # and it starts as one: same shapes, same fan-in
-    assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, params)
+    kernel = networks.MultiInputDense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
+    np.testing.assert_allclose(jnp.std(kernel), (3 + 2) ** -0.5, rtol=0.02)  # initialised for the fan-in of the concatenation
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
@@ -50,12 +54,12 @@ def test_candidates_broadcast_over_observations(leading):
     observation = OBSERVATION if leading else OBSERVATION[0]
     action = jax.random.normal(jax.random.key(1), (*leading, 2))
     repeated = jnp.broadcast_to(observation, (*leading, 3))
-    noise_net = networks.make_noise_net(SPEC, (8, 8), "mish")
+    noise_net = compiled(networks.make_noise_net(SPEC, (8, 8), "mish"))
     params = noise_net.init(jax.random.key(0))
     out = noise_net.apply(params, observation, action, 3.0)
     assert out.shape == (*leading, 2)
     np.testing.assert_allclose(out, noise_net.apply(params, repeated, action, jnp.full(leading, 3.0)), atol=1e-6)
-    critics = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
+    critics = compiled(networks.make_critics(SPEC, 2, (8, 8), "mish", False))
     params = critics.init(jax.random.key(0))
     q = critics.apply(params, observation, action)
     assert q.shape == (2, *leading)
@@ -64,7 +68,7 @@ def test_candidates_broadcast_over_observations(leading):
 
 @pytest.mark.parametrize("num_critics", [1, 3])
 def test_critics_are_independent_members(num_critics):
-    critics = networks.make_critics(SPEC, num_critics, (8, 8), "mish", False)
+    critics = compiled(networks.make_critics(SPEC, num_critics, (8, 8), "mish", False))
     params = critics.init(jax.random.key(0))
     q = critics.apply(params, OBSERVATION, ACTION)
     assert q.shape == (num_critics, 4)
@@ -77,8 +81,8 @@ def test_critics_are_independent_members(num_critics):
 
 
 def test_layer_norm_adds_its_parameters_and_bounds_the_output():
-    plain = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
-    normed = networks.make_critics(SPEC, 2, (8, 8), "mish", True)
+    plain = compiled(networks.make_critics(SPEC, 2, (8, 8), "mish", False))
+    normed = compiled(networks.make_critics(SPEC, 2, (8, 8), "mish", True))
     plain_params, normed_params = plain.init(jax.random.key(0)), normed.init(jax.random.key(0))
     assert num_parameters(normed_params) - num_parameters(plain_params) == 2 * 2 * (8 + 8)  # scale and bias, 2 layers, 2 critics
     far = 1e4 * ACTION
@@ -87,7 +91,7 @@ def test_layer_norm_adds_its_parameters_and_bounds_the_output():
 
 
 def test_noise_net_uses_all_its_inputs():
-    net = networks.make_noise_net(SPEC, (16, 16), "mish")
+    net = compiled(networks.make_noise_net(SPEC, (16, 16), "mish"))
     params = net.init(jax.random.key(0))
     base = net.apply(params, OBSERVATION, ACTION, jnp.full(4, 2.0))
     for changed in ((OBSERVATION + 0.5, ACTION, 2.0), (OBSERVATION, ACTION + 0.5, 2.0), (OBSERVATION, ACTION, 7.5)):
@@ -107,7 +111,7 @@ def test_time_embedding_separates_neighbouring_timesteps():
 
 
 def test_value_maps_observations_to_scalars():
-    value = networks.make_value(SPEC, (8,), "relu", False)
+    value = compiled(networks.make_value(SPEC, (8,), "relu", False))
     params = value.init(jax.random.key(0))
     assert value.apply(params, OBSERVATION).shape == (4,)
     assert value.apply(params, OBSERVATION[0]).shape == ()
@@ -115,10 +119,10 @@ def test_value_maps_observations_to_scalars():
 
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
 def test_every_activation_makes_another_network(activation):
-    net = networks.make_noise_net(SPEC, (8, 8), activation)
+    net = compiled(networks.make_noise_net(SPEC, (8, 8), activation))
     params = net.init(jax.random.key(0))
     out = net.apply(params, OBSERVATION, ACTION, 1.0)
-    other = networks.make_noise_net(SPEC, (8, 8), "relu" if activation != "relu" else "mish").apply(params, OBSERVATION, ACTION, 1.0)
+    other = compiled(networks.make_noise_net(SPEC, (8, 8), "relu" if activation != "relu" else "mish").apply(params, OBSERVATION, ACTION, 1.0))
     assert np.all(np.isfinite(out)) and np.abs(out - other).max() > 1e-3
 
 

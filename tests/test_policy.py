@@ -48,9 +48,10 @@ def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be():
     policy = DiffusionPolicy(
         networks.make_noise_net(TaskSpec(3, 2), (8, 8), "mish"), schedule, diffusion.make_sampler("dpm_solver_3", schedule, 4)
     )
-    params = policy.network.init(jax.random.key(0))
+    params = jax.jit(policy.network.init)(jax.random.key(0))
+    sample = jax.jit(policy.sample)
     observation, x_T = jax.random.normal(jax.random.key(1), (4, 3)), 3.0 * jax.random.normal(jax.random.key(2), (5, 4, 2))
-    actions = policy.sample(params, observation, x_T, jax.random.key(3))
+    actions = sample(params, observation, x_T, jax.random.key(3))
     assert actions.shape == (5, 4, 2) and np.all(np.abs(actions) <= 1.0)
-    alone = policy.sample(params, observation[1], x_T[2, 1], jax.random.key(3))
+    alone = sample(params, observation[1], x_T[2, 1], jax.random.key(3))
     np.testing.assert_allclose(actions[2, 1], alone, atol=1e-5)
