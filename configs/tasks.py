@@ -17,7 +17,7 @@ _ADROIT = dict(  # [paper]
     reward_transform="standardize",
 )
 _KITCHEN = dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, eta=0.005)  # [paper]
-_BUILTIN = dict(seeds=(0,), num_steps=50_000, eval_every=5_000, eval_episodes=10)  # [ours]
+_BUILTIN = dict(seeds=(0,), num_steps=15_000, eval_every=2_500, eval_episodes=10, checkpoint_every=2_500)  # [ours]
 
 _ANTMAZE_TASKS = {  # grad_clip and eta [code]; max-Q backup but on umaze [DQL]
     "umaze": dict(grad_clip=2.0, eta=0.5),

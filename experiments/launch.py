@@ -3,14 +3,16 @@
 import dataclasses
 import difflib
 import os
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from edp_jax import InputError, data
+from edp_jax import InputError, TaskSpec, algorithms, data
 from edp_jax.algorithms import AlgorithmConfig, Hypers
+from edp_jax.training import writers
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the same command goes on
@@ -60,38 +62,34 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line; what is wrong with it becomes an InputError that names the nearest config key."""
     try:
         rest = flags.FLAGS(argv)
-    except FileNotFoundError as error:
-        raise InputError(f"--config={error.filename}: no such file; name one of configs/, for example configs/edp_td3.py") from error
+        flags.FLAGS.config.lock()  # a file that cannot be loaded is only noticed here
+    except OSError as error:
+        path = next((a for a in argv if a.startswith("--config=")), "--config")
+        raise InputError(f"{path}: cannot be loaded; name a file of configs/, for example --config=configs/edp_td3.py") from error
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(_flag_problem(argv, error)) from error
     if rest[1:]:
-        raise InputError(f"argument {rest[1]!r} is not a flag: flags look like --config.seeds='(0,1)', in quotes where there are brackets")
+        raise InputError(f"argument {rest[1]!r} is not a flag: write --config.seeds='(0,1)', in quotes and without blanks")
     return rest
 
 
 def _flag_problem(argv: Sequence[str], error: Exception) -> str:
-    problem = " ".join(str(error).split())
-    keys = list(_config_of(argv))
+    keys = _config_keys(argv)
     for argument in argv[1:]:
-        key = argument.removeprefix("--config.").split("=")[0]
-        if argument.startswith("--config.") and keys and key not in keys:
+        key = argument.split("=")[0].removeprefix("--config.")
+        if keys and argument.startswith("--config.") and key not in keys:
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
-            return f"config key {key!r} is unknown: did you mean {near!r}? All keys are in configs/base.py"
-    return f"flags: {problem}; see configs/base.py for the keys and the type of each"
+            return f"config key {key!r} is unknown: did you mean {near!r}? configs/base.py lists all keys"
+    return f"{' '.join(str(error).split())}; configs/base.py lists the keys of --config.key=value with the type of each"
 
 
-def _config_of(argv: Sequence[str]) -> ConfigDict:
-    """The configuration that --config alone gives, empty where even that fails."""
+def _config_keys(argv: Sequence[str]) -> list[str]:
+    """Keys of the file that --config=FILE[:TASK] names."""
     for argument in argv[1:]:
-        if argument.startswith("--config="):
-            holder = flags.FlagValues()
-            config_flags.DEFINE_config_file("config", None, "", flag_values=holder)
-            try:
-                holder([argv[0], argument])
-            except (OSError, flags.Error, ImportError):
-                break
-            return holder.config
-    return ConfigDict()
+        path, _, task = argument.removeprefix("--config=").partition(":")
+        if argument.startswith("--config=") and os.path.isfile(path):
+            return list(runpy.run_path(path)["get_config"](task or None))
+    return []
 
 
 def resolve(config: ConfigDict) -> Settings:
@@ -117,12 +115,15 @@ def resolve(config: ConfigDict) -> Settings:
         seeds,
         "must be different integers from 0 to 2**31 - 1, as in '(0,1,2)'",
     )
+    writers.check_kinds(config.writers)
+    algorithm = AlgorithmConfig(**_pick(config, AlgorithmConfig))
+    algorithms.make(config.algorithm, algorithm, TaskSpec(1, 1))  # refuses what cannot be built, before any data is made
     data_dir = config.data_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
     return Settings(
         task=data.find_task(config.task),
         data_dir=os.path.expanduser(data_dir),
         seeds=tuple(seeds),
-        algorithm=AlgorithmConfig(**_pick(config, AlgorithmConfig)),
+        algorithm=algorithm,
         hypers=Hypers(**_pick(config, Hypers)),
         config=config,
     )

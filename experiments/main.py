@@ -14,7 +14,7 @@ from edp_jax import InputError, TaskSpec, Transition, algorithms, data
 from edp_jax.data import preprocess
 from edp_jax.evaluation import normalized_score
 from edp_jax.export import PolicyFile, save_policy
-from edp_jax.training import outputs, writers
+from edp_jax.training import outputs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import make_evaluate
 from edp_jax.training.run import Schedule, Stopped, StopSignals, run
@@ -61,6 +61,7 @@ def load(settings: launch.Settings) -> Dataset:
 
 def main(_) -> int:
     began = time.monotonic()
+    sharding.split_cpu(len(flags.FLAGS.config.seeds))
     settings, workdir = launch.resolve(flags.FLAGS.config), os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     config, task, seeds = settings.config, settings.task, settings.seeds
     dataset = load(settings)

@@ -14,10 +14,6 @@ OBSERVATION = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
 ACTION = jnp.linspace(-0.9, 0.9, 8).reshape(4, 2)
 
 
-def compiled(network: networks.Network) -> networks.Network:
-    return networks.Network(jax.jit(network.init), jax.jit(network.apply))
-
-
 def num_parameters(params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
@@ -49,18 +45,18 @@ def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
-def test_candidates_broadcast_over_observations(leading):
+def test_candidates_broadcast_over_observations(leading, random_params):
     """Observation [B, O] with actions [N, B, A] equals the observation repeated N times."""
     observation = OBSERVATION if leading else OBSERVATION[0]
     action = jax.random.normal(jax.random.key(1), (*leading, 2))
     repeated = jnp.broadcast_to(observation, (*leading, 3))
-    noise_net = compiled(networks.make_noise_net(SPEC, (8, 8), "mish"))
-    params = noise_net.init(jax.random.key(0))
+    noise_net = networks.make_noise_net(SPEC, (8, 8), "mish")
+    params = random_params(noise_net.init)
     out = noise_net.apply(params, observation, action, 3.0)
     assert out.shape == (*leading, 2)
     np.testing.assert_allclose(out, noise_net.apply(params, repeated, action, jnp.full(leading, 3.0)), atol=1e-6)
-    critics = compiled(networks.make_critics(SPEC, 2, (8, 8), "mish", False))
-    params = critics.init(jax.random.key(0))
+    critics = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
+    params = random_params(critics.init)
     q = critics.apply(params, observation, action)
     assert q.shape == (2, *leading)
     np.testing.assert_allclose(q, critics.apply(params, repeated, action), atol=1e-6)
@@ -68,8 +64,8 @@ def test_candidates_broadcast_over_observations(leading):
 
 @pytest.mark.parametrize("num_critics", [1, 3])
 def test_critics_are_independent_members(num_critics):
-    critics = compiled(networks.make_critics(SPEC, num_critics, (8, 8), "mish", False))
-    params = critics.init(jax.random.key(0))
+    critics = networks.make_critics(SPEC, num_critics, (8, 8), "mish", False)
+    params = jax.jit(critics.init)(jax.random.key(0))
     q = critics.apply(params, OBSERVATION, ACTION)
     assert q.shape == (num_critics, 4)
     assert len({float(row[0]) for row in q}) == num_critics
@@ -80,19 +76,19 @@ def test_critics_are_independent_members(num_critics):
     assert num_parameters(params) == num_critics * (48 + 72 + 9)
 
 
-def test_layer_norm_adds_its_parameters_and_bounds_the_output():
-    plain = compiled(networks.make_critics(SPEC, 2, (8, 8), "mish", False))
-    normed = compiled(networks.make_critics(SPEC, 2, (8, 8), "mish", True))
-    plain_params, normed_params = plain.init(jax.random.key(0)), normed.init(jax.random.key(0))
+def test_layer_norm_adds_its_parameters_and_bounds_the_output(random_params):
+    plain = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
+    normed = networks.make_critics(SPEC, 2, (8, 8), "mish", True)
+    plain_params, normed_params = random_params(plain.init), random_params(normed.init)
     assert num_parameters(normed_params) - num_parameters(plain_params) == 2 * 2 * (8 + 8)  # scale and bias, 2 layers, 2 critics
     far = 1e4 * ACTION
     assert np.abs(plain.apply(plain_params, OBSERVATION, far)).max() > 100.0
     assert np.abs(normed.apply(normed_params, OBSERVATION, far)).max() < 20.0  # METHOD section 6 no. 9: why LayerNorm helps
 
 
-def test_noise_net_uses_all_its_inputs():
-    net = compiled(networks.make_noise_net(SPEC, (16, 16), "mish"))
-    params = net.init(jax.random.key(0))
+def test_noise_net_uses_all_its_inputs(random_params):
+    net = networks.make_noise_net(SPEC, (16, 16), "mish")
+    params = random_params(net.init)
     base = net.apply(params, OBSERVATION, ACTION, jnp.full(4, 2.0))
     for changed in ((OBSERVATION + 0.5, ACTION, 2.0), (OBSERVATION, ACTION + 0.5, 2.0), (OBSERVATION, ACTION, 7.5)):
         other = net.apply(params, *changed[:2], jnp.full(4, changed[2]))
@@ -102,27 +98,28 @@ def test_noise_net_uses_all_its_inputs():
     assert np.abs(per_row[1::2] - base[1::2]).min() > 0
 
 
-def test_time_embedding_separates_neighbouring_timesteps():
+def test_time_embedding_separates_neighbouring_timesteps(random_params):
     embedding = networks.TimeEmbedding()
-    params = embedding.init(jax.random.key(0), jnp.zeros(()))
+    params = random_params(lambda key: embedding.init(key, jnp.zeros(())))
     vectors = embedding.apply(params, jnp.arange(1000))
     assert vectors.shape == (1000, 16)
     assert np.linalg.norm(np.diff(vectors, axis=0), axis=-1).min() > 1e-3
 
 
-def test_value_maps_observations_to_scalars():
-    value = compiled(networks.make_value(SPEC, (8,), "relu", False))
-    params = value.init(jax.random.key(0))
+def test_value_maps_observations_to_scalars(random_params):
+    value = networks.make_value(SPEC, (8,), "relu", False)
+    params = random_params(value.init)
     assert value.apply(params, OBSERVATION).shape == (4,)
     assert value.apply(params, OBSERVATION[0]).shape == ()
 
 
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
-def test_every_activation_makes_another_network(activation):
-    net = compiled(networks.make_noise_net(SPEC, (8, 8), activation))
-    params = net.init(jax.random.key(0))
+def test_every_activation_makes_another_network(activation, random_params):
+    net = networks.make_noise_net(SPEC, (8, 8), activation)
+    params = random_params(net.init)
     out = net.apply(params, OBSERVATION, ACTION, 1.0)
-    other = compiled(networks.make_noise_net(SPEC, (8, 8), "relu" if activation != "relu" else "mish").apply(params, OBSERVATION, ACTION, 1.0))
+    other = networks.make_noise_net(SPEC, (8, 8), "relu" if activation != "relu" else "mish")
+    other = other.apply(params, OBSERVATION, ACTION, 1.0)
     assert np.all(np.isfinite(out)) and np.abs(out - other).max() > 1e-3
 
 

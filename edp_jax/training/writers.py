@@ -164,19 +164,32 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def open_writers(kinds: Sequence[str], workdir: str, seeds: Sequence[int], config: Mapping, first_step: int) -> list[Writer]:
-    """Opens the optional writers named in `kinds` ("tensorboard", "wandb"); `first_step` is the restored step, or 0.
+_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Refuses writers that `open_writers` could not open.
 
     Raises:
       InputError: an unknown kind, or its package is not installed.
     """
+    for kind in kinds:
+        if kind not in _PACKAGES:
+            raise InputError(f"writer {kind!r}: unknown; use {' or '.join(map(repr, _PACKAGES))}")
+        _optional(_PACKAGES[kind])
+
+
+def open_writers(kinds: Sequence[str], workdir: str, seeds: Sequence[int], config: Mapping, first_step: int) -> list[Writer]:
+    """Opens the optional writers named in `kinds` ("tensorboard", "wandb"); `first_step` is the restored step, or 0.
+
+    Raises:
+      InputError: see `check_kinds`.
+    """
+    check_kinds(kinds)
     makers = {
         "tensorboard": lambda: TensorBoard(workdir, seeds, first_step),
         "wandb": lambda: WeightsAndBiases(workdir, config),
     }
-    for kind in kinds:
-        if kind not in makers:
-            raise InputError(f"writer {kind!r}: unknown; use {' or '.join(map(repr, makers))}")
     return [makers[kind]() for kind in kinds]
 
 

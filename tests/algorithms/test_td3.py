@@ -16,7 +16,7 @@ from edp_jax.policy import DiffusionPolicy
 from edp_jax.types import InputError, TaskSpec, Transition
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
-CONFIG = AlgorithmConfig(hidden_dims=(8, 8), num_timesteps=5, sampler="dpm_solver_1", sampler_calls=2, ema_start=0, ema_period=1)
+CONFIG = AlgorithmConfig(hidden_dims=(8,), num_timesteps=5, sampler="dpm_solver_1", sampler_calls=2, ema_start=0, ema_period=1)
 BATCH = Transition(
     observation=jnp.linspace(-1.0, 1.0, 12).reshape(4, 3),
     action=jnp.linspace(-0.9, 0.9, 8).reshape(4, 2),
@@ -33,38 +33,44 @@ class GivenActions(DiffusionPolicy):
         return x_T
 
 
-# Q_i(s, a) = a . w_i, and a noise prediction that is the same number everywhere: small enough to work out by hand.
-LINEAR_CRITICS = Network(None, lambda params, observation, action: jnp.einsum("...a,na->n...", action, params["w"]))
+def linear_q(params, observation, action):
+    return jnp.einsum("...a,na->n...", action, params["w"]) + observation[..., 0]
+
+
+# Q_i(s, a) = a . w_i + s_0, and a noise prediction that is the same number everywhere: small enough to work out by hand.
+LINEAR_CRITICS = Network(None, linear_q)
 CONSTANT_NOISE = Network(None, lambda params, observation, x_t, t: params["eps"] + jnp.zeros_like(x_t))
 
 
-def linear_setting(config=CONFIG):
+def linear_setting(config=CONFIG, policy_type=GivenActions):
     """(update, state) of one-row batches: w_1 = (1, 0), w_2 = (0, 1) in the targets, doubled online; eps = 0.5."""
     schedule = diffusion.make_schedule(config.schedule, config.num_timesteps)
-    policy = GivenActions(CONSTANT_NOISE, schedule, None)
     opt = base.optimizer(config, Hypers())
     critic = base.init_train_state({"w": 2.0 * jnp.eye(2)}, opt, ensemble=True).replace(target_params={"w": jnp.eye(2)})
     actor = base.init_train_state({"eps": jnp.array([0.5, 0.5])}, opt)
-    return td3.make_update(config, policy, LINEAR_CRITICS), edp.init_state(jax.random.key(0), actor, critic)
+    update = td3.make_update(config, policy_type(CONSTANT_NOISE, schedule, None), LINEAR_CRITICS)
+    return update, edp.init_state(jax.random.key(0), actor, critic)
 
 
-def linear_batch(reward=1.0, discount=1.0) -> Transition:
-    return Transition(jnp.zeros((1, 3)), jnp.array([[0.25, 0.5]]), jnp.array([reward]), jnp.array([discount]), jnp.zeros((1, 3)))
+def linear_batch(action=(0.45, 0.5), discount=1.0) -> Transition:
+    """One transition of reward 1 from s_0 = 0 to s_0 = 10."""
+    next_observation = jnp.array([[10.0, 0.0, 0.0]])
+    return Transition(jnp.zeros((1, 3)), jnp.array([action]), jnp.array([1.0]), jnp.array([discount]), next_observation)
 
 
-def linear_draws(target_actions, guide=0) -> td3.Draws:
-    corruption = edp.Corruption(jnp.array([0]), jnp.array([[0.0, 1.0]]))
+def linear_draws(target_actions, guide=0, noise=(0.0, 1.0)) -> td3.Draws:
+    corruption = edp.Corruption(jnp.array([0]), jnp.array([noise]))
     return td3.Draws(corruption, jnp.asarray(target_actions, jnp.float32)[:, None], jax.random.key(0), jnp.asarray(guide))
 
 
 @pytest.mark.parametrize(
     "candidates, discount, target",
     [
-        # one action: 1 + 0.9 min(0.5, -0.2)
-        ([[0.5, -0.2]], 1.0, 0.82),
-        # two: each critic takes its best, max(0.5, -0.3) and max(-0.2, 0.4), and then the smaller: 1 + 0.9 * 0.4
-        # (the best of the smaller values would be 1 + 0.9 max(-0.2, -0.3) = 0.82)
-        ([[0.5, -0.2], [-0.3, 0.4]], 1.0, 1.36),
+        # one action: 1 + 0.9 (min(0.5, -0.2) + 10)
+        ([[0.5, -0.2]], 1.0, 9.82),
+        # two: each critic takes its best, max(0.5, -0.3) and max(-0.2, 0.4), and then the smaller: 1 + 0.9 (0.4 + 10)
+        # (the best of the smaller values would be 1 + 0.9 (max(-0.2, -0.3) + 10) = 9.82)
+        ([[0.5, -0.2], [-0.3, 0.4]], 1.0, 10.36),
         # a true terminal: the reward alone
         ([[0.5, -0.2], [-0.3, 0.4]], 0.0, 1.0),
     ],
@@ -73,46 +79,63 @@ def test_target_by_hand(candidates, discount, target):
     update, state = linear_setting(dataclasses.replace(CONFIG, num_backup_actions=len(candidates)))
     _, metrics = update(state, linear_batch(discount=discount), Hypers(discount=0.9), linear_draws(candidates))
     np.testing.assert_allclose(metrics["critic/target_mean"], target, rtol=1e-6)
-    # online Q(s, a) = 2 (0.25, 0.5): sum_i (Q_i - target)^2
-    np.testing.assert_allclose(metrics["critic/loss"], (0.5 - target) ** 2 + (1.0 - target) ** 2, rtol=1e-5)
+    # online Q(s, a) = 2 (0.45, 0.5): sum_i (Q_i - target)^2
+    np.testing.assert_allclose(metrics["critic/loss"], (0.9 - target) ** 2 + (1.0 - target) ** 2, rtol=1e-5)
 
 
-@pytest.mark.parametrize("guide", [0, 1])
-def test_policy_losses_by_hand(guide):
-    """eps = 0.5 for noise (0, 1): denoising 0.25; a_0 = (0.25, 0.5) comes back off by sqrt(1/abar - 1) (noise - eps)."""
+@pytest.mark.parametrize(
+    "guide, action, noise", [(0, (0.45, 0.5), (0.0, 1.0)), (1, (0.45, 0.5), (0.0, 1.0)), (0, (0.9, 0.5), (1.0, 0.0))]
+)
+def test_policy_losses_by_hand(guide, action, noise):
+    """The action comes back off by sqrt(1/abar - 1) (noise - eps), eps = 0.5, and in the last case leaves the box."""
     update, state = linear_setting()
-    _, metrics = update(state, linear_batch(), Hypers(eta=3.0), linear_draws([[0.0, 0.0]], guide))
-    np.testing.assert_allclose(metrics["actor/denoising_loss"], 0.25, rtol=1e-6)
+    _, metrics = update(state, linear_batch(action), Hypers(eta=3.0), linear_draws([[0.0, 0.0]], guide, noise))
+    np.testing.assert_allclose(metrics["actor/denoising_loss"], 0.25, rtol=1e-6)  # (0.5^2 + 0.5^2)/2
     abar = np.exp(-0.1 / 5 - 0.5 * 9.9 / 25)  # vp, K = 5, k = 1
-    action = np.array([0.25, 0.5]) + np.sqrt(1 / abar - 1) * (np.array([0.0, 1.0]) - 0.5)
-    np.testing.assert_allclose(metrics["actor/q_mean"], 2.0 * action[guide], rtol=1e-5)
-    # one row: -eta q/|q|
-    np.testing.assert_allclose(metrics["actor/guidance_loss"], -3.0 * np.sign(action[guide]), rtol=1e-6)
+    approximated = np.array(action) + np.sqrt(1 / abar - 1) * (np.array(noise) - 0.5)
+    q = 2.0 * np.clip(approximated, -1.0, 1.0)[guide]
+    np.testing.assert_allclose(metrics["actor/q_mean"], q, rtol=1e-5)
+    np.testing.assert_allclose(metrics["actor/guidance_loss"], -3.0 * np.sign(q), rtol=1e-6)  # one row: -eta q/|q|
 
 
-def test_guidance_moves_the_policy_along_the_guides_gradient_only():
+def test_target_actions_are_the_averaged_policys_at_the_next_observation():
+    asked = []
+
+    class Asked(DiffusionPolicy):
+        def sample(self, params, observation, x_T, key):
+            asked.append((params, observation))
+            return x_T
+
+    update, state = linear_setting(policy_type=Asked)
+    state = state.replace(actor=state.actor.replace(target_params={"eps": jnp.array([0.1, 0.2])}))
+    batch = linear_batch()
+    update(state, batch, Hypers(), linear_draws([[0.5, -0.2]]))
+    assert len(asked) == 1
+    assert asked[0][0] is state.actor.target_params and asked[0][1] is batch.next_observation
+
+
+def test_guidance_moves_the_policy_and_not_the_critics():
+    """The denoising loss raises both components of eps = 0.5 to the noise (1, 1); the guide lowers its own to raise its Q."""
     update, state = linear_setting()
-    draws = partial(linear_draws, [[0.0, 0.0]])
-    noise_only, _ = update(state, linear_batch(), Hypers(eta=0.0, grad_clip=0.0), draws(0))
-    guided, _ = update(state, linear_batch(), Hypers(eta=50.0, grad_clip=0.0), draws(0))
-    other_guide, _ = update(state, linear_batch(), Hypers(eta=50.0, grad_clip=0.0), draws(1))
-    # Without guidance eps goes towards the noise (0, 1). a0_hat falls with eps; Q_1 sees its first component, and is negative
-    # there or not: it is to rise, so the first component of eps falls, as it would anyway; Q_2's wish outweighs the noise's.
-    step = 3e-4
-    np.testing.assert_allclose(noise_only.actor.params["eps"], [0.5 - step, 0.5 + step], atol=1e-6)
-    np.testing.assert_allclose(guided.actor.params["eps"], [0.5 - step, 0.5 + step], atol=1e-6)
-    np.testing.assert_allclose(other_guide.actor.params["eps"], [0.5 - step, 0.5 - step], atol=1e-6)
-    for left, right in ((noise_only, guided), (guided, other_guide)):
-        jax.tree.map(np.testing.assert_array_equal, left.critic, right.critic)
+    updated = [
+        update(state, linear_batch(), Hypers(eta=eta), linear_draws([[0.0, 0.0]], guide, noise=(1.0, 1.0)))[0]
+        for eta, guide in ((0.0, 0), (50.0, 0), (50.0, 1))
+    ]
+    up, down = 0.5 + 3e-4, 0.5 - 3e-4  # Adam's first step
+    for new, eps in zip(updated, ([up, up], [down, up], [up, down]), strict=True):
+        np.testing.assert_allclose(new.actor.params["eps"], eps, atol=1e-6)
+        jax.tree.map(np.testing.assert_array_equal, new.critic, updated[0].critic)
 
 
 @pytest.fixture(scope="module")
-def learner():
-    """(update, draw, state) of small real networks, compiled once."""
-    algorithm = algorithms.make("td3", CONFIG, SPEC)
+def learner(random_params):
+    """(update, draws, state) of small real networks, compiled once."""
     policy, critics = edp.make_policy(CONFIG, SPEC), edp.make_critics(CONFIG, SPEC)
-    update = jax.jit(td3.make_update(CONFIG, policy, critics))
-    return update, lambda key: td3.draw(key, CONFIG, policy, BATCH), jax.jit(algorithm.init)(jax.random.key(0))
+    opt = base.optimizer(CONFIG, Hypers())
+    actor = base.init_train_state(random_params(policy.network.init), opt)
+    critic = base.init_train_state(random_params(critics.init), opt, ensemble=True)
+    state = edp.init_state(jax.random.key(0), actor, critic)
+    return jax.jit(td3.make_update(CONFIG, policy, critics)), td3.draw(jax.random.key(1), CONFIG, policy, BATCH), state
 
 
 def largest(tree) -> float:
@@ -124,19 +147,19 @@ def difference(left, right):
 
 
 def test_update_is_a_pure_function(learner):
-    update, draw, state = learner
-    draws = draw(jax.random.key(1))
+    update, draws, state = learner
     first, second = (update(state, BATCH, Hypers(), draws) for _ in range(2))
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(jax.random.key_data, first[0].key), jax.random.key_data(second[0].key))
-    jax.tree.map(np.testing.assert_array_equal, first[0].replace(key=0), second[0].replace(key=0))
+    as_arrays = lambda state: state.replace(key=jax.random.key_data(state.key))  # noqa: E731
+    jax.tree.map(np.testing.assert_array_equal, as_arrays(first[0]), as_arrays(second[0]))
     jax.tree.map(np.testing.assert_array_equal, first[1], second[1])
-    assert int(first[0].step) == 1
-    assert min(largest(difference(new.params, old.params)) for new, old in ((first[0].actor, state.actor), (first[0].critic, state.critic))) > 0
+    assert int(first[0].step) == int(state.step) + 1
+    for after, before in ((first[0].actor, state.actor), (first[0].critic, state.critic)):
+        assert largest(difference(after.params, before.params)) > 1e-4
 
 
 def test_targets_follow_by_polyak_averaging(learner):
-    update, draw, state = learner
-    new, _ = update(state, BATCH, Hypers(tau=0.25), draw(jax.random.key(1)))
+    update, draws, state = learner
+    new, _ = update(state, BATCH, Hypers(tau=0.25), draws)
     for after, before in ((new.actor, state.actor), (new.critic, state.critic)):
         expected = jax.tree.map(lambda target, params: 0.75 * target + 0.25 * params, before.target_params, after.params)
         jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), after.target_params, expected)
@@ -144,10 +167,8 @@ def test_targets_follow_by_polyak_averaging(learner):
 
 def test_weight_decay_shrinks_every_network(learner):
     """AdamW: the step gains -lr * decay * params."""
-    update, draw, state = learner
-    plain, decayed = (
-        update(state, BATCH, Hypers(learning_rate=1e-3, weight_decay=decay), draw(jax.random.key(1)))[0] for decay in (0.0, 0.5)
-    )
+    update, draws, state = learner
+    plain, decayed = (update(state, BATCH, Hypers(learning_rate=1e-3, weight_decay=decay), draws)[0] for decay in (0.0, 0.5))
     for name in ("actor", "critic"):
         shrunk = difference(getattr(decayed, name).params, getattr(plain, name).params)
         expected = jax.tree.map(lambda p: -1e-3 * 0.5 * p, getattr(state, name).params)
@@ -207,7 +228,9 @@ def test_one_network_pass_serves_both_policy_losses():
 
 
 def test_five_critics_with_max_q_backup_learn_and_act():
-    config = dataclasses.replace(CONFIG, num_critics=5, num_backup_actions=3, critic_layer_norm=True, sampler="ddpm", num_candidates=4)
+    config = dataclasses.replace(
+        CONFIG, num_critics=5, num_backup_actions=3, critic_layer_norm=True, sampler="ddpm", num_candidates=4
+    )
     algorithm = algorithms.make("td3", config, SPEC)
     state = jax.jit(algorithm.init)(jax.random.key(0))
     update_step = jax.jit(algorithm.update_step)

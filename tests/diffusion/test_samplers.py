@@ -113,7 +113,7 @@ def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
     ],
 )
 def test_stochastic_samplers_reproduce_mean_and_variance(name, num_calls, end, bias):
-    n = 40_000
+    n = 10_000
     schedule = diffusion.make_schedule("vp", 1000)
     data = Gaussian(schedule)
     mean_T, std_T = data.marginal(1.0)

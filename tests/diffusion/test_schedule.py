@@ -71,7 +71,9 @@ def test_cosine_betas_are_capped():
 
 def test_add_noise_at_each_rows_own_timestep():
     schedule = from_betas(np.array([0.2, 0.5]))
-    x_t = diffusion.add_noise(schedule, jnp.array([[1.0, -1.0], [0.5, 0.0]]), jnp.array([0, 1]), jnp.array([[1.0, 2.0], [-1.0, 1.0]]))
+    x_t = diffusion.add_noise(
+        schedule, jnp.array([[1.0, -1.0], [0.5, 0.0]]), jnp.array([0, 1]), jnp.array([[1.0, 2.0], [-1.0, 1.0]])
+    )
     # row 0: sqrt(0.8) x0 + sqrt(0.2) eps; row 1: sqrt(0.4) x0 + sqrt(0.6) eps
     np.testing.assert_allclose(x_t, [[1.341641, 0.0], [-0.458369, 0.774597]], atol=2e-6)
 
@@ -115,7 +117,9 @@ def test_denoising_loss_averages_over_dimensions_only():
     np.testing.assert_allclose(loss, [2.5, 4.5])
 
 
-@pytest.mark.parametrize("name, num_timesteps, named", [("quadratic", 10, "quadratic"), ("vp", 0, "num_timesteps=0"), ("vp", -3, "-3")])
+@pytest.mark.parametrize(
+    "name, num_timesteps, named", [("quadratic", 10, "quadratic"), ("vp", 0, "num_timesteps=0"), ("vp", -3, "-3")]
+)
 def test_refusals(name, num_timesteps, named):
     with pytest.raises(InputError, match=named):
         diffusion.make_schedule(name, num_timesteps)

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,18 @@ def recorded_chains(recordings):
             yield schedule, sampler, samplers[f"{group}/a_K"], expected
 
 
+def sample_with_recorded_clip(schedule, sampler, predict_noise, x_T, whole, below):
+    """The chain whose clip reads the tables at the floor of the time, or below it at those `whole` times where told."""
+
+    def denoise(x, t):
+        index = jnp.floor(t + 1e-3).astype(int) - jnp.sum(below * (jnp.abs(whole - t) < 1e-3))
+        recip = jnp.asarray(schedule.sqrt_recip_alphas_cumprod)[index]
+        recipm1 = jnp.asarray(schedule.sqrt_recipm1_alphas_cumprod)[index]
+        return jnp.clip(predict_noise(x, t), (recip * x - 1.0) / recipm1, (recip * x + 1.0) / recipm1)
+
+    return diffusion.sample(sampler, denoise, x_T, jax.random.key(0))
+
+
 def test_samples_with_the_recorded_clip(recordings):
     """Our solver with their clip is their chain.
 
@@ -69,23 +82,11 @@ def test_samples_with_the_recorded_clip(recordings):
     Where the time is a whole number, float32 rounding decided between that entry and the one below: either may be theirs.
     """
     noise_net = networks.make_noise_net(recordings.spec, recordings.hidden_dims, "mish")
-    actor, batch = recordings.actor(recordings.load("params"), "online"), recordings.batch
+    predict_noise = partial(noise_net.apply, recordings.actor(recordings.load("params"), "online"), recordings.batch.observation)
     chains = 0
     for schedule, sampler, x_T, expected in recorded_chains(recordings):
         whole = np.unique([round(t) for t in sampler.timestep if abs(t - round(t)) < 1e-3])
-
-        @jax.jit
-        def chain(below, schedule=schedule, sampler=sampler, x_T=x_T, whole=whole):
-            def denoise(x, t):
-                eps = noise_net.apply(actor, batch.observation, x, t)
-                index = jnp.floor(t + 1e-3).astype(int) - jnp.sum(below * (jnp.abs(whole - t) < 1e-3))
-                recip, recipm1 = (
-                    jnp.asarray(table)[index] for table in (schedule.sqrt_recip_alphas_cumprod, schedule.sqrt_recipm1_alphas_cumprod)
-                )
-                return jnp.clip(eps, (recip * x - 1.0) / recipm1, (recip * x + 1.0) / recipm1)
-
-            return diffusion.sample(sampler, denoise, x_T, jax.random.key(0))
-
+        chain = jax.jit(partial(sample_with_recorded_clip, schedule, sampler, predict_noise, x_T, whole))
         errors = [np.abs(chain(np.array(below)) - expected).max() for below in itertools.product((0, 1), repeat=len(whole))]
         assert min(errors) < 1e-4, errors
         chains += 1
@@ -98,8 +99,7 @@ def test_samples_with_our_clip(recordings):
     The floor is up to a whole timestep early, so the difference is larger the fewer timesteps there are.
     """
     noise_net = networks.make_noise_net(recordings.spec, recordings.hidden_dims, "mish")
-    actor, batch = recordings.actor(recordings.load("params"), "online"), recordings.batch
+    predict_noise = partial(noise_net.apply, recordings.actor(recordings.load("params"), "online"), recordings.batch.observation)
     for schedule, sampler, x_T, expected in recorded_chains(recordings):
-        denoise = lambda x, t: noise_net.apply(actor, batch.observation, x, t)  # noqa: E731
-        ours = diffusion.sample(sampler, denoise, x_T, jax.random.key(0), clip=1.0)
+        ours = diffusion.sample(sampler, predict_noise, x_T, jax.random.key(0), clip=1.0)
         np.testing.assert_allclose(ours, np.clip(expected, -1.0, 1.0), atol=10.0 / schedule.num_timesteps)

@@ -1,0 +1,6 @@
+"""Tests run on the CPU, as eight devices, so that seeds are sharded where there are several."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")

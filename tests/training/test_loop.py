@@ -1,0 +1,119 @@
+"""The compiled chunk: seeds do not see each other, one compilation serves all chunks, nothing leaves the device inside one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from edp_jax import TaskSpec, Transition, algorithms
+from edp_jax.training import loop, sharding
+
+SPEC = TaskSpec(3, 2)
+CONFIG = algorithms.AlgorithmConfig(hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2)
+HYPERS = jax.tree.map(np.float32, algorithms.Hypers())
+ALGORITHM = algorithms.make("td3", CONFIG, SPEC)
+
+
+def make_dataset(size: int = 40) -> Transition:
+    rng = np.random.default_rng(0)
+    return Transition(
+        observation=rng.normal(size=(size, 3)).astype(np.float32),
+        action=rng.uniform(-1, 1, (size, 2)).astype(np.float32),
+        reward=rng.normal(size=size).astype(np.float32),
+        discount=np.ones(size, np.float32),
+        next_observation=rng.normal(size=(size, 3)).astype(np.float32),
+    )
+
+
+def train(seeds: tuple[int, ...], ends: list[int]) -> loop.Chunk:
+    dataset = loop.put_dataset(make_dataset(), len(seeds))
+    state = loop.init_seeds(ALGORITHM, seeds)
+    return list(loop.train(loop.make_train_chunk(ALGORITHM, 8), state, dataset, HYPERS, iter(ends)))[-1]
+
+
+def params_of(state) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.actor, state.critic))]
+
+
+def test_seeds_trained_together_equal_seeds_trained_alone():
+    together = params_of(train((5, 7), [6]).state)
+    for index, seed in enumerate((5, 7)):
+        alone = params_of(train((seed,), [6]).state)
+        for both, one in zip(together, alone, strict=True):
+            np.testing.assert_allclose(both[index], one[0], rtol=1e-4, atol=1e-6)
+
+
+def test_seeds_differ_and_a_seed_repeats_itself():
+    first, again, other = (params_of(train((seed,), [4]).state) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_how_a_run_is_cut_into_chunks_does_not_matter():
+    whole, parts = train((0, 1), [7]), train((0, 1), [2, 3, 7])
+    for a, b in zip(params_of(whole.state), params_of(parts.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_metrics_are_means_over_the_updates_of_the_chunk():
+    dataset = loop.put_dataset(make_dataset(), 1)
+    train_chunk = loop.make_train_chunk(ALGORITHM, 8)
+    singles = list(loop.train(train_chunk, loop.init_seeds(ALGORITHM, (0,)), dataset, HYPERS, iter([1, 2, 3])))
+    whole = list(loop.train(train_chunk, loop.init_seeds(ALGORITHM, (0,)), dataset, HYPERS, iter([3])))[0]
+    for name, value in whole.metrics.items():
+        np.testing.assert_allclose(value, np.mean([chunk.metrics[name] for chunk in singles], axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing():
+    dataset = loop.put_dataset(make_dataset(), 2)
+    train_chunk = loop.make_train_chunk(ALGORITHM, 8)
+    state = loop.init_seeds(ALGORITHM, (0, 1))
+    mesh = sharding.replicated(sharding.seed_mesh(2))
+    hypers = jax.device_put(HYPERS, mesh)
+    lengths = [jax.device_put(np.int32(length), mesh) for length in (2, 5, 3)]
+    state, _ = train_chunk(state, dataset, hypers, lengths[0])
+    with jax.transfer_guard("disallow"):
+        for length in lengths[1:]:
+            state, _ = train_chunk(state, dataset, hypers, length)
+    assert train_chunk._cache_size() == 1
+    assert state.step.tolist() == [10, 10]
+
+
+def test_the_state_is_donated():
+    dataset = loop.put_dataset(make_dataset(), 1)
+    state = loop.init_seeds(ALGORITHM, (0,))
+    loop.make_train_chunk(ALGORITHM, 8)(state, dataset, HYPERS, np.int32(1))
+    assert jax.tree.leaves(state.actor.params)[0].is_deleted()
+
+
+def test_eight_seeds_on_eight_devices_need_no_collectives():
+    if len(jax.devices()) < 8:
+        pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=8")
+    seeds = tuple(range(8))
+    state, dataset = loop.init_seeds(ALGORITHM, seeds), loop.put_dataset(make_dataset(), 8)
+    assert len(state.step.sharding.device_set) == 8
+    compiled = loop.make_train_chunk(ALGORITHM, 8).lower(state, dataset, HYPERS, jnp.int32(3)).compile()
+    program = compiled.as_text()
+    for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert collective not in program
+    state, _ = compiled(state, dataset, HYPERS, jax.device_put(np.int32(3), sharding.replicated(sharding.seed_mesh(8))))
+    assert len(state.step.sharding.device_set) == 8
+
+
+@pytest.mark.parametrize(
+    ("start", "num_steps", "periods", "expected"),
+    [
+        (0, 10, (4,), [4, 8, 10]),
+        (0, 12, (4, 6), [4, 6, 8, 12]),
+        (8, 12, (4, 6), [12]),  # going on from 8
+        (12, 12, (4,), []),
+        (0, 3, (100, 50), [3]),
+    ],
+)
+def test_chunk_ends(start, num_steps, periods, expected):
+    assert list(loop.chunk_ends(start, num_steps, periods)) == expected
+
+
+@pytest.mark.parametrize(("num_seeds", "devices"), [(1, 1), (2, 2), (3, 3), (6, 6), (9, 3), (16, 8)])
+def test_seeds_use_the_largest_number_of_devices_that_divides_them(num_seeds, devices):
+    assert sharding.seed_mesh(num_seeds).size == devices
