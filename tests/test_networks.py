@@ -14,6 +14,17 @@ OBSERVATION = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
 ACTION = jnp.linspace(-0.9, 0.9, 8).reshape(4, 2)
 
 
+def random_params(init, seed: int = 0):
+    """Normal parameters of the shapes that init(key) makes, without compiling init; kernels have variance 1/fan_in."""
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        scale = leaf.shape[-2] ** -0.5 if path[-1].key == "kernel" else 0.1
+        return jnp.asarray(scale * rng.standard_normal(leaf.shape) + (path[-1].key == "scale"), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0)))
+
+
 def num_parameters(params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
@@ -45,7 +56,7 @@ def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
-def test_candidates_broadcast_over_observations(leading, random_params):
+def test_candidates_broadcast_over_observations(leading):
     """Observation [B, O] with actions [N, B, A] equals the observation repeated N times."""
     observation = OBSERVATION if leading else OBSERVATION[0]
     action = jax.random.normal(jax.random.key(1), (*leading, 2))
@@ -76,7 +87,7 @@ def test_critics_are_independent_members(num_critics):
     assert num_parameters(params) == num_critics * (48 + 72 + 9)
 
 
-def test_layer_norm_adds_its_parameters_and_bounds_the_output(random_params):
+def test_layer_norm_adds_its_parameters_and_bounds_the_output():
     plain = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
     normed = networks.make_critics(SPEC, 2, (8, 8), "mish", True)
     plain_params, normed_params = random_params(plain.init), random_params(normed.init)
@@ -86,7 +97,7 @@ def test_layer_norm_adds_its_parameters_and_bounds_the_output(random_params):
     assert np.abs(normed.apply(normed_params, OBSERVATION, far)).max() < 20.0  # METHOD section 6 no. 9: why LayerNorm helps
 
 
-def test_noise_net_uses_all_its_inputs(random_params):
+def test_noise_net_uses_all_its_inputs():
     net = networks.make_noise_net(SPEC, (16, 16), "mish")
     params = random_params(net.init)
     base = net.apply(params, OBSERVATION, ACTION, jnp.full(4, 2.0))
@@ -98,7 +109,7 @@ def test_noise_net_uses_all_its_inputs(random_params):
     assert np.abs(per_row[1::2] - base[1::2]).min() > 0
 
 
-def test_time_embedding_separates_neighbouring_timesteps(random_params):
+def test_time_embedding_separates_neighbouring_timesteps():
     embedding = networks.TimeEmbedding()
     params = random_params(lambda key: embedding.init(key, jnp.zeros(())))
     vectors = embedding.apply(params, jnp.arange(1000))
@@ -106,7 +117,7 @@ def test_time_embedding_separates_neighbouring_timesteps(random_params):
     assert np.linalg.norm(np.diff(vectors, axis=0), axis=-1).min() > 1e-3
 
 
-def test_value_maps_observations_to_scalars(random_params):
+def test_value_maps_observations_to_scalars():
     value = networks.make_value(SPEC, (8,), "relu", False)
     params = random_params(value.init)
     assert value.apply(params, OBSERVATION).shape == (4,)
@@ -114,7 +125,7 @@ def test_value_maps_observations_to_scalars(random_params):
 
 
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
-def test_every_activation_makes_another_network(activation, random_params):
+def test_every_activation_makes_another_network(activation):
     net = networks.make_noise_net(SPEC, (8, 8), activation)
     params = random_params(net.init)
     out = net.apply(params, OBSERVATION, ACTION, 1.0)

@@ -43,12 +43,12 @@ def test_take_candidate_indexes_every_row():
     np.testing.assert_array_equal(take_candidate(actions[:, 0], jnp.array(1)), [4.0, 5.0])
 
 
-def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be(random_params):
+def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be():
     schedule = diffusion.make_schedule("vp", 10)
     policy = DiffusionPolicy(
         networks.make_noise_net(TaskSpec(3, 2), (8, 8), "mish"), schedule, diffusion.make_sampler("dpm_solver_3", schedule, 4)
     )
-    params = random_params(policy.network.init)
+    params = jax.jit(policy.network.init)(jax.random.key(0))
     sample = jax.jit(policy.sample)
     observation, x_T = jax.random.normal(jax.random.key(1), (4, 3)), 3.0 * jax.random.normal(jax.random.key(2), (5, 4, 2))
     actions = sample(params, observation, x_T, jax.random.key(3))

@@ -127,15 +127,15 @@ def test_guidance_moves_the_policy_and_not_the_critics():
         jax.tree.map(np.testing.assert_array_equal, new.critic, updated[0].critic)
 
 
+ENSEMBLE = dataclasses.replace(CONFIG, num_critics=5, num_backup_actions=3, critic_layer_norm=True, num_candidates=4)
+
+
 @pytest.fixture(scope="module")
-def learner(random_params):
-    """(update, draws, state) of small real networks, compiled once."""
-    policy, critics = edp.make_policy(CONFIG, SPEC), edp.make_critics(CONFIG, SPEC)
-    opt = base.optimizer(CONFIG, Hypers())
-    actor = base.init_train_state(random_params(policy.network.init), opt)
-    critic = base.init_train_state(random_params(critics.init), opt, ensemble=True)
-    state = edp.init_state(jax.random.key(0), actor, critic)
-    return jax.jit(td3.make_update(CONFIG, policy, critics)), td3.draw(jax.random.key(1), CONFIG, policy, BATCH), state
+def learner():
+    """(update, draws, state) of small real networks with five critics and max-Q backup, compiled once."""
+    policy, critics = edp.make_policy(ENSEMBLE, SPEC), edp.make_critics(ENSEMBLE, SPEC)
+    state = jax.jit(algorithms.make("td3", ENSEMBLE, SPEC).init)(jax.random.key(0))
+    return jax.jit(td3.make_update(ENSEMBLE, policy, critics)), td3.draw(jax.random.key(1), ENSEMBLE, policy, BATCH), state
 
 
 def largest(tree) -> float:
@@ -227,12 +227,8 @@ def test_one_network_pass_serves_both_policy_losses():
     assert jax.tree.structure(new) == jax.tree.structure(state)
 
 
-def test_five_critics_with_max_q_backup_learn_and_act():
-    config = dataclasses.replace(
-        CONFIG, num_critics=5, num_backup_actions=3, critic_layer_norm=True, sampler="ddpm", num_candidates=4
-    )
-    algorithm = algorithms.make("td3", config, SPEC)
-    state = jax.jit(algorithm.init)(jax.random.key(0))
+def test_five_critics_with_max_q_backup_learn_and_act(learner):
+    algorithm, (_, _, state) = algorithms.make("td3", ENSEMBLE, SPEC), learner
     update_step = jax.jit(algorithm.update_step)
     losses = []
     for _ in range(3):
@@ -245,17 +241,18 @@ def test_five_critics_with_max_q_backup_learn_and_act():
     assert action.shape == (4, 2) and np.all(np.abs(action) <= 1.0)
 
 
-def test_draws_cover_timesteps_and_critics():
-    config = dataclasses.replace(CONFIG, num_critics=3, num_backup_actions=2)
-    policy = edp.make_policy(config, SPEC)
-    draws = jax.jit(jax.vmap(lambda key: td3.draw(key, config, policy, BATCH)))(jax.random.split(jax.random.key(0), 500))
-    assert draws.target_x_T.shape == (500, 2, 4, 2)
-    for drawn, size in ((draws.corruption.timestep, 5), (draws.guide, 3)):
-        frequency = np.bincount(np.ravel(drawn), minlength=size) / drawn.size
-        assert frequency.shape == (size,)
-        assert np.all(np.abs(frequency - 1 / size) < 4 * np.sqrt(1 / size / drawn.size))
-    noise = np.ravel(draws.corruption.noise)
-    assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.var() - 1) < 4 * np.sqrt(2 / noise.size)
+def test_draws_cover_timesteps_noise_and_critics():
+    policy = edp.make_policy(ENSEMBLE, SPEC)
+    batch = jax.tree.map(lambda leaf: jnp.zeros((2000, *leaf.shape[1:])), BATCH)
+    draws = td3.draw(jax.random.key(0), ENSEMBLE, policy, batch)
+    assert draws.target_x_T.shape == (3, 2000, 2)
+    frequency = np.bincount(draws.corruption.timestep) / 2000
+    assert frequency.shape == (5,) and np.all(np.abs(frequency - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000))
+    for noise in (draws.corruption.noise, draws.target_x_T[0], draws.target_x_T[2]):
+        assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.var() - 1) < 4 * np.sqrt(2 / noise.size)
+    assert np.abs(np.corrcoef(np.ravel(draws.target_x_T[0]), np.ravel(draws.target_x_T[1]))[0, 1]) < 4 / np.sqrt(4000)
+    guides = {int(td3.draw(jax.random.key(i), ENSEMBLE, policy, BATCH).guide) for i in range(40)}
+    assert guides == set(range(5))  # each is missed with probability 0.8^40 = 1e-4
 
 
 def test_unknown_learner():
