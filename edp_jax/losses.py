@@ -18,4 +18,4 @@ def critic_loss(q: chex.Array, target: chex.Array) -> chex.Array:
 def td3_guidance_loss(q: chex.Array, eta: chex.Array) -> chex.Array:
     """Policy improvement of TD3: -eta mean(Q(s, a0_hat)) / stop_grad(mean |Q|), q [B] (EDP Eq. 10; TD3+BC, 2106.06860, Eq. 5)."""
     scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
-    return -eta * jnp.mean(q) / scale
+    return -eta * jnp.mean(q) / jnp.maximum(scale, 1e-8)

@@ -125,7 +125,7 @@ def gradient_step(
 
     def apply(grads, opt_state, params):
         updates, opt_state = opt.update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, optax.global_norm(grads)
+        return optax.apply_updates(params, updates), opt_state, optax.tree.norm(grads)
 
     params, opt_state, grad_norm = (jax.vmap(apply) if ensemble else apply)(grads, state.opt_state, state.params)
     metrics = {"loss": loss, "grad_norm": jnp.max(grad_norm), **metrics}

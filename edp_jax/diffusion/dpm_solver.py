@@ -7,10 +7,17 @@ each step starts at time s and ends at t. Times are uniform in tau and end at 1/
 import numpy as np
 
 from edp_jax.diffusion.samplers import Marginals, Row, Sampler, from_rows
+from edp_jax.types import InputError
 
 
 def time_grid(marginals: Marginals, num_steps: int) -> np.ndarray:
-    """num_steps + 1 times from 1 down to 1/K, the first and the last entry of the schedule's table."""
+    """num_steps + 1 times from 1 down to 1/K, the first and the last entry of the schedule's table.
+
+    Raises:
+      InputError: K = 1, where both are the same.
+    """
+    if marginals.num_timesteps == 1:
+        raise InputError("num_timesteps=1 is too small for a DPM-Solver, which needs two times to go between: use at least 2")
     return np.linspace(1.0, 1.0 / marginals.num_timesteps, num_steps + 1)
 
 
@@ -42,14 +49,16 @@ def _first_order(m: Marginals, s: float, t: float) -> list[Row]:
 
 def _second_order(m: Marginals, s: float, t: float) -> list[Row]:
     h = m.lam(t) - m.lam(s)
-    s1 = m.tau_of(m.lam(s) + 0.5 * h)
+    s1 = 0.5 * (s + t)
+    r1 = (m.lam(s1) - m.lam(s)) / h
     weight = -m.sigma(t) * np.expm1(h)
-    return [*_first_order(m, s, s1), Row(s1, False, m.alpha(t) / m.alpha(s), (weight, 0.0))]
+    return [*_first_order(m, s, s1), Row(s1, False, m.alpha(t) / m.alpha(s), (0.5 / r1 * weight, (1.0 - 0.5 / r1) * weight))]
 
 
-def _third_order(m: Marginals, s: float, t: float, r1: float = 1 / 3, r2: float = 2 / 3) -> list[Row]:
+def _third_order(m: Marginals, s: float, t: float) -> list[Row]:
     h = m.lam(t) - m.lam(s)
-    s1, s2 = m.tau_of(m.lam(s) + r1 * h), m.tau_of(m.lam(s) + r2 * h)
+    s1, s2 = (2 * s + t) / 3, (s + 2 * t) / 3
+    r1, r2 = (m.lam(s1) - m.lam(s)) / h, (m.lam(s2) - m.lam(s)) / h
     phi_22 = np.expm1(r2 * h) / (r2 * h) - 1.0
     slope_2 = -m.sigma(s2) * r2 / r1 * phi_22  # of (eps_s1 - eps_s)
     slope_3 = -m.sigma(t) / r2 * (np.expm1(h) / h - 1.0)  # of (eps_s2 - eps_s)

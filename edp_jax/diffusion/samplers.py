@@ -79,11 +79,6 @@ class Marginals:
     def lam(self, tau):
         return self.log_alpha(tau) - np.log(self.sigma(tau))
 
-    def tau_of(self, lam):
-        """Inverse of `lam`."""
-        log_alpha = -0.5 * np.logaddexp(0.0, -2.0 * lam)
-        return np.interp(-log_alpha, -self._log_alpha, self._tau)
-
 
 def from_rows(rows: list[Row], marginals: Marginals, *, predicts_data: bool) -> Sampler:
     """Packs a solver's rows into the table that `sample` runs."""

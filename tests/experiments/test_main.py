@@ -77,8 +77,8 @@ def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_
 
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data_dir):
     workdir = tmp_path / "run"
-    arguments = ("--config.num_steps=1000000", "--config.eval_every=1000000", "--config.log_every=10")
-    process = subprocess.Popen(command(workdir, data_dir, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    arguments = ("--config.eval_every=1000000", "--config.log_every=10", "--config.eval_episodes=1")
+    process = subprocess.Popen(command(workdir, data_dir, *arguments, "--config.num_steps=1000000"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while not (workdir / "metrics.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -87,8 +87,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data_dir):
     assert process.returncode == 75
     assert "the same command goes on" in output
     steps = int((workdir / "metrics.csv").read_text().splitlines()[-1].split(",")[0])
-    end = (f"--config.num_steps={steps + 10}", "--config.eval_every=1000000", "--config.log_every=10", "--config.eval_episodes=1")
-    resumed = launch(workdir, data_dir, *end)
+    resumed = launch(workdir, data_dir, *arguments, f"--config.num_steps={steps + 10}")
     assert resumed.returncode == 0, resumed.stderr
     assert f"going on from update {steps:,}" in resumed.stdout
 
@@ -98,7 +97,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data_dir):
     [
         (("--config.num_step=3",), "did you mean 'num_steps'?"),
         (("--config.num_steps=many",), "many"),
-        (("--config.batch_size=61",), "batch_size=61 is larger than the dataset: hopper-medium-v2 has 59 transitions"),
+        (("--config.batch_size=61",), "batch_size=61 is larger than the dataset: hopper-medium-v2 has 60 transitions"),
         (("nonsense",), "'nonsense' is not a flag"),
     ],
 )
