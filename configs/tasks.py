@@ -7,7 +7,9 @@ Sources: [paper] EDP, arXiv 2305.20081, App. B; [code] the public code of EDP; [
 _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 
 _LOCOMOTION = dict(seeds=_PAPER_SEEDS, num_steps=2_000_000, eval_every=50_000, eval_episodes=10, eta=1.0)  # [paper]
-_ANTMAZE = dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="antmaze")  # [paper]
+_ANTMAZE = dict(  # [paper]
+    seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="antmaze"
+)
 _ADROIT = dict(  # [paper]
     seeds=_PAPER_SEEDS,
     num_steps=1_000_000,

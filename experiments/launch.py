@@ -31,7 +31,9 @@ class Settings:
 
 
 def define_config_flag() -> None:
-    config_flags.DEFINE_config_file("config", None, "Configuration file, with an optional task: configs/edp_td3.py:hopper-medium-v2")
+    config_flags.DEFINE_config_file(
+        "config", None, "Configuration file and, optionally, a task: configs/edp_td3.py:hopper-medium-v2"
+    )
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:

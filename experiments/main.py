@@ -1,6 +1,6 @@
 """Trains one algorithm on one task, all seeds at once.
 
-    python -m experiments.main --config=configs/edp_td3.py:builtin/hopper-medium-expert --workdir=runs/td3
+python -m experiments.main --config=configs/edp_td3.py:builtin/hopper-medium-expert --workdir=runs/td3
 """
 
 import os

@@ -30,9 +30,7 @@ def make_policy(config: AlgorithmConfig, spec: TaskSpec) -> DiffusionPolicy:
 
 
 def make_critics(config: AlgorithmConfig, spec: TaskSpec) -> networks.Network:
-    return networks.make_critics(
-        spec, config.num_critics, config.hidden_dims, config.activation, config.critic_layer_norm
-    )
+    return networks.make_critics(spec, config.num_critics, config.hidden_dims, config.activation, config.critic_layer_norm)
 
 
 def draw_corruption(key: chex.PRNGKey, schedule: diffusion.NoiseSchedule, action: chex.Array) -> Corruption:
@@ -75,5 +73,7 @@ def make_act(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks
     return act
 
 
-def init_state(key: chex.PRNGKey, actor: TrainState, critic: TrainState | None = None, value: TrainState | None = None) -> AgentState:
+def init_state(
+    key: chex.PRNGKey, actor: TrainState, critic: TrainState | None = None, value: TrainState | None = None
+) -> AgentState:
     return AgentState(step=jnp.zeros((), jnp.int32), key=key, actor=actor, critic=critic, value=value)

@@ -37,9 +37,7 @@ def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: netwo
 
     def target_q(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> chex.Array:
         """min_i max_m Q'_i(s', a'_m), a'_m ~ the averaged policy's sampling chain -> TD target [B]."""
-        next_action = policy.sample(
-            state.actor.target_params, batch.next_observation, draws.target_x_T, draws.target_key
-        )
+        next_action = policy.sample(state.actor.target_params, batch.next_observation, draws.target_x_T, draws.target_key)
         next_q = critics.apply(state.critic.target_params, batch.next_observation, next_action)  # [N, M, B]
         next_q = jnp.min(jnp.max(next_q, axis=1), axis=0)
         return losses.td_target(batch.reward, hypers.discount * batch.discount, next_q)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from edp_jax.evaluation import summarize
-from edp_jax.training import writers
+from edp_jax.training import plots, writers
 from edp_jax.types import InputError
 
 MAY_CHANGE = {"num_steps", "data_dir", "writers"}  # when a run goes on
@@ -32,7 +32,7 @@ def write_config(workdir: str, config: Mapping, dataset: Mapping) -> None:
             previous = json.load(file)
         _refuse_change(workdir, previous["config"], config)
         if previous["dataset"]["sha256"] != dataset["sha256"]:
-            raise InputError(f"--workdir={workdir}: the dataset {dataset['path']} has changed since this run began; use a new --workdir")
+            raise InputError(f"--workdir={workdir}: its dataset {dataset['path']} has changed since; use a new --workdir")
     try:
         os.makedirs(workdir, exist_ok=True)
         writers.write_json(
@@ -101,14 +101,14 @@ def write_summary(
     if os.path.isfile(table):
         unit, values = read_evaluations(table, seeds)
         summary |= {"unit": unit} | summarize(values)
-        writers.plot_learning_curve(
+        plots.plot_learning_curve(
             table,
             os.path.join(workdir, "learning_curve.png"),
             f"{config['algorithm']} on {config['task']}",
             reference=behaviour_score if unit == "score" else behaviour_return,
         )
     else:
-        writers.plot_learning_curve(
+        plots.plot_learning_curve(
             os.path.join(workdir, "metrics.csv"),
             os.path.join(workdir, "learning_curve.png"),
             f"{config['algorithm']} on {config['task']} (no environment: nothing was evaluated)",

@@ -175,5 +175,5 @@ def _warn_if_diverged(step: int, seeds: tuple[int, ...], metrics: dict[str, np.n
     for name, values in metrics.items():
         for seed, value in zip(seeds, values, strict=True):
             if not np.isfinite(value):
-                print(f"warning: {name} of seed {seed} is {value} at update {step:,}: it has diverged", file=sys.stderr, flush=True)
+                print(f"warning: {name} of seed {seed} is {value} at update {step:,}: it has diverged", file=sys.stderr)
                 return

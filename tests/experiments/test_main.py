@@ -48,7 +48,7 @@ def launch(*arguments, **keywords):
     return subprocess.run(command(*arguments, **keywords), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-RUN = ("--config.num_steps=6", "--config.eval_every=3", "--config.log_every=3", "--config.eval_episodes=2", "--config.seeds=(0,1)")
+RUN = tuple(f"--config.{s}" for s in ("num_steps=6", "eval_every=3", "log_every=3", "eval_episodes=2", "seeds=(0,1)"))
 
 
 def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_dir):
@@ -78,7 +78,9 @@ def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data_dir):
     workdir = tmp_path / "run"
     arguments = ("--config.eval_every=1000000", "--config.log_every=10", "--config.eval_episodes=1")
-    process = subprocess.Popen(command(workdir, data_dir, *arguments, "--config.num_steps=1000000"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(workdir, data_dir, *arguments, "--config.num_steps=1000000"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 200
     while not (workdir / "metrics.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.2)

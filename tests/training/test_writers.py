@@ -1,4 +1,4 @@
-"""Tables, JSON, optional writers, the progress line and the learning curve."""
+"""Tables, JSON, optional writers and the progress line."""
 
 import csv
 import json
@@ -197,40 +197,3 @@ def test_progress_line(seconds, text):
 
 def test_progress_line_before_the_first_evaluation_has_no_score():
     assert writers.progress_line(1, 4, 2.0, 1.5).endswith("2 s left")
-
-
-def evaluations(path, scores: np.ndarray | None) -> str:
-    table = writers.CsvTable(str(path))
-    for step in range(1, 6):
-        returns = np.array([[step, step + 2.0], [2.0 * step, 2.0 * step + 2]])
-        table.append(writers.evaluation_rows(step * 1000, (0, 1), returns, np.ones((2, 2), int), scores))
-    return str(path)
-
-
-def test_curves_average_the_episodes_of_each_seed(tmp_path):
-    steps, curves = writers._curves(evaluations(tmp_path / "evaluations.csv", None), "return")
-    np.testing.assert_array_equal(steps, [1000, 2000, 3000, 4000, 5000])
-    np.testing.assert_array_equal(curves, [[2, 3, 4, 5, 6], [3, 5, 7, 9, 11]])  # t + 1 and 2 t + 1
-
-
-@pytest.mark.parametrize("scores", [None, np.full((2, 2), 50.0)])
-def test_learning_curve_is_a_png(tmp_path, scores):
-    table = evaluations(tmp_path / "evaluations.csv", scores)
-    png = tmp_path / "learning_curve.png"
-    writers.plot_learning_curve(table, str(png), "EDP-TD3 on builtin/hopper-medium", reference=4.0)
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["evaluations.csv", "learning_curve.png"]
-
-
-def test_learning_curve_of_a_metric(tmp_path):
-    table, png = tmp_path / "metrics.csv", tmp_path / "learning_curve.png"
-    writers.CsvTable(str(table)).append(writers.metric_rows(1, (0,), {"critic/loss": np.array([0.5])}))
-    writers.plot_learning_curve(str(table), str(png), "title", column="critic/loss")
-    assert png.read_bytes().startswith(b"\x89PNG")
-
-
-def test_no_values_no_picture(tmp_path):
-    table, png = tmp_path / "evaluations.csv", tmp_path / "learning_curve.png"
-    table.write_text("step,seed,episode,return,length,score\n")
-    writers.plot_learning_curve(str(table), str(png), "title")
-    assert not png.exists()
