@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from edp_jax import algorithms
 from edp_jax.algorithms import AlgorithmConfig
+from edp_jax.files import replacing, write_bytes
 from edp_jax.types import InputError, TaskSpec
 
 
@@ -31,15 +32,15 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
     os.makedirs(folder, exist_ok=True)
     arrays = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     normalizer = {"observation_mean": file.observation_mean, "observation_std": file.observation_std}
-    np.savez(os.path.join(folder, "params.npz"), **normalizer, **{f"params/{name}": a for name, a in arrays.items()})
+    with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
+        np.savez(out, **normalizer, **{f"params/{name}": a for name, a in arrays.items()})
     settings = {
         "algorithm": file.algorithm,
         "config": dataclasses.asdict(file.config),
         "spec": dataclasses.asdict(file.spec),
         "seeds": list(file.seeds),
     }
-    with open(os.path.join(folder, "policy.json"), "w", encoding="utf-8") as out:
-        json.dump(settings, out, indent=2)
+    write_bytes(os.path.join(folder, "policy.json"), json.dumps(settings, indent=2).encode())
 
 
 class Policy:

@@ -149,7 +149,7 @@ def make_value(spec: TaskSpec, hidden_dims: Sequence[int], activation: str, laye
 
 
 def _check_layers(hidden_dims: Sequence[int], activation: str) -> None:
-    if not hidden_dims or min(hidden_dims) < 1:
-        raise InputError(f"hidden_dims={tuple(hidden_dims)} is empty or holds a width below 1: use for example (256, 256, 256)")
+    if not hidden_dims or not all(isinstance(width, int) and width >= 1 for width in hidden_dims):
+        raise InputError(f"hidden_dims={tuple(hidden_dims)} must be integers of at least 1: use for example (256, 256, 256)")
     if activation not in ACTIVATIONS:
         raise InputError(f"activation {activation!r} is unknown: use one of {', '.join(ACTIVATIONS)}")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from edp_jax import InputError, TaskSpec, algorithms, data
 from edp_jax.algorithms import AlgorithmConfig, Hypers
+from edp_jax.data import preprocess
 from edp_jax.training import writers
 
 EXIT_BAD_INPUT = 2
@@ -70,6 +71,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         raise InputError(f"{path}: cannot be loaded; name a file of configs/, for example --config=configs/edp_td3.py") from error
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(_flag_problem(argv, error)) from error
+    if any(argument.startswith("--config.task") for argument in argv):
+        raise InputError("--config.task: a task brings its own settings, so it is part of the file's name: --config=FILE:TASK")
     if rest[1:]:
         raise InputError(f"argument {rest[1]!r} is not a flag: write --config.seeds='(0,1)', in quotes and without blanks")
     return rest
@@ -82,12 +85,14 @@ def _flag_problem(argv: Sequence[str], error: Exception) -> str:
         if keys and argument.startswith("--config.") and key not in keys:
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
             return f"config key {key!r} is unknown: did you mean {near!r}? configs/base.py lists all keys"
-    return f"{' '.join(str(error).split())}; configs/base.py lists the keys of --config.key=value with the type of each"
+    hint = "; configs/base.py lists the keys with the type of each" if "--config." in str(error) else "; see --help"
+    return " ".join(str(error).split()) + hint
 
 
 def _config_keys(argv: Sequence[str]) -> list[str]:
-    """Keys of the file that --config=FILE[:TASK] names."""
-    for argument in argv[1:]:
+    """Keys of the file that --config=FILE[:TASK] or --config FILE[:TASK] names."""
+    arguments = " ".join(argv[1:]).replace("--config ", "--config=").split()
+    for argument in arguments:
         path, _, task = argument.removeprefix("--config=").partition(":")
         if argument.startswith("--config=") and os.path.isfile(path):
             return list(runpy.run_path(path)["get_config"](task or None))
@@ -117,6 +122,8 @@ def resolve(config: ConfigDict) -> Settings:
         seeds,
         "must be different integers from 0 to 2**31 - 1, as in '(0,1,2)'",
     )
+    kinds = preprocess.REWARD_KINDS
+    _require(config.reward_transform in kinds, "reward_transform", config.reward_transform, f"must be one of {', '.join(kinds)}")
     writers.check_kinds(config.writers)
     algorithm = AlgorithmConfig(**_pick(config, AlgorithmConfig))
     algorithms.make(config.algorithm, algorithm, TaskSpec(1, 1))  # refuses what cannot be built, before any data is made

@@ -14,12 +14,12 @@ SLOW = (*SIMULATORS, "tensorflow", "torch", "matplotlib", "wandb", "tensorboardX
 
 # what each part may import of ours besides itself: types <- {diffusion, networks, losses} <- policy <- algorithms <- training;
 # data and evaluation stand beside this chain and know the types only (a run evaluates, so training calls evaluation)
-MAY_IMPORT = {"types": set(), "data": {"types"}, "evaluation": {"types"}}
+MAY_IMPORT = {"types": set(), "files": set(), "data": {"types", "files"}, "evaluation": {"types"}}
 MAY_IMPORT |= dict.fromkeys(("diffusion", "networks", "losses"), {"types"})
 MAY_IMPORT["policy"] = {"types", "diffusion", "networks", "losses"}
 MAY_IMPORT["algorithms"] = MAY_IMPORT["policy"] | {"policy"}
-MAY_IMPORT["training"] = MAY_IMPORT["algorithms"] | {"algorithms", "evaluation"}
-MAY_IMPORT["export"] = MAY_IMPORT["algorithms"] | {"algorithms"}
+MAY_IMPORT["training"] = MAY_IMPORT["algorithms"] | {"algorithms", "evaluation", "files"}
+MAY_IMPORT["export"] = MAY_IMPORT["algorithms"] | {"algorithms", "files"}
 MAY_IMPORT["__init__"] = {"types", "export"}
 
 

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from edp_jax.files import replacing
 from edp_jax.types import InputError
 
 _LOG_STD_RANGE = (-20.0, 2.0)
@@ -42,10 +43,8 @@ def save_behaviour(path: str, behaviour: Behaviour, metadata: dict[str, str | in
     for index, (weight, bias) in enumerate(behaviour.layers):
         arrays[f"layer_{index}_weight"] = np.asarray(weight, np.float32)
         arrays[f"layer_{index}_bias"] = np.asarray(bias, np.float32)
-    temporary = path + ".tmp"
-    with open(temporary, "wb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(temporary, path)
 
 
 def read_behaviour(path: str) -> Behaviour:

@@ -1,12 +1,12 @@
 """D4RL's HDF5 layout, read and written with h5py alone (Fu et al. 2020, arXiv 2004.07219)."""
 
-import contextlib
 import dataclasses
 import os
 
 import h5py
 import numpy as np
 
+from edp_jax.files import replacing
 from edp_jax.types import InputError
 
 ACTION_TOLERANCE = 1e-5
@@ -69,19 +69,13 @@ def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) ->
     """
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with h5py.File(temporary, "w") as file:
-            for field in dataclasses.fields(raw):
-                value = getattr(raw, field.name)
-                if value is not None:
-                    file.create_dataset(field.name, data=value)
-            for key, value in attributes.items():
-                file.attrs[key] = value
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for field in dataclasses.fields(raw):
+            value = getattr(raw, field.name)
+            if value is not None:
+                file.create_dataset(field.name, data=value)
+        for key, value in attributes.items():
+            file.attrs[key] = value
 
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:

@@ -49,6 +49,24 @@ def make(environment: str, num_envs: int) -> tuple[Any, ...]:
     return _make_locomotion(_LOCOMOTION[environment], num_envs)
 
 
+def check_sizes(environment: str, observation_dim: int, action_dim: int) -> None:
+    """Makes one environment and compares it with the data a policy was trained on.
+
+    Raises:
+        InputError: a simulator package is missing, or the sizes differ.
+    """
+    try:
+        env = make(environment, 1)[0]
+    except ImportError as error:
+        raise InputError(f"environment {environment!r}: {error}; install the simulators with pip install -e .") from error
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    if sizes != (observation_dim, action_dim):
+        raise InputError(
+            f"dataset: {observation_dim} observation and {action_dim} action columns, but environment {environment!r} has "
+            f"{sizes[0]} and {sizes[1]}; use the data file of that task"
+        )
+
+
 def warn_about_mujoco(version: str) -> None:
     """Warns where a MuJoCo release was not tested: its contacts may differ, and with them returns and built-in datasets."""
     release = tuple(int(part) for part in version.split(".")[:2])

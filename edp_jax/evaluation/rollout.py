@@ -30,7 +30,9 @@ def rollout(act: Act, environment: str, *, seeds: np.ndarray, max_envs: int = 10
         max_envs: simulators at a time; more episodes than fit run in waves.
     """
     num_seeds, num_episodes = seeds.shape
-    per_wave = min(num_episodes, max(1, max_envs // num_seeds))
+    most = max(1, max_envs // num_seeds)
+    num_waves = -(-num_episodes // most)
+    per_wave = -(-num_episodes // num_waves)  # waves of equal size
     environments = envs.make(environment, num_seeds * per_wave)
     return run_episodes(act, environments, seeds)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from edp_jax.evaluation import summarize
+from edp_jax.evaluation import normalized_score, summarize
 from edp_jax.training import plots, writers
 from edp_jax.types import InputError
 
@@ -19,43 +19,71 @@ MAY_CHANGE = {"num_steps", "data_dir", "writers"}  # when a run goes on
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
 
 
-def write_config(workdir: str, config: Mapping, dataset: Mapping) -> None:
-    """Writes DIR/config.json: the resolved configuration, the dataset, versions, git commit and devices.
+def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
+    """Refuses a folder that cannot take this run, before anything is written.
 
     Raises:
-      InputError: the folder holds a run of another configuration or dataset, or cannot be written.
+      InputError: the folder cannot be written, or holds something else than a run of this configuration and dataset.
     """
-    path = os.path.join(workdir, "config.json")
-    config = json.loads(json.dumps(config))
-    if os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            previous = json.load(file)
-        _refuse_change(workdir, previous["config"], config)
-        if previous["dataset"]["sha256"] != dataset["sha256"]:
-            raise InputError(f"--workdir={workdir}: its dataset {dataset['path']} has changed since; use a new --workdir")
     try:
         os.makedirs(workdir, exist_ok=True)
-        writers.write_json(
-            path,
-            {
-                "config": config,
-                "dataset": dataset,
-                "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
-                "git_commit": _git_commit(),
-                "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
-            },
-        )
     except OSError as error:
-        raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name a folder that can") from error
-
-
-def _refuse_change(workdir: str, previous: Mapping, config: Mapping) -> None:
+        raise InputError(f"--workdir={workdir}: cannot be made ({error.strerror}); name a folder that can be written") from error
+    if not os.access(workdir, os.W_OK):
+        raise InputError(f"--workdir={workdir}: cannot be written; name a folder that can")
+    record = _read_record(workdir)
+    if record is None:
+        if os.path.exists(os.path.join(workdir, "checkpoints")):
+            raise InputError(f"--workdir={workdir}: holds checkpoints but no config.json; use a new --workdir")
+        return
+    previous, config = record["config"], _as_json(config)
     for key in sorted((previous.keys() | config.keys()) - MAY_CHANGE):
         if previous.get(key) != config.get(key):
             raise InputError(
                 f"--workdir={workdir}: holds a run with {key}={previous.get(key)!r}, not {config.get(key)!r}; "
                 f"use a new --workdir, or that value to go on"
             )
+    if record["dataset"]["sha256"] != dataset["sha256"]:
+        raise InputError(f"--workdir={workdir}: its dataset {dataset['path']} has changed since; use a new --workdir")
+
+
+def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> None:
+    """Writes DIR/config.json: the resolved configuration, the dataset, and for every start of the run its step, the versions,
+    the git commit and the devices."""
+    record = _read_record(workdir) or {"starts": []}
+    start = {
+        "step": step,
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
+    }
+    record = {"config": config, "dataset": dataset, "starts": [*record["starts"], start]}
+    writers.write_json(os.path.join(workdir, "config.json"), record)
+
+
+def is_finished(workdir: str, num_steps: int) -> bool:
+    """Whether DIR/summary.json is that of a run of `num_steps` updates."""
+    path = os.path.join(workdir, "summary.json")
+    if not os.path.isfile(path):
+        return False
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)["num_steps"] == num_steps
+
+
+def _read_record(workdir: str) -> dict | None:
+    path = os.path.join(workdir, "config.json")
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        return {key: record[key] for key in ("config", "dataset", "starts")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the config.json of a run; restore it, or use a new --workdir") from error
+
+
+def _as_json(config: Mapping) -> dict:
+    return json.loads(json.dumps(config))
 
 
 def _version(package: str) -> str | None:
@@ -82,12 +110,15 @@ def write_summary(
     updates_per_second: float | None,
     wall_seconds: float,
     behaviour_return: float | None,
-    behaviour_score: float | None,
+    reference_scores: tuple[float, float] | None,
 ) -> dict:
     """Writes DIR/summary.json and DIR/learning_curve.png from the run's tables and returns the summary.
 
     `updates_per_second` of each seed, without compiling, and `wall_seconds` are those of the command that finished the run.
     """
+    behaviour_score = None
+    if behaviour_return is not None and reference_scores is not None:
+        behaviour_score = float(normalized_score(behaviour_return, reference_scores))
     seeds = tuple(config["seeds"])
     table = os.path.join(workdir, "evaluations.csv")
     summary = {

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from edp_jax.training.writers import replace_file
+from edp_jax.files import write_bytes
 
 _REFERENCE_LABEL = "dataset's behaviour policy"
 
@@ -54,7 +54,7 @@ def plot_learning_curve(
     axes.legend(frameon=False, fontsize=8.5)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
-    replace_file(png, picture.getvalue())
+    write_bytes(png, picture.getvalue())
 
 
 def _curves(table: str, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -97,6 +97,7 @@ class Progress:
 
 
 def run(
+    *,
     workdir: str,
     checkpoints: Checkpoints,
     algorithm: Algorithm,
@@ -142,7 +143,7 @@ def run(
     if evaluate and start and schedule.due(start, schedule.eval_every) and writers.last_step(paths["evaluations.csv"]) != start:
         score = record_evaluation(start, state)  # the signal came during this evaluation
 
-    timed_updates, timed_seconds = 0, 0.0
+    timed_updates, timed_seconds, diverged = 0, 0.0, set()
     train_chunk = loop.make_train_chunk(algorithm, batch_size)
     dataset = loop.put_dataset(dataset, len(seeds))
     ends = loop.chunk_ends(start, schedule.num_steps, schedule.periods)
@@ -153,7 +154,7 @@ def run(
         metrics_table.append(writers.metric_rows(step, seeds, chunk.metrics))
         for writer in extra_writers:
             writer.write(step, seeds, chunk.metrics)
-        _warn_if_diverged(step, seeds, chunk.metrics)
+        _warn_if_diverged(step, seeds, chunk.metrics, diverged)
         evaluated = evaluate is not None and schedule.due(step, schedule.eval_every)
         try:
             if evaluated:
@@ -165,15 +166,16 @@ def run(
             raise
         if schedule.due(step, schedule.checkpoint_every):
             checkpoints.save(step, state)
-        progress.show(step, chunk.num_updates / chunk.seconds, score, always=evaluated)
-        if timed_updates or start < step - chunk.num_updates:  # the first chunk compiles
+        progress.show(step, chunk.num_updates / chunk.seconds, score, always=evaluated or step == schedule.num_steps)
+        if start < step - chunk.num_updates:  # the first chunk compiles
             timed_updates, timed_seconds = timed_updates + chunk.num_updates, timed_seconds + chunk.seconds
     return state, timed_updates / timed_seconds if timed_updates else None
 
 
-def _warn_if_diverged(step: int, seeds: tuple[int, ...], metrics: dict[str, np.ndarray]) -> None:
-    for name, values in metrics.items():
-        for seed, value in zip(seeds, values, strict=True):
-            if not np.isfinite(value):
-                print(f"warning: {name} of seed {seed} is {value} at update {step:,}: it has diverged", file=sys.stderr)
-                return
+def _warn_if_diverged(step: int, seeds: tuple[int, ...], metrics: dict[str, np.ndarray], known: set[int]) -> None:
+    """Tells once of every seed whose metrics are no longer finite; `known` collects them."""
+    for index, seed in enumerate(seeds):
+        broken = [name for name, values in metrics.items() if not np.isfinite(values[index])]
+        if broken and seed not in known:
+            known.add(seed)
+            print(f"warning: seed {seed} has diverged at update {step:,}: {', '.join(broken)}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ def split_cpu(num_seeds: int) -> None:
     two cores as the same seeds vmapped on one device. A device count in XLA_FLAGS is left as it is.
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", _largest_divisor(num_seeds, max(MAX_CPU_DEVICES, os.cpu_count() or 1)))
+        jax.config.update("jax_num_cpu_devices", _largest_divisor(num_seeds, MAX_CPU_DEVICES))
 
 
 def seed_mesh(num_seeds: int) -> Mesh:

@@ -4,7 +4,6 @@ S seeds, E episodes; all values are numpy arrays or plain numbers. Floats are wr
 to the same value, so the tables of a resumed run equal those of an uninterrupted one byte for byte.
 """
 
-import contextlib
 import csv
 import importlib
 import io
@@ -18,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from edp_jax.files import write_bytes
 from edp_jax.types import InputError
 
 
@@ -90,7 +90,7 @@ def truncate(path: str, step: int) -> None:
         return
     position = next(csv.reader(lines[:1])).index("step")
     kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[position]) <= step]
-    replace_file(path, "".join(kept).encode())
+    write_bytes(path, "".join(kept).encode())
 
 
 def last_step(path: str) -> int | None:
@@ -106,7 +106,7 @@ def write_json(path: str, value: object) -> None:
 
     The file appears complete or not at all.
     """
-    replace_file(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 class Writer(Protocol):
@@ -239,15 +239,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
-
-
-def replace_file(path: str, content: bytes) -> None:
-    """Writes a file that appears complete or not at all."""
-    temporary = f"{path}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)

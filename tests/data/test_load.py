@@ -4,8 +4,6 @@ import hashlib
 import os
 import pathlib
 import shutil
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -80,9 +78,7 @@ def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):
         d4rl.write_hdf5(path, small(), attributes={})
         return path
 
-    fake = types.SimpleNamespace(ensure=ensure)
-    monkeypatch.setitem(sys.modules, "edp_jax.data.builtin", fake)
-    monkeypatch.setattr(data, "builtin", fake, raising=False)
+    monkeypatch.setattr("edp_jax.data.builtin.ensure", ensure)
     lines = []
     _, info = data.load(data.find_task("builtin/hopper-medium"), str(tmp_path), lines.append)
     assert info["name"] == "builtin/hopper-medium" and lines == ["making hopper-medium"]

@@ -64,7 +64,7 @@ def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_
     assert summary["num_evaluations"] == 2 and len(summary["per_seed"]["oms"]) == 2
     config = json.loads((workdir / "config.json").read_text())
     assert config["dataset"]["summary"]["transitions"] == 60 and len(config["dataset"]["sha256"]) == 64
-    assert config["config"]["seeds"] == [0, 1] and config["versions"]["jax"]
+    assert config["config"]["seeds"] == [0, 1] and config["starts"][0]["versions"]["jax"]
     assert edp_jax.load_policy(str(workdir / "policy"))(np.zeros(11)).shape == (3,)
 
     again = launch(workdir, data_dir, *RUN)

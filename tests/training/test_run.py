@@ -37,11 +37,16 @@ def evaluate(state) -> Evaluation:
     return Evaluation(returns, np.full(returns.shape, 7), 2 * returns)
 
 
+def arguments(workdir, checkpoints, dataset, schedule, evaluate) -> dict:
+    fixed = {"algorithm": ALGORITHM, "seeds": SEEDS, "batch_size": 8, "workdir": str(workdir)}
+    return {"checkpoints": checkpoints, "dataset": dataset, "schedule": schedule, "evaluate": evaluate, **fixed}
+
+
 def start(workdir, num_steps=12, *, evaluate=evaluate, check_stop=lambda: None, log_every=2):
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     schedule = Schedule(num_steps, log_every=log_every, eval_every=4, checkpoint_every=4)
     hypers = algorithms.Hypers()
-    state, _ = run(str(workdir), checkpoints, ALGORITHM, make_dataset(), hypers, SEEDS, 8, schedule, evaluate, check_stop)
+    state, _ = run(**arguments(workdir, checkpoints, make_dataset(), schedule, evaluate), hypers=hypers, check_stop=check_stop)
     return state
 
 
@@ -123,8 +128,10 @@ def test_divergence_is_reported_with_its_seed(tmp_path, capfd):
     dataset = make_dataset()
     dataset = dataset.replace(reward=np.full_like(dataset.reward, np.float32(1e30)))  # its square is infinite in float32
     checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
-    run(str(tmp_path), checkpoints, ALGORITHM, dataset, algorithms.Hypers(), SEEDS, 8, Schedule(2, 2, 2, 2), None, lambda: None)
-    assert "of seed 3 is inf at update 2" in capfd.readouterr().err
+    schedule = Schedule(num_steps=4, log_every=2, eval_every=2, checkpoint_every=2)
+    run(**arguments(tmp_path, checkpoints, dataset, schedule, None), hypers=algorithms.Hypers(), check_stop=lambda: None)
+    warnings = capfd.readouterr().err.splitlines()
+    assert [line[:40] for line in warnings] == [f"warning: seed {seed} has diverged at update 2"[:40] for seed in SEEDS]
 
 
 def test_signals_become_a_wish_to_stop():

@@ -1,0 +1,23 @@
+"""Files that appear complete or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[str]:
+    """Gives a temporary path in the same folder; what is written there replaces `path` when the block ends without an error."""
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes or replaces a whole file."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)

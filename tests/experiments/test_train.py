@@ -1,0 +1,114 @@
+"""Whole runs in this process: what a folder refuses, what it takes up again, and runs without an environment."""
+
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from configs import edp_td3
+from edp_jax import InputError
+from edp_jax.training.run import Stopped
+from experiments import launch, main
+
+TINY = {
+    "hidden_dims": (8, 8),
+    "num_timesteps": 10,
+    "sampler_calls": 2,
+    "batch_size": 8,
+    "seeds": (0, 1),
+    "num_steps": 4,
+    "log_every": 1,
+    "eval_every": 2,
+    "eval_episodes": 2,
+    "checkpoint_every": 2,
+}
+
+
+class Signals:
+    """Asks to stop at the `stop_at`-th check."""
+
+    def __init__(self, stop_at: int | None = None):
+        self.stop_at, self.checks = stop_at, 0
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks == self.stop_at:
+            raise Stopped
+
+
+def write_dataset(path, observation_dim=11, size=60):
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["observations"] = rng.normal(size=(size, observation_dim)).astype(np.float32)
+        file["actions"] = rng.uniform(-1, 1, (size, 3)).astype(np.float32)
+        file["rewards"] = rng.normal(size=size).astype(np.float32)
+        file["terminals"] = np.arange(size) % 20 == 19
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_dataset(tmp_path / "hopper_medium-v2.hdf5")
+    return tmp_path
+
+
+def train(folder, workdir="run", task="hopper-medium-v2", signals=None, **changes):
+    config = edp_td3.get_config(task)
+    config.update({**TINY, "data_dir": str(folder), **changes})
+    main.train(launch.resolve(config), str(folder / workdir), signals or Signals())
+
+
+def contents(folder):
+    with np.load(folder / "policy" / "params.npz", allow_pickle=False) as params:
+        arrays = {name: params[name] for name in params}
+    return arrays, {name: (folder / name).read_bytes() for name in ("metrics.csv", "evaluations.csv")}
+
+
+def test_a_run_stopped_in_an_evaluation_ends_like_one_that_was_not(folder):
+    train(folder, "whole")
+    with pytest.raises(Stopped):
+        train(folder, "stopped", signals=Signals(stop_at=5))
+    train(folder, "stopped")
+    (arrays, tables), (expected_arrays, expected_tables) = contents(folder / "stopped"), contents(folder / "whole")
+    assert tables == expected_tables
+    for name, expected in expected_arrays.items():
+        np.testing.assert_array_equal(arrays[name], expected)
+    starts = json.loads((folder / "stopped" / "config.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 2]
+
+
+def test_what_a_folder_of_another_run_refuses(folder, capsys):
+    train(folder)
+    with pytest.raises(InputError, match="eta=1.0, not 0.5"):
+        train(folder, eta=0.5)
+    with pytest.raises(InputError, match="holds 4 updates already"):
+        train(folder, num_steps=2)
+    train(folder)
+    assert "finished already" in capsys.readouterr().out
+    (folder / "run" / "summary.json").unlink()  # killed before the last files were written
+    train(folder)
+    assert json.loads((folder / "run" / "summary.json").read_text())["num_steps"] == 4
+    write_dataset(folder / "hopper_medium-v2.hdf5", size=61)
+    with pytest.raises(InputError, match="has changed since"):
+        train(folder)
+    (folder / "run" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not the config.json of a run"):
+        train(folder)
+    (folder / "run" / "config.json").unlink()
+    with pytest.raises(InputError, match="checkpoints but no config.json"):
+        train(folder)
+
+
+def test_data_of_another_size_than_the_environment_is_refused_before_training(folder):
+    write_dataset(folder / "hopper_medium-v2.hdf5", observation_dim=5)
+    with pytest.raises(InputError, match="5 observation and 3 action columns, but environment 'hopper' has 11 and 3"):
+        train(folder)
+    assert not (folder / "run").exists()
+
+
+def test_a_file_without_an_environment_is_trained_on_and_not_evaluated(folder, capsys):
+    train(folder, task=str(folder / "hopper_medium-v2.hdf5"))
+    assert "nothing was evaluated" in capsys.readouterr().out
+    assert {"metrics.csv", "summary.json", "learning_curve.png", "policy"} <= set(os.listdir(folder / "run"))
+    assert not (folder / "run" / "evaluations.csv").exists()
