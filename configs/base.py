@@ -54,11 +54,16 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     # policy improvement
     config.eta = 1.0  # weight of TD3's guidance
     config.num_backup_actions = 1  # above 1: max-Q backup over so many actions
+    config.crr_beta = 1.0  # temperature of CRR's exponential weight
+    config.crr_weight = "exponential"  # or indicator
+    config.num_baseline_actions = 10  # actions CRR compares the dataset's action with
+    config.expectile = 0.7  # of IQL's value regression
+    config.iql_temperature = 3.0  # inverse temperature of IQL's advantage weight
 
     # acting: energy-based action selection
     config.num_candidates = 10
     config.selection_temperature = 1.0
 
     config.update(settings)
-    config.update(task_settings(config.task))
+    config.update(task_settings(config.task, config.algorithm))
     return config

@@ -61,6 +61,17 @@ TASKS = {
 }
 
 
-def task_settings(task: str) -> dict:
-    """The settings of `task`, empty for a task without a row."""
-    return _BUILTIN if task.startswith("builtin/") else TASKS.get(task, {})
+_IQL = {  # [paper], after IQL (2110.06169, App. A)
+    "antmaze": dict(reward_transform="iql_antmaze", expectile=0.9),
+    "hopper": dict(reward_transform="iql_locomotion"),
+    "halfcheetah": dict(reward_transform="iql_locomotion"),
+    "walker2d": dict(reward_transform="iql_locomotion"),
+}
+
+
+def task_settings(task: str, algorithm: str) -> dict:
+    """The settings of `task` for `algorithm`, empty for a task without a row."""
+    if task.startswith("builtin/"):
+        return _BUILTIN
+    own = _IQL.get(task.split("-")[0], {}) if algorithm == "iql" and task in TASKS else {}
+    return {**TASKS.get(task, {}), **own}

@@ -107,13 +107,13 @@ def resolve(config: ConfigDict) -> Settings:
     """
     for key in ("num_steps", "log_every", "eval_every", "eval_episodes", "checkpoint_every", "batch_size", "num_candidates"):
         _require(config[key] >= 1, key, config[key], "must be at least 1")
-    for key in ("num_critics", "num_backup_actions", "ema_period"):
+    for key in ("num_critics", "num_backup_actions", "num_baseline_actions", "ema_period"):
         _require(config[key] >= 1, key, config[key], "must be at least 1")
     for key in ("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps"):
         _require(config[key] >= 0, key, config[key], "must not be negative")
-    for key in ("learning_rate", "selection_temperature"):
+    for key in ("learning_rate", "selection_temperature", "crr_beta", "iql_temperature"):
         _require(config[key] > 0, key, config[key], "must be positive")
-    for key in ("discount", "tau"):
+    for key in ("discount", "tau", "expectile"):
         _require(0 <= config[key] <= 1, key, config[key], "must be in 0..1")
     seeds = config.seeds
     _require(

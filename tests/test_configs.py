@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from configs import base, edp_td3
+from configs import base, edp_crr, edp_iql, edp_td3
 from configs.tasks import TASKS
 from edp_jax import InputError, data
 from edp_jax.algorithms import AlgorithmConfig, Hypers
@@ -37,6 +37,25 @@ def test_every_task_with_settings_exists_and_has_known_keys():
 def test_a_task_brings_its_settings(task, expected):
     config = edp_td3.get_config(task)
     assert {key: config[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [  # IQL, 2110.06169, App. A
+        ("hopper-medium-v2", {"algorithm": "iql", "reward_transform": "iql_locomotion", "expectile": 0.7}),
+        ("antmaze-large-play-v0", {"reward_transform": "iql_antmaze", "expectile": 0.9}),
+        ("kitchen-complete-v0", {"reward_transform": "none", "expectile": 0.7}),
+    ],
+)
+def test_iql_has_rewards_of_its_own(task, expected):
+    config = edp_iql.get_config(task)
+    assert {key: config[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("module", [edp_td3, edp_crr, edp_iql])
+def test_every_configuration_builds_its_learner(module):
+    settings = launch.resolve(module.get_config("builtin/hopper-medium"))
+    assert settings.config.algorithm == module.__name__.removeprefix("configs.edp_")
 
 
 def resolve(**changes):
@@ -72,6 +91,8 @@ def test_a_configuration_becomes_settings():
         ({"activation": "sine"}, "'sine'"),
         ({"hidden_dims": ()}, "hidden_dims"),
         ({"num_critics": 0}, "num_critics=0"),
+        ({"algorithm": "crr", "crr_weight": "linear"}, "'linear'"),
+        ({"expectile": 1.5}, "expectile=1.5"),
         ({"writers": ("paper",)}, "'paper'"),
         ({"task": "hoper-medium-v2"}, "hopper-medium-v2"),
     ],

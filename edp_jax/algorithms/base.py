@@ -21,7 +21,7 @@ class TrainState:
     """One network under training; an ensemble carries its members on axis 0 of every leaf."""
 
     params: Params
-    target_params: Params
+    target_params: Params | None  # None for a network without a moving average
     opt_state: optax.OptState
 
 
@@ -46,6 +46,9 @@ class Hypers:
     weight_decay: chex.Array = 0.0
     grad_clip: chex.Array = 5.0  # largest global gradient norm of each network; 0 switches clipping off
     eta: chex.Array = 1.0  # weight of TD3's guidance
+    crr_beta: chex.Array = 1.0  # temperature of CRR's exponential weight
+    expectile: chex.Array = 0.7  # of IQL's value regression
+    iql_temperature: chex.Array = 3.0  # inverse temperature of IQL's advantage weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,8 @@ class AlgorithmConfig:
     ema_start: int = 1000
     lr_decay_steps: int = 0  # length of the cosine decay of every network's learning rate; 0 keeps it constant
     num_backup_actions: int = 1  # actions per next observation; above 1 the target takes the best of them (max-Q backup)
+    crr_weight: str = "exponential"  # or "indicator"
+    num_baseline_actions: int = 10  # actions CRR compares the dataset's action with
     num_candidates: int = 10  # N of energy-based action selection
     selection_temperature: float = 1.0
 

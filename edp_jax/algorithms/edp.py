@@ -6,8 +6,9 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
-from edp_jax import diffusion, networks
+from edp_jax import diffusion, losses, networks
 from edp_jax.algorithms import base
 from edp_jax.algorithms.base import AgentState, AlgorithmConfig, Metrics, TrainState
 from edp_jax.policy import ACTION_BOUND, DiffusionPolicy, select_by_energy, take_candidate
@@ -55,9 +56,85 @@ def policy_loss(
     return denoising + guidance_loss, {"denoising_loss": denoising, "guidance_loss": guidance_loss, **metrics}
 
 
-def average_policy(config: AlgorithmConfig, hypers: base.Hypers, actor: TrainState, step: chex.Array) -> TrainState:
-    """Moving average of the policy after update number `step`."""
-    return base.update_target(actor, base.policy_tau(config, hypers, step))
+class TargetDraws(NamedTuple):
+    """The randomness of the target actions."""
+
+    x_T: chex.Array  # [M, B, A] noise the chains start from, M = num_backup_actions
+    key: chex.PRNGKey  # used by stochastic samplers
+
+
+def draw_targets(key: chex.PRNGKey, config: AlgorithmConfig, action: chex.Array) -> TargetDraws:
+    x_T_key, chain_key = jax.random.split(key)
+    return TargetDraws(jax.random.normal(x_T_key, (config.num_backup_actions, *action.shape)), chain_key)
+
+
+def double_q_target(
+    policy: DiffusionPolicy,
+    critics: networks.Network,
+    state: AgentState,
+    batch: Transition,
+    hypers: base.Hypers,
+    draws: TargetDraws,
+) -> chex.Array:
+    """TD target [B] on min_i max_m Q'_i(s', a'_m), a'_m ~ the averaged policy's sampling chain (TD3, 1802.09477, Eq. 10)."""
+    next_action = policy.sample(state.actor.target_params, batch.next_observation, draws.x_T, draws.key)
+    next_q = critics.apply(state.critic.target_params, batch.next_observation, next_action)  # [N, M, B]
+    next_q = jnp.min(jnp.max(next_q, axis=1), axis=0)
+    return losses.td_target(batch.reward, hypers.discount * batch.discount, next_q)
+
+
+def critic_step(
+    critics: networks.Network,
+    critic: TrainState,
+    batch: Transition,
+    target: chex.Array,
+    opt: optax.GradientTransformation,
+    hypers: base.Hypers,
+) -> tuple[TrainState, Metrics]:
+    """Regresses every critic on target [B] and moves the averages."""
+
+    def loss(params):
+        q = critics.apply(params, batch.observation, batch.action)
+        return losses.critic_loss(q, target), {"q_mean": jnp.mean(q), "q_max": jnp.max(q), "target_mean": jnp.mean(target)}
+
+    critic, metrics = base.gradient_step(loss, critic, opt, ensemble=True)
+    return base.update_target(critic, hypers.tau), metrics
+
+
+def policy_step(
+    config: AlgorithmConfig,
+    policy: DiffusionPolicy,
+    state: AgentState,
+    batch: Transition,
+    corruption: Corruption,
+    guidance: Guidance,
+    opt: optax.GradientTransformation,
+    hypers: base.Hypers,
+) -> tuple[TrainState, Metrics]:
+    """One step on `policy_loss`, and of the policy's moving average."""
+
+    def loss(params):
+        return policy_loss(params, policy, batch, corruption, guidance)
+
+    actor, metrics = base.gradient_step(loss, state.actor, opt)
+    return base.update_target(actor, base.policy_tau(config, hypers, state.step + 1)), metrics
+
+
+def make_init(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks.Network, value: networks.Network | None = None):
+    """init(key) -> AgentState for a learner with a policy, critics and, if given, a state value."""
+
+    def init(key: chex.PRNGKey) -> AgentState:
+        actor_key, critic_key, state_key, value_key = jax.random.split(key, 4)
+        opt = base.optimizer(config, base.Hypers())
+        return AgentState(
+            step=jnp.zeros((), jnp.int32),
+            key=state_key,
+            actor=base.init_train_state(policy.network.init(actor_key), opt),
+            critic=base.init_train_state(critics.init(critic_key), opt, ensemble=True),
+            value=None if value is None else base.init_train_state(value.init(value_key), opt).replace(target_params=None),
+        )
+
+    return init
 
 
 def make_act(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks.Network, spec: TaskSpec):
@@ -71,9 +148,3 @@ def make_act(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks
         return take_candidate(actions, select_by_energy(q, config.selection_temperature, choice_key))
 
     return act
-
-
-def init_state(
-    key: chex.PRNGKey, actor: TrainState, critic: TrainState | None = None, value: TrainState | None = None
-) -> AgentState:
-    return AgentState(step=jnp.zeros((), jnp.int32), key=key, actor=actor, critic=critic, value=value)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from edp_jax import algorithms, diffusion
-from edp_jax.algorithms import AlgorithmConfig, Hypers, base, edp, td3
+from edp_jax.algorithms import AgentState, AlgorithmConfig, Hypers, base, edp, td3
 from edp_jax.networks import Network
 from edp_jax.policy import DiffusionPolicy
 from edp_jax.types import InputError, TaskSpec, Transition
@@ -49,7 +49,7 @@ def linear_setting(config=CONFIG, policy_type=GivenActions):
     critic = base.init_train_state({"w": 2.0 * jnp.eye(2)}, opt, ensemble=True).replace(target_params={"w": jnp.eye(2)})
     actor = base.init_train_state({"eps": jnp.array([0.5, 0.5])}, opt)
     update = td3.make_update(config, policy_type(CONSTANT_NOISE, schedule, None), LINEAR_CRITICS)
-    return update, edp.init_state(jax.random.key(0), actor, critic)
+    return update, AgentState(jnp.zeros((), jnp.int32), jax.random.key(0), actor, critic)
 
 
 def linear_batch(action=(0.45, 0.5), discount=1.0) -> Transition:
@@ -60,7 +60,8 @@ def linear_batch(action=(0.45, 0.5), discount=1.0) -> Transition:
 
 def linear_draws(target_actions, guide=0, noise=(0.0, 1.0)) -> td3.Draws:
     corruption = edp.Corruption(jnp.array([0]), jnp.array([noise]))
-    return td3.Draws(corruption, jnp.asarray(target_actions, jnp.float32)[:, None], jax.random.key(0), jnp.asarray(guide))
+    target = edp.TargetDraws(jnp.asarray(target_actions, jnp.float32)[:, None], jax.random.key(0))
+    return td3.Draws(corruption, target, jnp.asarray(guide))
 
 
 @pytest.mark.parametrize(
@@ -245,12 +246,12 @@ def test_draws_cover_timesteps_noise_and_critics():
     policy = edp.make_policy(ENSEMBLE, SPEC)
     batch = jax.tree.map(lambda leaf: jnp.zeros((2000, *leaf.shape[1:])), BATCH)
     draws = td3.draw(jax.random.key(0), ENSEMBLE, policy, batch)
-    assert draws.target_x_T.shape == (3, 2000, 2)
+    assert draws.target.x_T.shape == (3, 2000, 2)
     frequency = np.bincount(draws.corruption.timestep) / 2000
     assert frequency.shape == (5,) and np.all(np.abs(frequency - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000))
-    for noise in (draws.corruption.noise, draws.target_x_T[0], draws.target_x_T[2]):
+    for noise in (draws.corruption.noise, draws.target.x_T[0], draws.target.x_T[2]):
         assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.var() - 1) < 4 * np.sqrt(2 / noise.size)
-    assert np.abs(np.corrcoef(np.ravel(draws.target_x_T[0]), np.ravel(draws.target_x_T[1]))[0, 1]) < 4 / np.sqrt(4000)
+    assert np.abs(np.corrcoef(np.ravel(draws.target.x_T[0]), np.ravel(draws.target.x_T[1]))[0, 1]) < 4 / np.sqrt(4000)
     guides = {int(td3.draw(jax.random.key(i), ENSEMBLE, policy, BATCH).guide) for i in range(40)}
     assert guides == set(range(5))  # each is missed with probability 0.8^40 = 1e-4
 

@@ -64,18 +64,21 @@ def test_metrics_are_means_over_the_updates_of_the_chunk():
         np.testing.assert_allclose(value, np.mean([chunk.metrics[name] for chunk in singles], axis=0), rtol=1e-5, atol=1e-6)
 
 
-def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing():
+def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog):
     dataset = loop.put_dataset(make_dataset(), 2)
     train_chunk = loop.make_train_chunk(ALGORITHM, 8)
     state = loop.init_seeds(ALGORITHM, (0, 1))
     mesh = sharding.replicated(sharding.seed_mesh(2))
     hypers = jax.device_put(HYPERS, mesh)
     lengths = [jax.device_put(np.int32(length), mesh) for length in (2, 5, 3)]
-    state, _ = train_chunk(state, dataset, hypers, lengths[0])
-    with jax.transfer_guard("disallow"):
-        for length in lengths[1:]:
-            state, _ = train_chunk(state, dataset, hypers, length)
-    assert train_chunk._cache_size() == 1
+    with jax.log_compiles():
+        state, _ = train_chunk(state, dataset, hypers, lengths[0])
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        with jax.transfer_guard("disallow"):
+            for length in lengths[1:]:
+                state, _ = train_chunk(state, dataset, hypers, length)
+        assert "Compiling" not in caplog.text
     assert state.step.tolist() == [10, 10]
 
 
