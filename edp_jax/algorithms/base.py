@@ -150,7 +150,3 @@ def policy_tau(config: AlgorithmConfig, hypers: Hypers, step: chex.Array) -> che
     """
     tau = jnp.where(step <= config.ema_start, 1.0, hypers.tau)
     return jnp.where(step % config.ema_period == 0, tau, 0.0)
-
-
-def prefixed(prefix: str, metrics: Metrics) -> Metrics:
-    return {f"{prefix}/{name}": value for name, value in metrics.items()}

@@ -62,10 +62,9 @@ def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: netwo
             loss = losses.weighted_likelihood_loss(weight, diffusion.gaussian_log_likelihood(action, batch.action))
             return loss, {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
 
-        critic, critic_metrics = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        actor, actor_metrics = edp.policy_step(config, policy, state, batch, draws.corruption, guidance, opt, hypers)
-        state = state.replace(step=state.step + 1, actor=actor, critic=critic)
-        return state, base.prefixed("critic", critic_metrics) | base.prefixed("actor", actor_metrics)
+        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
+        actor = edp.policy_step(config, policy, state, batch, draws.corruption, guidance, opt, hypers)
+        return edp.finish(state, critic=critic, actor=actor)
 
     return update
 

@@ -120,6 +120,12 @@ def policy_step(
     return base.update_target(actor, base.policy_tau(config, hypers, state.step + 1)), metrics
 
 
+def finish(state: AgentState, **updated: tuple[TrainState, Metrics]) -> tuple[AgentState, Metrics]:
+    """The state after an update of the named networks, and their metrics under those names (`critic/loss`, ...)."""
+    metrics = {f"{name}/{key}": value for name, (_, values) in updated.items() for key, value in values.items()}
+    return state.replace(step=state.step + 1, **{name: network for name, (network, _) in updated.items()}), metrics
+
+
 def make_init(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks.Network, value: networks.Network | None = None):
     """init(key) -> AgentState for a learner with a policy, critics and, if given, a state value."""
 

@@ -33,16 +33,11 @@ def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: netwo
             loss = losses.weighted_likelihood_loss(weight, diffusion.gaussian_log_likelihood(action, batch.action))
             return loss, {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
 
-        actor, actor_metrics = edp.policy_step(config, policy, state, batch, corruption, guidance, opt, hypers)
+        actor = edp.policy_step(config, policy, state, batch, corruption, guidance, opt, hypers)
         next_v = value.apply(new_value.params, batch.next_observation)
         target = losses.td_target(batch.reward, hypers.discount * batch.discount, next_v)
-        critic, critic_metrics = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        state = state.replace(step=state.step + 1, actor=actor, critic=critic, value=new_value)
-        return state, (
-            base.prefixed("critic", critic_metrics)
-            | base.prefixed("value", value_metrics)
-            | base.prefixed("actor", actor_metrics)
-        )
+        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
+        return edp.finish(state, critic=critic, value=(new_value, value_metrics), actor=actor)
 
     return update
 

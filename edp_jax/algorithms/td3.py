@@ -42,10 +42,9 @@ def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: netwo
             q = critics.apply(guide_params, batch.observation, action)[0]
             return losses.td3_guidance_loss(q, hypers.eta), {"q_mean": jnp.mean(q)}
 
-        critic, critic_metrics = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        actor, actor_metrics = edp.policy_step(config, policy, state, batch, draws.corruption, guidance, opt, hypers)
-        state = state.replace(step=state.step + 1, actor=actor, critic=critic)
-        return state, base.prefixed("critic", critic_metrics) | base.prefixed("actor", actor_metrics)
+        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
+        actor = edp.policy_step(config, policy, state, batch, draws.corruption, guidance, opt, hypers)
+        return edp.finish(state, critic=critic, actor=actor)
 
     return update
 
