@@ -26,6 +26,10 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.data_dir = ""  # "": $D4RL_DATASET_DIR, else ~/.d4rl/datasets
     config.batch_size = 256
     config.reward_transform = "none"  # none, antmaze, iql_antmaze, standardize, iql_locomotion
+    config.reward_scale = 1.0  # the learner sees reward_scale * reward + reward_shift, after the transform
+    config.reward_shift = 0.0
+    config.n_step = 1  # length of the critics' returns
+    config.return_weighting = 0.0  # trajectories are drawn with weight exp(normalised return / this); 0: evenly
     config.normalize_observations = False  # per dimension
 
     # optimisation, all networks alike
@@ -40,9 +44,12 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.hidden_dims = (256, 256, 256)
     config.activation = "mish"
     config.num_critics = 2
+    config.num_target_critics = 0  # targets use the least of so many critics, drawn for every update; 0: of all
     config.critic_layer_norm = False  # True: the cheapest cure of critics that diverge
 
-    # diffusion policy
+    # policy
+    config.policy = "diffusion"  # or gaussian: feed-forward, for bc, crr and iql
+    config.likelihood = "gaussian"  # what stands for log pi(a | s) in crr and iql: gaussian (unit variance), learned_std, elbo
     config.schedule = "vp"  # vp, linear, cosine
     config.num_timesteps = 1000  # K
     config.sampler = "dpm_solver_3"
@@ -52,18 +59,21 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.ema_start = 1000  # before it, the average is a copy of the policy
 
     # policy improvement
-    config.eta = 1.0  # weight of TD3's guidance
+    config.eta = 1.0  # weight of TD3's guidance; alpha of TD3+BC
     config.num_backup_actions = 1  # above 1: max-Q backup over so many actions
     config.crr_beta = 1.0  # temperature of CRR's exponential weight
-    config.crr_weight = "exponential"  # or indicator
+    config.crr_weight = "exponential"  # exponential, indicator, softmax (over the batch)
+    config.crr_baseline = "mean"  # over the policy's actions, or max
     config.num_baseline_actions = 10  # actions CRR compares the dataset's action with
     config.expectile = 0.7  # of IQL's value regression
     config.iql_temperature = 3.0  # inverse temperature of IQL's advantage weight
+    config.cql_alpha = 5.0  # weight of CQL's penalty
+    config.num_cql_actions = 10  # uniform actions in it
 
     # acting: energy-based action selection
     config.num_candidates = 10
-    config.selection_temperature = 1.0
+    config.selection_temperature = 1.0  # 0 takes the best candidate
 
     config.update(settings)
-    config.update(task_settings(config.task, config.algorithm))
+    config.update(task_settings(config.task, config.algorithm, config.policy))
     return config

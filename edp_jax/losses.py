@@ -36,6 +36,28 @@ def indicator_weight(advantage: chex.Array) -> chex.Array:
     return jax.lax.stop_gradient((advantage > 0.0).astype(advantage.dtype))
 
 
+def softmax_weight(advantage: chex.Array, temperature: chex.Array) -> chex.Array:
+    """B softmax(temperature * advantage) over the batch [B], no gradient: exp(advantage) scaled to mean 1.
+
+    PARITY: the public code averages the softmax over the batch again, which makes the loss B times too small.
+    """
+    return jax.lax.stop_gradient(advantage.shape[0] * jax.nn.softmax(temperature * advantage))
+
+
+def cql_penalty(q_sampled: chex.Array, q_data: chex.Array) -> chex.Array:
+    """How far the soft maximum over M actions lies above the data's value: mean (logsumexp_m Q(s, a_m) - log M - Q(s, a)).
+
+    q_sampled [N, M, B], q_data [N, B]; summed over critics (CQL, 2006.04779, Eq. 4, with a_m drawn evenly).
+    """
+    soft_maximum = jax.nn.logsumexp(q_sampled, axis=1) - jnp.log(q_sampled.shape[1])
+    return jnp.sum(jnp.mean(soft_maximum - q_data, axis=-1))
+
+
+def bcq_value(q: chex.Array, min_weight: float) -> chex.Array:
+    """Best of M candidates under w min_i Q_i + (1 - w) max_i Q_i: q [N, M, B] -> [B] (BCQ, 1812.02900, Eq. 13)."""
+    return jnp.max(min_weight * jnp.min(q, axis=0) + (1.0 - min_weight) * jnp.max(q, axis=0), axis=0)
+
+
 def weighted_likelihood_loss(weight: chex.Array, log_likelihood: chex.Array) -> chex.Array:
     """Policy improvement by weighted regression: -mean(weight * log pi(a | s)), inputs [B] (EDP Eq. 11)."""
     return -jnp.mean(weight * log_likelihood)

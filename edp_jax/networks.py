@@ -117,6 +117,22 @@ def make_noise_net(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) 
     return Network(lambda key: net.init(key, *inputs)["params"], lambda params, *x: net.apply({"params": params}, *x))
 
 
+def make_actor(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:
+    """A feed-forward policy: apply(params, observation [..., O]) -> action or mean [..., A] in [-1, 1], through tanh."""
+    _check_layers(hidden_dims, activation)
+    net = MLP(tuple(hidden_dims), spec.action_dim, activation)
+    inputs = jnp.zeros((1, spec.observation_dim))
+    return Network(
+        lambda key: net.init(key, inputs)["params"],
+        lambda params, observation: jnp.tanh(net.apply({"params": params}, observation)),
+    )
+
+
+def with_log_std(network: Network, action_dim: int) -> Network:
+    """The same network with one more parameter, log_std [A] = 0, that `apply` leaves alone."""
+    return network._replace(init=lambda key: {**network.init(key), "log_std": jnp.zeros(action_dim)})
+
+
 def make_critics(spec: TaskSpec, num_critics: int, hidden_dims: Sequence[int], activation: str, layer_norm: bool) -> Network:
     """An ensemble of Q networks under one vmap.
 

@@ -1,6 +1,6 @@
-"""Acting with a diffusion policy: sampling actions and choosing among candidates."""
+"""Policies: what one network pass says about a batch, sampling actions, and choosing among candidates."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -8,16 +8,57 @@ import jax.numpy as jnp
 
 from edp_jax import diffusion
 from edp_jax.networks import Network, Params
+from edp_jax.types import Transition
 
 ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
+LIKELIHOODS = ("gaussian", "learned_std", "elbo")
+
+
+class Corruption(NamedTuple):
+    """The randomness of the forward process for one batch."""
+
+    timestep: chex.Array  # [B] integer in 0..K-1
+    noise: chex.Array  # [B, A]
+
+
+class Prediction(NamedTuple):
+    """What one pass of the policy's network gives for a batch."""
+
+    params: Params  # that made it
+    action: chex.Array  # [B, A] in the box: a0_hat of a diffusion policy, the mean of a Gaussian one
+    std: chex.Array  # [A] of the Gaussian around it
+    denoising_loss: chex.Array  # [B], 0 for a Gaussian policy
+    log_likelihood: chex.Array  # [B] log pi(a | s) of the batch's actions, or what stands in for it
 
 
 class DiffusionPolicy(NamedTuple):
-    """What turns noise-network parameters into a policy; static."""
+    """A noise network and what turns it into a policy; static."""
 
-    network: Network
+    network: Network  # apply(params, observation, x_t, t) -> noise
     schedule: diffusion.NoiseSchedule
     sampler: diffusion.Sampler
+    likelihood: str = "gaussian"  # one of LIKELIHOODS
+
+    def draw(self, key: chex.PRNGKey, action: chex.Array) -> Corruption:
+        """Uniform timesteps and standard normal noise for action [B, A]."""
+        timestep_key, noise_key = jax.random.split(key)
+        timestep = jax.random.randint(timestep_key, action.shape[:-1], 0, self.schedule.num_timesteps)
+        return Corruption(timestep, jax.random.normal(noise_key, action.shape))
+
+    def predict(self, params: Params, batch: Transition, corruption: Corruption) -> Prediction:
+        """Corrupts the batch's actions and takes the noise out again, in one step."""
+        t, noise = corruption
+        x_t = diffusion.add_noise(self.schedule, batch.action, t, noise)
+        # The heart of EDP: this ONE pass of the noise network serves both losses (Eq. 10). Its output is compared with the noise
+        # (Eq. 5) and, through the action approximation (Eq. 9), gives the action that the learner improves; no chain is run.
+        predicted_noise = self.network.apply(params, batch.observation, x_t, t)
+        action = jnp.clip(diffusion.predict_x0(self.schedule, x_t, t, predicted_noise), -ACTION_BOUND, ACTION_BOUND)
+        log_std = params["log_std"] if self.likelihood == "learned_std" else jnp.zeros(action.shape[-1])
+        if self.likelihood == "elbo":
+            log_likelihood = diffusion.elbo_log_likelihood(self.schedule, t, predicted_noise, noise)
+        else:
+            log_likelihood = diffusion.gaussian_log_likelihood(action, batch.action, log_std)
+        return Prediction(params, action, jnp.exp(log_std), diffusion.denoising_loss(predicted_noise, noise), log_likelihood)
 
     def sample(self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey) -> chex.Array:
         """Actions [..., A] for observation [..., O], denoised from x_T [..., A] by the sampler's chain."""
@@ -25,11 +66,39 @@ class DiffusionPolicy(NamedTuple):
         return diffusion.sample(self.sampler, denoise, x_T, key, clip=ACTION_BOUND, unroll=min(self.sampler.num_calls, 16))
 
 
+class GaussianPolicy(NamedTuple):
+    """N(mean(s), std) with a state-independent std, kept in the box: the feed-forward policies of IQL and CRR; static."""
+
+    network: Network  # apply(params, observation) -> mean; params["log_std"] [A]
+
+    def draw(self, key: chex.PRNGKey, action: chex.Array) -> tuple[()]:
+        """Its prediction is deterministic."""
+        del key, action
+        return ()
+
+    def predict(self, params: Params, batch: Transition, draws: Any = ()) -> Prediction:
+        del draws
+        mean = self.network.apply(params, batch.observation)
+        log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, params["log_std"])
+        return Prediction(params, mean, jnp.exp(params["log_std"]), jnp.zeros_like(log_likelihood), log_likelihood)
+
+    def sample(self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey) -> chex.Array:
+        """Actions [..., A] for observation [..., O] from standard normal x_T [..., A]; with x_T = 0 the mean."""
+        del key
+        action = self.network.apply(params, observation) + jnp.exp(params["log_std"]) * x_T
+        return jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
+
+
+Policy = DiffusionPolicy | GaussianPolicy
+
+
 def select_by_energy(q: chex.Array, temperature: float, key: chex.PRNGKey) -> chex.Array:
     """Energy-based action selection (EDP Eq. 13; SfBC, 2209.14548): indices [...] drawn from softmax(q / temperature).
 
-    q [N, ...] holds the value of each of N candidates; every row of the batch makes its own choice.
+    q [N, ...] holds the value of each of N candidates; every row of the batch makes its own choice. Temperature 0 takes the best.
     """
+    if temperature == 0:
+        return jnp.argmax(q, axis=0)
     return jax.random.categorical(key, q / temperature, axis=0)
 
 

@@ -107,11 +107,13 @@ def resolve(config: ConfigDict) -> Settings:
     """
     for key in ("num_steps", "log_every", "eval_every", "eval_episodes", "checkpoint_every", "batch_size", "num_candidates"):
         _require(config[key] >= 1, key, config[key], "must be at least 1")
-    for key in ("num_critics", "num_backup_actions", "num_baseline_actions", "ema_period"):
+    for key in ("num_critics", "num_backup_actions", "num_baseline_actions", "num_cql_actions", "ema_period", "n_step"):
         _require(config[key] >= 1, key, config[key], "must be at least 1")
-    for key in ("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps"):
+    for key in ("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps", "num_target_critics"):
         _require(config[key] >= 0, key, config[key], "must not be negative")
-    for key in ("learning_rate", "selection_temperature", "crr_beta", "iql_temperature"):
+    for key in ("selection_temperature", "cql_alpha", "return_weighting"):
+        _require(config[key] >= 0, key, config[key], "must not be negative")
+    for key in ("learning_rate", "crr_beta", "iql_temperature"):
         _require(config[key] > 0, key, config[key], "must be positive")
     for key in ("discount", "tau", "expectile"):
         _require(0 <= config[key] <= 1, key, config[key], "must be in 0..1")

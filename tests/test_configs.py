@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from configs import base, edp_crr, edp_iql, edp_td3
-from configs.tasks import TASKS
-from edp_jax import InputError, data
+from configs import base, diffusion_ql, edp_crr, edp_iql, edp_td3, iql, td3_bc
+from configs.tasks import domain_of, task_settings
+from edp_jax import InputError, algorithms, data
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from experiments import launch
 
@@ -18,10 +18,24 @@ def test_library_and_command_line_have_the_same_defaults(cls):
         assert config[field.name] == field.default, field.name
 
 
-def test_every_task_with_settings_exists_and_has_known_keys():
-    for task, settings in TASKS.items():
-        assert data.find_task(task).name == task
-        assert settings.keys() <= set(base.make_config(None))
+MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+PAPER_TASKS = [
+    *(f"{robot}-{quality}-v2" for robot in ("halfcheetah", "hopper", "walker2d") for quality in ("medium", "medium-replay")),
+    *(f"{robot}-medium-expert-v2" for robot in ("halfcheetah", "hopper", "walker2d")),
+    *(f"antmaze-{maze}-v0" for maze in MAZES),
+    *("pen-human-v1", "pen-cloned-v1", "kitchen-complete-v0", "kitchen-partial-v0", "kitchen-mixed-v0"),
+]
+
+
+@pytest.mark.parametrize("algorithm", algorithms.REGISTRY)
+@pytest.mark.parametrize("policy", ["diffusion", "gaussian"])
+def test_the_papers_tasks_have_settings_for_every_learner(algorithm, policy):
+    assert len(PAPER_TASKS) == 20
+    for task in PAPER_TASKS:
+        assert data.find_task(task).name == task and domain_of(task)
+        settings = task_settings(task, algorithm, policy)
+        assert {"num_steps", "seeds", "eval_episodes"} <= settings.keys() <= set(base.make_config(None))
+    assert task_settings("maze2d-umaze-v1", algorithm, policy) == {}
 
 
 @pytest.mark.parametrize(
@@ -52,10 +66,23 @@ def test_iql_has_rewards_of_its_own(task, expected):
     assert {key: config[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("module", [edp_td3, edp_crr, edp_iql])
-def test_every_configuration_builds_its_learner(module):
-    settings = launch.resolve(module.get_config("builtin/hopper-medium"))
-    assert settings.config.algorithm == module.__name__.removeprefix("configs.edp_")
+@pytest.mark.parametrize(
+    ("module", "task", "expected"),
+    [
+        # Diffusion-QL clips per task and trains kitchen-complete for 250 epochs (2208.06193, App. D)
+        (diffusion_ql, "hopper-medium-v2", {"grad_clip": 9.0, "num_timesteps": 5, "sampler": "ddpm", "num_candidates": 50}),
+        (diffusion_ql, "kitchen-complete-v0", {"eta": 0.005, "num_steps": 250_000}),
+        (diffusion_ql, "antmaze-medium-play-v0", {"learning_rate": 1e-3, "num_backup_actions": 10}),
+        # the feed-forward learners keep their published settings
+        (td3_bc, "kitchen-complete-v0", {"eta": 2.5, "grad_clip": 0.0, "hidden_dims": (256, 256), "activation": "relu"}),
+        (iql, "pen-human-v1", {"iql_temperature": 0.5, "learning_rate": 3e-4, "policy": "gaussian"}),
+        # no guidance, no eta
+        (edp_crr, "walker2d-medium-v2", {"eta": 1.0, "grad_clip": 5.0}),
+    ],
+)
+def test_a_learner_has_settings_of_its_own(module, task, expected):
+    config = module.get_config(task)
+    assert {key: config[key] for key in expected} == expected
 
 
 def resolve(**changes):
@@ -93,6 +120,10 @@ def test_a_configuration_becomes_settings():
         ({"num_critics": 0}, "num_critics=0"),
         ({"algorithm": "crr", "crr_weight": "linear"}, "'linear'"),
         ({"expectile": 1.5}, "expectile=1.5"),
+        ({"n_step": 0}, "n_step=0"),
+        ({"return_weighting": -1.0}, "return_weighting=-1.0"),
+        ({"num_target_critics": 3}, "num_target_critics=3"),
+        ({"algorithm": "td3", "policy": "gaussian"}, "does not fit"),
         ({"writers": ("paper",)}, "'paper'"),
         ({"task": "hoper-medium-v2"}, "hopper-medium-v2"),
     ],

@@ -1,13 +1,22 @@
 """Learners. `make(name, config, spec)` builds one; adding one is a file here and a line in `REGISTRY`."""
 
-from edp_jax.algorithms import crr, iql, td3
+from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, iql, td3, td3_bc
 from edp_jax.algorithms.base import AgentState as AgentState
 from edp_jax.algorithms.base import Algorithm as Algorithm
 from edp_jax.algorithms.base import AlgorithmConfig, Hypers
 from edp_jax.algorithms.base import policy_params as policy_params
 from edp_jax.types import InputError, TaskSpec
 
-REGISTRY = {"td3": td3.make, "crr": crr.make, "iql": iql.make}
+REGISTRY = {
+    "td3": td3.make,
+    "crr": crr.make,
+    "iql": iql.make,
+    "cql": cql.make,
+    "bcq": bcq.make,
+    "diffusion_ql": diffusion_ql.make,
+    "bc": bc.make,
+    "td3_bc": td3_bc.make,
+}
 
 
 def make(name: str, config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:

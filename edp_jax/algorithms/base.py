@@ -45,10 +45,11 @@ class Hypers:
     learning_rate: chex.Array = 3e-4
     weight_decay: chex.Array = 0.0
     grad_clip: chex.Array = 5.0  # largest global gradient norm of each network; 0 switches clipping off
-    eta: chex.Array = 1.0  # weight of TD3's guidance
+    eta: chex.Array = 1.0  # weight of TD3's guidance; alpha of TD3+BC
     crr_beta: chex.Array = 1.0  # temperature of CRR's exponential weight
     expectile: chex.Array = 0.7  # of IQL's value regression
     iql_temperature: chex.Array = 3.0  # inverse temperature of IQL's advantage weight
+    cql_alpha: chex.Array = 5.0  # weight of CQL's penalty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,10 @@ class AlgorithmConfig:
     hidden_dims: tuple[int, ...] = (256, 256, 256)
     activation: str = "mish"
     num_critics: int = 2
+    num_target_critics: int = 0  # critics whose minimum is a target, drawn for every update; 0: all
     critic_layer_norm: bool = False
+    policy: str = "diffusion"  # or "gaussian"
+    likelihood: str = "gaussian"  # what stands for log pi(a | s) of a diffusion policy: gaussian, learned_std, elbo
     schedule: str = "vp"
     num_timesteps: int = 1000
     sampler: str = "dpm_solver_3"
@@ -68,10 +72,12 @@ class AlgorithmConfig:
     ema_start: int = 1000
     lr_decay_steps: int = 0  # length of the cosine decay of every network's learning rate; 0 keeps it constant
     num_backup_actions: int = 1  # actions per next observation; above 1 the target takes the best of them (max-Q backup)
-    crr_weight: str = "exponential"  # or "indicator"
+    crr_weight: str = "exponential"  # exponential, indicator, softmax
+    crr_baseline: str = "mean"  # or "max"
     num_baseline_actions: int = 10  # actions CRR compares the dataset's action with
+    num_cql_actions: int = 10  # uniform actions in CQL's penalty
     num_candidates: int = 10  # N of energy-based action selection
-    selection_temperature: float = 1.0
+    selection_temperature: float = 1.0  # 0 takes the best
 
 
 class Algorithm(NamedTuple):

@@ -4,6 +4,8 @@ from functools import partial
 
 from edp_jax.diffusion import ddpm, dpm_solver, dpm_solver_pp
 from edp_jax.diffusion.losses import denoising_loss as denoising_loss
+from edp_jax.diffusion.losses import elbo_log_likelihood as elbo_log_likelihood
+from edp_jax.diffusion.losses import elbo_weight as elbo_weight
 from edp_jax.diffusion.losses import gaussian_log_likelihood as gaussian_log_likelihood
 from edp_jax.diffusion.samplers import Marginals, Sampler
 from edp_jax.diffusion.samplers import sample as sample

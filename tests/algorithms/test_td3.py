@@ -12,7 +12,7 @@ import pytest
 from edp_jax import algorithms, diffusion
 from edp_jax.algorithms import AgentState, AlgorithmConfig, Hypers, base, edp, td3
 from edp_jax.networks import Network
-from edp_jax.policy import DiffusionPolicy
+from edp_jax.policy import Corruption, DiffusionPolicy
 from edp_jax.types import InputError, TaskSpec, Transition
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
@@ -59,9 +59,9 @@ def linear_batch(action=(0.45, 0.5), discount=1.0) -> Transition:
 
 
 def linear_draws(target_actions, guide=0, noise=(0.0, 1.0)) -> td3.Draws:
-    corruption = edp.Corruption(jnp.array([0]), jnp.array([noise]))
-    target = edp.TargetDraws(jnp.asarray(target_actions, jnp.float32)[:, None], jax.random.key(0))
-    return td3.Draws(corruption, target, jnp.asarray(guide))
+    corruption = Corruption(jnp.array([0]), jnp.array([noise]))
+    target = edp.TargetDraws(jnp.asarray(target_actions, jnp.float32)[:, None], jax.random.key(0), None)
+    return td3.Draws(corruption, target, jnp.asarray(guide), jax.random.key(1))
 
 
 @pytest.mark.parametrize(

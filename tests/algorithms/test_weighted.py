@@ -7,6 +7,7 @@ import pytest
 
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import base, crr
+from edp_jax.policy import Prediction
 
 SPEC = TaskSpec(3, 2)
 CONFIG = algorithms.AlgorithmConfig(hidden_dims=(16,), num_timesteps=10, sampler_calls=2, ema_start=0, ema_period=1)
@@ -24,9 +25,16 @@ def make_batch(size: int = 32) -> Transition:
 
 
 def test_baseline_actions_stay_in_the_box_and_pass_no_gradient():
-    action, noise = jnp.array([[0.9, -0.5]]), jnp.array([[[3.0, 0.2]], [[-0.4, -9.0]]])
-    np.testing.assert_allclose(crr.baseline_actions(action, noise), [[[1.0, -0.3]], [[0.5, -1.0]]], rtol=1e-6)
-    np.testing.assert_array_equal(jax.grad(lambda a: crr.baseline_actions(a, noise).sum())(action), 0.0)
+    noise = jnp.array([[[3.0, 0.2]], [[-0.4, -9.0]]])
+
+    def baseline(action, std):
+        return crr.baseline_actions(Prediction(None, action, std, None, None), noise)
+
+    action = jnp.array([[0.9, -0.5]])
+    np.testing.assert_allclose(baseline(action, jnp.ones(2)), [[[1.0, -0.3]], [[0.5, -1.0]]], rtol=1e-6)
+    np.testing.assert_allclose(baseline(action, jnp.array([0.5, 0.1])), [[[1.0, -0.48]], [[0.7, -1.0]]], rtol=1e-6)
+    for gradient in jax.grad(lambda a, s: baseline(a, s).sum(), argnums=(0, 1))(action, jnp.ones(2)):
+        np.testing.assert_array_equal(gradient, 0.0)
 
 
 @pytest.mark.parametrize(("name", "changes"), [("crr", {}), ("crr", {"crr_weight": "indicator"}), ("iql", {})])

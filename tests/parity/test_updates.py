@@ -11,7 +11,7 @@ import pytest
 
 from edp_jax import algorithms, networks
 from edp_jax.algorithms import AgentState, base, crr, edp, iql, td3
-from edp_jax.policy import DiffusionPolicy
+from edp_jax.policy import Corruption, DiffusionPolicy
 
 HYPERS = base.Hypers(discount=0.99, tau=0.005, learning_rate=3e-4, weight_decay=0.0, grad_clip=5.0, eta=1.0, crr_beta=1.0)
 HYPERS = HYPERS.replace(expectile=0.7, iql_temperature=3.0)
@@ -42,13 +42,13 @@ def setting(recordings):
     return config, GivenActions(*policy), critics, value, state
 
 
-def corruption(recorded) -> edp.Corruption:
-    return edp.Corruption(recorded["t"], recorded["noise"])
+def corruption(recorded) -> Corruption:
+    return Corruption(recorded["t"], recorded["noise"])
 
 
 def targets(recorded) -> edp.TargetDraws:
     """TD3's recording holds the target actions of CRR's, too: batch, noise and policy are the same."""
-    return edp.TargetDraws(jnp.asarray(recorded["next_action"])[None], jax.random.key(0))
+    return edp.TargetDraws(jnp.asarray(recorded["next_action"])[None], jax.random.key(0), None)
 
 
 def assert_metrics(metrics, recorded, names: dict[str, str]):
@@ -76,7 +76,7 @@ def test_td3(recordings, setting):
     config, policy, critics, _, state = setting
     recorded = recordings.load("td3")
     guide = jnp.asarray({"qf1": 0, "qf2": 1}[str(recorded["guided_by"])])
-    draws = td3.Draws(corruption(recorded), targets(recorded), guide)
+    draws = td3.Draws(corruption(recorded), targets(recorded), guide, None)
     new, metrics = jax.jit(td3.make_update(config, policy, critics))(state, recordings.batch, HYPERS, draws)
     assert_metrics(metrics, recorded, {**POLICY, "critic/loss": "qf_loss", "critic/target_mean": "tgt_q"})
     assert_updated(recordings, new, recorded)
@@ -86,7 +86,7 @@ def test_crr(recordings, setting, monkeypatch):
     """The recorded baseline actions are not clipped (a fault there); here they are fed as they are."""
     config, policy, critics, _, state = setting
     recorded = recordings.load("crr")
-    monkeypatch.setattr(crr, "baseline_actions", lambda action, noise: jnp.asarray(recorded["baseline_actions"]))
+    monkeypatch.setattr(crr, "baseline_actions", lambda prediction, noise: jnp.asarray(recorded["baseline_actions"]))
     draws = crr.Draws(corruption(recorded), targets(recorded), None)
     new, metrics = jax.jit(crr.make_update(config, policy, critics))(state, recordings.batch, HYPERS, draws)
     names = {**POLICY, "critic/loss": "qf_loss", "actor/advantage_mean": "adv", "actor/weight_mean": "lmbda"}
@@ -99,7 +99,7 @@ def test_iql(recordings, setting):
     config, policy, critics, value, state = setting
     recorded = recordings.load("iql")
     update = jax.jit(iql.make_update(config, policy, critics, value))
-    new, metrics = update(state, recordings.batch, HYPERS, corruption(recorded))
+    new, metrics = update(state, recordings.batch, HYPERS, iql.Draws(corruption(recorded), None))
     names = {"value/loss": "vf_loss", "value/v_mean": "vf_pred"}
     assert_metrics(metrics, recorded, {**POLICY, **names})
     expected = recorded["metric/qf1_loss"] + recorded["metric/qf2_loss"]
