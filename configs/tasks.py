@@ -73,5 +73,6 @@ def task_settings(task: str, algorithm: str) -> dict:
     """The settings of `task` for `algorithm`, empty for a task without a row."""
     if task.startswith("builtin/"):
         return _BUILTIN
+    task = task.removeprefix("legacy:")  # the same data by D4RL's own packages
     own = _IQL.get(task.split("-")[0], {}) if algorithm == "iql" and task in TASKS else {}
     return {**TASKS.get(task, {}), **own}

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from edp_jax.data.behaviour import Behaviour, read_behaviour
-from edp_jax.data.d4rl import RawDataset, write_hdf5
+from edp_jax.data.d4rl import write_hdf5
+from edp_jax.data.folder import folder_made
+from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
@@ -57,18 +59,12 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
     path = os.path.join(folder, f"{name}-{key}.hdf5")
     if os.path.isfile(path):
         return path
-    try:
-        os.makedirs(folder, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise InputError(f"data folder {folder!r}: cannot be written to; give another one as --config.data_dir")
-    progress(f"builtin/{name}: made once on this machine, kept as {path}")
-    parts = [collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])]
-    fields = [field.name for field in dataclasses.fields(RawDataset)]
-    raw = RawDataset(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
-    write_hdf5(path, raw, attributes={"recipe": json.dumps(recipe, sort_keys=True)})
+    with folder_made(folder):
+        progress(f"builtin/{name}: made once on this machine, kept as {path}")
+        parts = [collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])]
+        fields = [field.name for field in dataclasses.fields(RawDataset) if getattr(parts[0], field.name) is not None]
+        raw = RawDataset(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+        write_hdf5(path, raw, attributes={"recipe": json.dumps(recipe, sort_keys=True)})
     return path
 
 
