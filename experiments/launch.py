@@ -196,10 +196,10 @@ def _environment(config: ConfigDict, task: data.Task) -> EnvSpec | None:
     except ValueError:
         named = False
     _require(named, "env_kwargs", repr(config.env_kwargs), """must be a JSON object, as in '{"frame_skip": 4}'""")
-    if config.env_id:
+    if config.env_id and config.env_id != "none":
         return EnvSpec(f"gymnasium:{config.env_id}", config.env_kwargs)
     _require(config.env_kwargs == "{}", "env_kwargs", repr(config.env_kwargs), "says nothing without --config.env_id")
-    return EnvSpec(task.environment) if task.environment else None
+    return EnvSpec(task.environment) if task.environment and not config.env_id else None
 
 
 def _action_box(config: ConfigDict) -> tuple | None:

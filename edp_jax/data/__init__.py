@@ -2,7 +2,7 @@
 
 from edp_jax.data.prepare import Dataset, prepare
 from edp_jax.data.raw import RawDataset
-from edp_jax.data.source import load
+from edp_jax.data.source import find_file, load
 from edp_jax.data.tasks import Task, find_task, list_tasks
 
-__all__ = ["Dataset", "RawDataset", "Task", "find_task", "list_tasks", "load", "prepare"]
+__all__ = ["Dataset", "RawDataset", "Task", "find_file", "find_task", "list_tasks", "load", "prepare"]

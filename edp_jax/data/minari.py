@@ -10,7 +10,7 @@ from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.types import InputError
 
 _ID = re.compile(r"[-\w]+(/[-\w]+)*-v\d+", re.ASCII)
-_REMEDY = 'pip install "minari[hdf5,hf]"'
+_REMEDY = "pip install -e '.[minari]'"
 
 
 def check_id(dataset_id: str) -> None:
@@ -66,7 +66,7 @@ def _read(source: str, action: Callable[[], Any]) -> Any:
 def _unusable(source: str, error: Exception) -> InputError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ImportError):
-        return InputError(f"{source}: {reason}; install what it needs, for example {_REMEDY}")
+        return InputError(f"{source}: {reason}; {_REMEDY}")
     return InputError(f"{source}: {reason}; see what there is with `minari list local` and `minari list remote`")
 
 

@@ -67,7 +67,9 @@ def prepare(
         reward=preprocess.transform_rewards(transitions.reward, raw, reward_transform),
     )
     behaviour_return = float(preprocess.episode_returns(raw).mean()) if task.stored_returns_compare else None
-    return Dataset(transitions, mean, std, low, high, info, _reference_scores(task, raw), behaviour_return)
+    scores = _reference_scores(task, raw)
+    info = info | {"action_low": low.tolist(), "action_high": high.tolist(), "reference_scores": scores}
+    return Dataset(transitions, mean, std, low, high, info, scores, behaviour_return)
 
 
 def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None:

@@ -56,20 +56,21 @@ def load(task: Task, data_dir: str, progress: Callable[[str], None] = print) -> 
 
 
 def find_file(task: Task, data_dir: str) -> str | None:
-    """Returns the file of a task where it is on disk, None where it is not or is no file of a fixed name.
+    """Returns the file of a built-in or D4RL task where it is on disk, else None.
 
     One of D4RL's is looked for under D4RL's own name, its base name alone, and in a folder named after the task.
     """
-    if task.domain == "custom":
-        return task.file_name
-    if task.file_name is None:
-        return None
-    base = os.path.basename(task.file_name)
-    candidates = [os.path.join(data_dir, name) for name in (task.file_name, base, os.path.join(task.name, base))]
+    if task.name.startswith(BUILTIN):
+        candidates = [builtin.path_of(task.name.removeprefix(BUILTIN), data_dir)]
+    else:
+        base = os.path.basename(task.file_name)
+        candidates = [os.path.join(data_dir, name) for name in (task.file_name, base, os.path.join(task.name, base))]
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _path(task: Task, data_dir: str, progress: Callable[[str], None]) -> str:
+    if task.domain == "custom":
+        return task.file_name
     if task.name.startswith(BUILTIN):
         return builtin.ensure(task.name.removeprefix(BUILTIN), data_dir, progress)
     path = find_file(task, data_dir)

@@ -10,6 +10,7 @@ from edp_jax import data
 from edp_jax.data import preprocess
 from edp_jax.types import InputError
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari.utils")
 minari = pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
 
 SPACE = gymnasium.spaces.Dict(
@@ -24,7 +25,7 @@ ACTIONS = gymnasium.spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0,
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """Minari's folder; store(id, space, episodes) puts a dataset there, of episodes (observations, actions, ends in a terminal)."""
+    """store(id, space, episodes) puts a dataset into Minari's folder; an episode: (observations, actions, ends in a terminal)."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
 
     def put(dataset_id, space, episodes, *, action_space=ACTIONS, **metadata):
@@ -64,7 +65,8 @@ def test_goals_scores_and_the_action_box_are_read(store, data_format):
     if data_format == "arrow":
         pytest.importorskip("pyarrow", reason="the arrow format needs the package pyarrow")
     episodes = [goal_episode(0, 3, True), goal_episode(50, 2, False)]
-    store("test/goal-v0", SPACE, episodes, ref_min_score=-10.0, ref_max_score=30.0, data_format=data_format)
+    scores = {"ref_min_score": -10.0, "ref_max_score": 30.0}
+    store("test/goal-v0", SPACE, episodes, env="Pendulum-v1", data_format=data_format, **scores)
     task = data.find_task("minari:test/goal-v0")
     raw, info = data.load(task, "unused")
     # sorted keys: achieved_goal, desired_goal, observation
@@ -146,7 +148,7 @@ def test_a_dataset_that_is_not_there_is_downloaded_by_minari(store, monkeypatch)
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(InputError, match=r'pip install "minari\[hdf5,hf\]"'):
+    with pytest.raises(InputError, match=r"pip install -e '.\[minari\]'"):
         data.load(data.find_task("minari:test/goal-v0"), "unused")
 
 
