@@ -14,6 +14,7 @@ from edp_jax.training import outputs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import make_evaluate
 from edp_jax.training.run import Schedule, Stopped, StopSignals, run
+from edp_jax.types import EnvSpec
 from experiments import launch
 
 launch.define_config_flag()
@@ -55,7 +56,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             f"transitions; set --config.batch_size to at most that"
         )
     if task.environment:
-        evaluation.check_sizes(task.environment, dataset.observation_dim, dataset.action_dim)
+        evaluation.check_sizes(EnvSpec(task.environment), dataset.observation_dim, dataset.action_dim)
     outputs.check_workdir(workdir, config.to_dict(), dataset.info)
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     done = checkpoints.latest_step or 0
@@ -75,7 +76,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     if task.environment:
         evaluate = make_evaluate(
             algorithm,
-            task.environment,
+            EnvSpec(task.environment),
             task.reference_scores,
             seeds=seeds,
             num_episodes=config.eval_episodes,

@@ -9,6 +9,7 @@ import numpy as np
 from edp_jax.algorithms import Algorithm, policy_params
 from edp_jax.algorithms.base import AgentState, evaluation_key
 from edp_jax.evaluation import normalized_score, rollout
+from edp_jax.types import EnvSpec
 
 
 class Evaluation(NamedTuple):
@@ -29,7 +30,7 @@ def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.nd
 
 def make_evaluate(
     algorithm: Algorithm,
-    environment: str,
+    environment: EnvSpec,
     reference_scores: tuple[float, float] | None,
     observation_mean: np.ndarray,
     observation_std: np.ndarray,
