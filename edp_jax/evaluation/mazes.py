@@ -154,7 +154,7 @@ def ant_maze_model(size: str) -> mujoco.MjModel:
         wall["pos"] = f"{(column - 1) * _ANT_SCALE} {(row - 1) * _ANT_SCALE} {half / 2}"
         ElementTree.SubElement(root.find("worldbody"), "geom", wall)
     model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
-    _use_old_capsules(model)
+    use_old_capsules(model)
     return model
 
 
@@ -186,7 +186,7 @@ def _wall_cells(size: str) -> list[tuple[int, int]]:
     return [(row, column) for row, line in enumerate(LAYOUTS[size]) for column, cell in enumerate(line) if cell == "#"]
 
 
-def _use_old_capsules(model: mujoco.MjModel) -> None:
+def use_old_capsules(model: mujoco.MjModel) -> None:
     """Gives bodies of one capsule the mass and inertia they had up to MuJoCo 2.1.1, D4RL's: a cylinder's, longer by the radius.
 
     Since 2.1.2 they are the capsule's own (MuJoCo's changelog). The ant's hips are 7 %, its shins 4 % lighter by the old rule.
