@@ -35,9 +35,16 @@ def load(name: str) -> dict[str, np.ndarray]:
     """D4RL's dataset of that name as `env.get_dataset()` gives it: observations, actions, rewards, terminals, timeouts, ...
 
     Raises:
-        InputError: a part of the stack is missing, or gym knows no such name.
+        InputError: a part of the stack is missing, gym knows no such name, or d4rl cannot give the dataset.
     """
-    return {key: np.asarray(value) for key, value in _make(name).get_dataset().items()}
+    env = _make(name)
+    try:
+        dataset = env.get_dataset()
+    except (AttributeError, OSError, ValueError) as error:  # not of d4rl; no network; no dataset of that name
+        raise InputError(
+            f"legacy:{name}: no dataset ({_one_line(error)}); use a name of D4RL with one, or put its file into $D4RL_DATASET_DIR"
+        ) from error
+    return {key: np.asarray(value) for key, value in dataset.items()}
 
 
 def make_env(name: str) -> LegacyEnv:
