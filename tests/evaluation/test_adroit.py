@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from edp_jax.evaluation import envs
+from edp_jax.evaluation import envs, rollout
 from edp_jax.types import EnvSpec
 
 DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data"))
@@ -132,6 +132,20 @@ def test_a_held_pen_is_cut_after_100_steps_and_a_dropped_one_ends_at_once():
     observation, reward, terminated, truncated, _ = env.step(np.zeros(24))
     assert observation[26] < 0.075 and (terminated, truncated) == (True, False)
     assert reward == pytest.approx(d4rl_reward("pen", env))
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "tolerance"),
+    [("hammer", -274.856578, 4.0), ("door", -56.512833, 0.6)],  # three standard errors
+)
+def test_random_actions_earn_what_d4rl_counts_as_0(name, reference, tolerance):
+    rng = np.random.default_rng(0)
+    episodes = rollout(
+        lambda observation, step: rng.uniform(-1, 1, (*observation.shape[:2], SIZES[name][1])),
+        EnvSpec(name),
+        seeds=np.arange(15)[None],
+    )
+    assert episodes.returns.mean() == pytest.approx(reference, abs=tolerance)
 
 
 @pytest.mark.parametrize("index", [1, 5, 24])

@@ -1,5 +1,7 @@
 import os
 import pathlib
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -58,6 +60,22 @@ def test_locomotion_has_the_sizes_of_d4rl_and_is_seeded(name, observation_dim, a
 def test_unknown_environment_names_a_near_one():
     with pytest.raises(InputError, match="'hoper' is unknown; use one of: hopper"):
         envs.make(EnvSpec("hoper"), 1)
+
+
+@pytest.mark.parametrize("package", ["gymnasium", "gymnasium_robotics"])
+def test_a_missing_simulator_is_named_with_the_remedy(package):
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+from edp_jax.evaluation import envs
+from edp_jax.types import EnvSpec, InputError
+try:
+    envs.check_sizes(EnvSpec("maze2d-umaze"), 4, 2)
+except InputError as error:
+    print(error)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"environment 'maze2d-umaze': import of {package}" in printed and "install the simulators" in printed
 
 
 @pytest.mark.parametrize("version", ["3.1.6", "3.4.0"])
