@@ -169,9 +169,8 @@ def load_dataset(settings: Settings, progress: Callable[[str], None]) -> data.Da
     progress(f"{task.name}:\n{preprocess.describe(info['summary'])}")
     box = None
     if settings.environment:
-        name = settings.environment.name
-        evaluation.check_sizes(name, raw.observation_dim, raw.action_dim)
-        space = envs.make(name, 1)[0].action_space
+        evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
+        space = envs.make(settings.environment, 1)[0].action_space
         box = space.low, space.high
     dataset = data.prepare(
         task,

@@ -56,7 +56,7 @@ def make_evaluate(
             check_stop()
             return np.asarray(act(params, keys, observation, np.int32(step)))
 
-        episodes = rollout(act_once, environment.name, seeds=episode_seeds(seeds, int(state.step[0]), num_episodes))
+        episodes = rollout(act_once, environment, seeds=episode_seeds(seeds, int(state.step[0]), num_episodes))
         scores = None if reference_scores is None else normalized_score(episodes.returns, reference_scores)
         return Evaluation(episodes.returns, episodes.lengths, scores)
 

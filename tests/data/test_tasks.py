@@ -43,7 +43,10 @@ def test_file_names_follow_d4rl():
 def test_environments():
     assert find_task("builtin/hopper-medium").environment == "hopper"
     assert find_task("kitchen-complete-v0").environment == "kitchen-complete"
-    assert find_task("door-human-v0").environment is None
+    assert find_task("door-human-v0").environment == find_task("door-cloned-v1").environment == "door"
+    assert find_task("antmaze-large-play-v0").environment == "antmaze-large-v0"
+    assert find_task("antmaze-umaze-diverse-v2").environment == "antmaze-umaze-v2"
+    assert find_task("maze2d-medium-v1").environment == "maze2d-medium"
 
 
 @pytest.mark.parametrize("path", ["some/where/mine.hdf5", "../mine.npz"])

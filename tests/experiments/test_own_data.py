@@ -10,7 +10,6 @@ import pytest
 import edp_jax
 from configs import edp_td3
 from edp_jax import InputError
-from edp_jax.evaluation import envs
 from experiments import launch, main
 
 TINY = {
@@ -29,16 +28,6 @@ TINY = {
 class Signals:
     def check(self) -> None:
         pass
-
-
-@pytest.fixture(autouse=True)
-def simulators(monkeypatch):
-    """gymnasium's environments by id, until `evaluation` makes them itself."""
-
-    def make(name, num_envs):
-        return tuple(gymnasium.make(name.removeprefix("gymnasium:")) for _ in range(num_envs))
-
-    monkeypatch.setattr(envs, "make", make)
 
 
 @pytest.fixture(scope="module")
