@@ -78,7 +78,8 @@ def _fill(remote: Remote, part: str, progress: Callable[[str], None]) -> None:
             broken = error
         fruitless = 0 if _size(part) > before else fruitless + 1
     if broken is not None:
-        raise _Unreachable(" ".join(str(broken).split()) or type(broken).__name__) from broken
+        reason = str(broken).removeprefix("<urlopen error ").removesuffix(">") or type(broken).__name__
+        raise _Unreachable(" ".join(reason.split())) from broken
     raise _Useless(f"it ends early, after {_size(part):,} bytes")
 
 

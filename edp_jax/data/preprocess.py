@@ -99,7 +99,8 @@ def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, 
         row, column = np.argwhere(outside)[0]
         raise InputError(
             f"dataset: {int(outside.sum())} action values outside their box, the first {raw.actions[row, column]} in row {row}, "
-            f"column {column} (box: {low[column]} to {high[column]}); set --config.action_low and --config.action_high to theirs"
+            f"column {column} (box: {low[column]} to {high[column]}); set --config.action_low and --config.action_high, "
+            "or the environment, --config.env_id"
         )
     return low, high
 
