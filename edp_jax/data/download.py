@@ -1,6 +1,5 @@
 """Downloads with the standard library: resumed when cut off, checked, and only then put in their place."""
 
-import contextlib
 import dataclasses
 import hashlib
 import http.client
@@ -54,13 +53,13 @@ def fetch(remote: Remote, path: str, progress: Callable[[str], None] = print) ->
         try:
             _fill(remote, part, progress)
             _check(remote, part)
-        except _Unreachable as error:
-            kept = f"; {_size(part):,} bytes are kept and the same command goes on with them" if _size(part) else ""
-            raise InputError(f"download of {remote.url}: {error}{kept}; try again, or put the file at {path!r}") from error
-        except _Useless as error:
-            with contextlib.suppress(FileNotFoundError):
+        except (_Unreachable, _Useless) as error:
+            kept = ""
+            if isinstance(error, _Unreachable) and _size(part):
+                kept = f"; {_size(part):,} bytes are kept and the same command goes on with them"
+            elif os.path.exists(part):
                 os.remove(part)
-            raise InputError(f"download of {remote.url}: {error}; try again later, or put the file at {path!r}") from error
+            raise InputError(f"download of {remote.url}: {error}{kept}; try again later, or put the file at {path!r}") from error
         os.replace(part, path)
 
 

@@ -95,6 +95,15 @@ def test_a_lost_network_leaves_the_part_and_says_so(tmp_path, serve, monkeypatch
     assert path.read_bytes() == CONTENT
 
 
+def test_a_connection_that_breaks_before_the_first_byte_leaves_nothing_behind(tmp_path, serve, monkeypatch):
+    def broken(*_):
+        raise ConnectionResetError("connection reset")
+
+    monkeypatch.setattr(download, "_copy", broken)
+    assert "connection reset; try again" in message_of(Remote(serve(CONTENT).url), tmp_path / "folder" / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_complete_part_needs_no_more_bytes(tmp_path, serve):
     server = serve(CONTENT)
     (tmp_path / "a.part").write_bytes(CONTENT)
