@@ -31,6 +31,11 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.n_step = 1  # length of the critics' returns
     config.return_weighting = 0.0  # trajectories are drawn with weight exp(normalised return / this); 0: evenly
     config.normalize_observations = False  # per dimension
+    config.action_low = ()  # the box of the stored actions, one number or one per column; (): the dataset's or environment's
+    config.action_high = ()
+    config.env_id = ""  # gymnasium environment to evaluate in; "": the task's, if it has one; "none": only train
+    config.env_kwargs = "{}"  # JSON object of its keyword arguments
+    config.reference_scores = ()  # (min, max): returns that count as 0 and 100; (): the task's
 
     # optimisation, all networks alike
     config.learning_rate = 3e-4

@@ -76,6 +76,7 @@ def task_settings(task: str, algorithm: str, policy: str) -> dict:
     guided = algorithm in _GUIDED_LEARNERS
     if task.startswith("builtin/"):
         return _BUILTIN | (_BUILTIN_GUIDED if guided else {})
+    task = task.removeprefix("legacy:")  # the same data by D4RL's own packages
     domain = domain_of(task)
     if not domain:
         return {}

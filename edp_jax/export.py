@@ -1,8 +1,10 @@
 """A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays of all seeds)."""
 
 import dataclasses
+import functools
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from flax import traverse_util
 from edp_jax import algorithms
 from edp_jax.algorithms import AlgorithmConfig
 from edp_jax.files import replacing, write_bytes
+from edp_jax.policy import in_dataset_units
 from edp_jax.types import InputError, TaskSpec
 
 
@@ -23,17 +26,15 @@ class PolicyFile:
     config: AlgorithmConfig
     spec: TaskSpec
     seeds: tuple[int, ...]
-    observation_mean: np.ndarray  # [O]
-    observation_std: np.ndarray  # [O]
+    units: dict[str, np.ndarray]  # the arguments of `policy.in_dataset_units`, each [O] or [A]
 
 
 def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
     """Writes the policies of all seeds; `params` is `algorithms.policy_params` of their states, leaves [S, ...]."""
     os.makedirs(folder, exist_ok=True)
     arrays = traverse_util.flatten_dict(jax.device_get(params), sep="/")
-    normalizer = {"observation_mean": file.observation_mean, "observation_std": file.observation_std}
     with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
-        np.savez(out, **normalizer, **{f"params/{name}": a for name, a in arrays.items()})
+        np.savez(out, **_prefixed("units/", file.units), **_prefixed("params/", arrays))
     settings = {
         "algorithm": file.algorithm,
         "config": dataclasses.asdict(file.config),
@@ -44,19 +45,14 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
 
 
 class Policy:
-    """A callable policy: observation [O] or [B, O] in the units of the dataset -> action [A] or [B, A] in [-1, 1]."""
+    """A callable policy: observation [O] or [B, O] -> action [A] or [B, A], both in the units of the dataset."""
 
     def __init__(self, file: PolicyFile, params: Any):
         self._file = file
         self._key = jax.random.key(0)
         self._calls = 0
-        act = algorithms.make(file.algorithm, file.config, file.spec).act
-
-        @jax.jit
-        def run(observation, key):
-            return act(params, (observation - file.observation_mean) / file.observation_std, key)
-
-        self._run = run
+        act = in_dataset_units(algorithms.make(file.algorithm, file.config, file.spec).act, **file.units)
+        self._run = jax.jit(functools.partial(act, params))
 
     def __call__(self, observation: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
         """Draws actions; without a `key` the n-th call of every freshly loaded policy uses the same randomness.
@@ -90,8 +86,16 @@ def load_policy(folder: str, seed: int | None = None) -> Policy:
     if seed not in seeds:
         raise InputError(f"seed {seed} is not in {folder!r}: use one of {', '.join(map(str, seeds))}")
     with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as arrays:
-        flat = {name.removeprefix("params/"): arrays[name][seeds.index(seed)] for name in arrays if name.startswith("params/")}
-        mean, std = arrays["observation_mean"], arrays["observation_std"]
+        flat = {name: array[seeds.index(seed)] for name, array in _without_prefix("params/", arrays).items()}
+        units = _without_prefix("units/", arrays)
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in settings["config"].items()}
-    file = PolicyFile(settings["algorithm"], AlgorithmConfig(**config), TaskSpec(**settings["spec"]), seeds, mean, std)
+    file = PolicyFile(settings["algorithm"], AlgorithmConfig(**config), TaskSpec(**settings["spec"]), seeds, units)
     return Policy(file, traverse_util.unflatten_dict(flat, sep="/"))
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _without_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

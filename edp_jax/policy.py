@@ -1,5 +1,6 @@
 """Policies: what one network pass says about a batch, sampling actions, and choosing among candidates."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -12,6 +13,8 @@ from edp_jax.types import Transition
 
 ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
 LIKELIHOODS = ("gaussian", "learned_std", "elbo")
+
+Act = Callable[[Any, chex.Array, chex.PRNGKey], chex.Array]  # (parameters, observation [..., O], key) -> action [..., A]
 
 
 class Corruption(NamedTuple):
@@ -105,3 +108,15 @@ def select_by_energy(q: chex.Array, temperature: float, key: chex.PRNGKey) -> ch
 def take_candidate(actions: chex.Array, index: chex.Array) -> chex.Array:
     """actions [N, ..., A], index [...] -> the chosen actions [..., A]."""
     return jnp.take_along_axis(actions, index[None, ..., None], axis=0)[0]
+
+
+def in_dataset_units(
+    act: Act, observation_mean: chex.Array, observation_std: chex.Array, action_low: chex.Array, action_high: chex.Array
+) -> Act:
+    """`act` between the units of the data: observations [..., O] before normalisation, actions [..., A] in their own box."""
+    centre, half = (action_low + action_high) / 2, (action_high - action_low) / 2
+
+    def scaled(params: Any, observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+        return centre + half * act(params, (observation - observation_mean) / observation_std, key)
+
+    return scaled

@@ -36,6 +36,15 @@ class TaskSpec:
     action_dim: int
 
 
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """A simulator to evaluate in; hashable."""
+
+    name: str  # one that `evaluation` knows ("hopper", "kitchen-complete", ...), "gymnasium:<env id>", "minari:<dataset id>"
+    # or "legacy:<name>"
+    kwargs: str = "{}"  # JSON object of keyword arguments of a "gymnasium:" environment
+
+
 class InputError(ValueError):
     """Something the user gave is wrong. One line: the value, what is wrong with it, and the remedy.
 

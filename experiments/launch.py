@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import json
+import math
 import os
 import runpy
 import sys
@@ -10,10 +12,12 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from edp_jax import InputError, TaskSpec, algorithms, data
+from edp_jax import InputError, TaskSpec, algorithms, data, evaluation
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.data import preprocess
+from edp_jax.evaluation import envs
 from edp_jax.training import writers
+from edp_jax.types import EnvSpec
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the same command goes on
@@ -24,6 +28,8 @@ class Settings:
     """A checked configuration."""
 
     task: data.Task
+    environment: EnvSpec | None  # to evaluate in
+    action_box: tuple | None  # low and high, as configured
     data_dir: str
     seeds: tuple[int, ...]
     algorithm: AlgorithmConfig
@@ -37,12 +43,12 @@ def define_config_flag() -> None:
     )
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Runs `main` as a command: one line and exit code 2 for whatever the user can mend."""
+def run(main: Callable[[Sequence[str]], int | None], *, positional: int = 0) -> None:
+    """Runs `main` as a command with at most so many arguments besides flags: one line and exit code 2 for what users can mend."""
 
     def parse(argv):
         try:
-            return _parse_flags(argv)
+            return _parse_flags(argv, positional)
         except InputError as error:
             _refuse(error)
 
@@ -61,11 +67,12 @@ def _refuse(error: Exception) -> None:
     sys.exit(EXIT_BAD_INPUT)
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], positional: int) -> list[str]:
     """Parses the command line; what is wrong with it becomes an InputError that names the nearest config key."""
     try:
         rest = flags.FLAGS(argv)
-        flags.FLAGS.config.lock()  # a file that cannot be loaded is only noticed here
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.lock()  # a file that cannot be loaded is only noticed here
     except OSError as error:
         path = next((a for a in argv if a.startswith("--config=")), "--config")
         raise InputError(f"{path}: cannot be loaded; name a file of configs/, for example --config=configs/edp_td3.py") from error
@@ -73,8 +80,10 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         raise InputError(_flag_problem(argv, error)) from error
     if any(argument.startswith("--config.task") for argument in argv):
         raise InputError("--config.task: a task brings its own settings, so it is part of the file's name: --config=FILE:TASK")
-    if rest[1:]:
-        raise InputError(f"argument {rest[1]!r} is not a flag: write --config.seeds='(0,1)', in quotes and without blanks")
+    if rest[1 + positional :]:
+        raise InputError(
+            f"argument {rest[1 + positional]!r} is not a flag: write --config.seeds='(0,1)', in quotes and without blanks"
+        )
     return rest
 
 
@@ -129,15 +138,82 @@ def resolve(config: ConfigDict) -> Settings:
     writers.check_kinds(config.writers)
     algorithm = AlgorithmConfig(**_pick(config, AlgorithmConfig))
     algorithms.make(config.algorithm, algorithm, TaskSpec(1, 1))  # refuses what cannot be built, before any data is made
-    data_dir = config.data_dir or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
+    task = data.find_task(config.task)
+    if config.reference_scores:
+        scores = config.reference_scores
+        _require(_numbers(scores) and len(scores) == 2, "reference_scores", scores, "must be two numbers, as in '(0,4)'")
+        task = dataclasses.replace(task, reference_scores=tuple(scores))
     return Settings(
-        task=data.find_task(config.task),
-        data_dir=os.path.expanduser(data_dir),
+        task=task,
+        environment=_environment(config, task),
+        action_box=_action_box(config),
+        data_dir=data_folder(config.data_dir),
         seeds=tuple(seeds),
         algorithm=algorithm,
         hypers=Hypers(**_pick(config, Hypers)),
         config=config,
     )
+
+
+def data_folder(configured: str) -> str:
+    """Where data files are: as configured, else as D4RL is told."""
+    return os.path.expanduser(configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
+
+
+def load_dataset(settings: Settings, progress: Callable[[str], None]) -> data.Dataset:
+    """Reads the task's dataset, tells what is in it, checks it against the environment and makes it ready for training.
+
+    Raises:
+      InputError: it cannot be had or used, is smaller than a batch, or does not fit the environment.
+    """
+    config, task = settings.config, settings.task
+    raw, info = data.load(task, settings.data_dir, progress)
+    progress(f"{task.name}:\n{preprocess.describe(info['summary'])}")
+    box = None
+    if settings.environment:
+        evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
+        space = envs.make(settings.environment, 1)[0].action_space
+        box = space.low, space.high
+    dataset = data.prepare(
+        task,
+        raw,
+        info,
+        data.Preprocessing(**_pick(config, data.Preprocessing)),
+        action_box=settings.action_box,
+        environment_box=box,
+    )
+    if config.batch_size > dataset.transitions.size:
+        raise InputError(
+            f"config.batch_size={config.batch_size} is larger than the dataset: {task.name} has {dataset.transitions.size} "
+            f"transitions; set --config.batch_size to at most that"
+        )
+    return dataset
+
+
+def _environment(config: ConfigDict, task: data.Task) -> EnvSpec | None:
+    try:
+        named = isinstance(json.loads(config.env_kwargs), dict)
+    except ValueError:
+        named = False
+    _require(named, "env_kwargs", repr(config.env_kwargs), """must be a JSON object, as in '{"frame_skip": 4}'""")
+    if config.env_id and config.env_id != "none":
+        return EnvSpec(f"gymnasium:{config.env_id}", config.env_kwargs)
+    _require(config.env_kwargs == "{}", "env_kwargs", repr(config.env_kwargs), "says nothing without --config.env_id")
+    return EnvSpec(task.environment) if task.environment and not config.env_id else None
+
+
+def _action_box(config: ConfigDict) -> tuple | None:
+    low, high = config.action_low, config.action_high
+    if not low and not high:
+        return None
+    for key in ("action_low", "action_high"):
+        given = bool(config[key]) and _numbers(config[key])
+        _require(given, key, config[key], "must be finite numbers, given with the other end")
+    return low, high
+
+
+def _numbers(values: tuple) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
 
 
 def _pick(config: ConfigDict, cls: type) -> dict:

@@ -8,7 +8,7 @@ import time
 
 from absl import flags
 
-from edp_jax import InputError, TaskSpec, algorithms, data, evaluation
+from edp_jax import InputError, TaskSpec, algorithms
 from edp_jax.export import PolicyFile, save_policy
 from edp_jax.training import outputs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints
@@ -42,20 +42,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         signals.check()
         print(line, flush=True)
 
-    dataset = data.prepare(
-        task,
-        settings.data_dir,
-        reward_transform=config.reward_transform,
-        normalize_observations=config.normalize_observations,
-        progress=progress,
-    )
-    if config.batch_size > dataset.transitions.size:
-        raise InputError(
-            f"config.batch_size={config.batch_size} is larger than the dataset: {task.name} has {dataset.transitions.size} "
-            f"transitions; set --config.batch_size to at most that"
-        )
-    if task.environment:
-        evaluation.check_sizes(task.environment, dataset.observation_dim, dataset.action_dim)
+    dataset = launch.load_dataset(settings, progress)
     outputs.check_workdir(workdir, config.to_dict(), dataset.info)
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     done = checkpoints.latest_step or 0
@@ -70,17 +57,16 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     extra_writers = writers.open_writers(config.writers, workdir, seeds, config.to_dict(), done)
     spec = TaskSpec(dataset.observation_dim, dataset.action_dim)
     algorithm = algorithms.make(config.algorithm, settings.algorithm, spec)
-    normalizer = {"observation_mean": dataset.observation_mean, "observation_std": dataset.observation_std}
     evaluate = None
-    if task.environment:
+    if settings.environment:
         evaluate = make_evaluate(
             algorithm,
-            task.environment,
-            task.reference_scores,
+            settings.environment,
+            dataset.reference_scores,
+            dataset.units,
             seeds=seeds,
             num_episodes=config.eval_episodes,
             check_stop=signals.check,
-            **normalizer,
         )
 
     print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, seeds {seeds}, in {workdir}", flush=True)
@@ -90,6 +76,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             checkpoints=checkpoints,
             algorithm=algorithm,
             dataset=dataset.transitions,
+            weights=dataset.weights,
             hypers=settings.hypers,
             seeds=seeds,
             batch_size=config.batch_size,
@@ -102,7 +89,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         for writer in extra_writers:
             writer.close()
 
-    policy_file = PolicyFile(config.algorithm, settings.algorithm, spec, seeds, **normalizer)
+    policy_file = PolicyFile(config.algorithm, settings.algorithm, spec, seeds, dataset.units)
     save_policy(os.path.join(workdir, "policy"), policy_file, algorithms.policy_params(state))
     summary = outputs.write_summary(
         workdir,
@@ -110,7 +97,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         updates_per_second=updates_per_second,
         wall_seconds=time.monotonic() - began,
         behaviour_return=dataset.behaviour_return,
-        reference_scores=task.reference_scores,
+        reference_scores=dataset.reference_scores,
     )
     print(outputs.describe(summary))
 

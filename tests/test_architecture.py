@@ -10,11 +10,15 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(path for folder in ("edp_jax", "experiments", "configs") for path in (ROOT / folder).rglob("*.py"))
 SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
-SLOW = (*SIMULATORS, "tensorflow", "torch", "matplotlib", "wandb", "tensorboardX")
+LEGACY = ("gym", "mujoco_py", "d4rl")
+BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes")  # of evaluation; only envs.make imports them: they may load simulators
+SLOW = (*SIMULATORS, "tensorflow", "torch", "matplotlib", "wandb", "tensorboardX", "minari")
 
 # what each part may import of ours besides itself: types <- {diffusion, networks, losses} <- policy <- algorithms <- training;
-# data and evaluation stand beside this chain and know the types only (a run evaluates, so training calls evaluation)
-MAY_IMPORT = {"types": set(), "files": set(), "data": {"types", "files"}, "evaluation": {"types"}}
+# data and evaluation stand beside this chain and know the types and the legacy stack only
+# (a run evaluates, so training calls evaluation)
+MAY_IMPORT = {"types": set(), "files": set(), "legacy": {"types"}}
+MAY_IMPORT |= {"data": {"types", "files", "legacy"}, "evaluation": {"types", "legacy"}}
 MAY_IMPORT |= dict.fromkeys(("diffusion", "networks", "losses"), {"types"})
 MAY_IMPORT["policy"] = {"types", "diffusion", "networks", "losses"}
 MAY_IMPORT["algorithms"] = MAY_IMPORT["policy"] | {"policy"}
@@ -72,9 +76,18 @@ def test_heavy_libraries_are_known_to_one_file():
     assert all(name.startswith(("experiments/", "configs/")) for name in importers_of("ml_collections"))
 
 
+def test_the_legacy_stack_is_known_to_one_file():
+    assert set().union(*map(importers_of, LEGACY)) <= {"edp_jax/legacy.py"}
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[len(ROOT.parts)] == "edp_jax"], ids=relative)
 def test_slow_libraries_are_imported_where_they_are_used(path):
-    assert not packages(imported(path, top_level_only=True)) & set(SLOW)
+    names = imported(path, top_level_only=True)
+    if path.parent.name == "evaluation" and path.stem in BEHIND_MAKE:
+        assert not packages(names) & (set(SLOW) - {"gymnasium", "gymnasium_robotics", "mujoco"})
+    else:
+        assert not packages(names) & set(SLOW)
+        assert not names & {f"edp_jax.evaluation.{module}" for module in BEHIND_MAKE}
 
 
 def test_importing_the_package_loads_no_simulator():

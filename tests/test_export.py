@@ -12,6 +12,8 @@ from edp_jax.training import loop
 SPEC = TaskSpec(3, 2)
 CONFIG = algorithms.AlgorithmConfig(hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3)
 MEAN, STD = np.array([1.0, -2.0, 0.5], np.float32), np.array([2.0, 0.5, 1.0], np.float32)
+LOW, HIGH = np.array([-1.0, 10.0], np.float32), np.array([1.0, 30.0], np.float32)
+UNITS = {"observation_mean": MEAN, "observation_std": STD, "action_low": LOW, "action_high": HIGH}
 
 
 @pytest.fixture
@@ -19,24 +21,25 @@ def saved(tmp_path):
     algorithm = algorithms.make("td3", CONFIG, SPEC)
     state = loop.init_seeds(algorithm, (4, 9))
     folder = str(tmp_path / "policy")
-    save_policy(folder, PolicyFile("td3", CONFIG, SPEC, (4, 9), MEAN, STD), algorithms.policy_params(state))
+    save_policy(folder, PolicyFile("td3", CONFIG, SPEC, (4, 9), UNITS), algorithms.policy_params(state))
     return folder, algorithm, state
 
 
 @pytest.mark.parametrize(("seed", "index"), [(None, 0), (4, 0), (9, 1)])
-def test_a_loaded_policy_acts_as_its_seed_does_and_normalises(saved, seed, index):
+def test_a_loaded_policy_acts_as_its_seed_does_in_the_units_of_the_data(saved, seed, index):
     folder, algorithm, state = saved
     observation = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     key = jax.random.key(3)
     params = jax.tree.map(lambda leaf: np.asarray(leaf[index]), algorithms.policy_params(state))
     expected = algorithm.act(params, (observation - MEAN) / STD, key)
-    np.testing.assert_allclose(edp_jax.load_policy(folder, seed)(observation, key), expected, atol=1e-5)
+    expected = np.array([0.0, 20.0]) + np.array([1.0, 10.0]) * expected  # centre and half width of the box
+    np.testing.assert_allclose(edp_jax.load_policy(folder, seed)(observation, key), expected, atol=1e-4)
 
 
 def test_single_observations_and_fresh_randomness_at_every_call(saved):
     policy = edp_jax.load_policy(saved[0])
     first, second = policy(np.zeros(3)), policy(np.zeros(3))
-    assert first.shape == (2,) and np.all(np.abs(first) <= 1)
+    assert first.shape == (2,) and np.all((first >= LOW) & (first <= HIGH))
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(edp_jax.load_policy(saved[0])(np.zeros(3)), first)
 

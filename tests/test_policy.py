@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edp_jax import diffusion, networks
-from edp_jax.policy import DiffusionPolicy, select_by_energy, take_candidate
+from edp_jax.policy import DiffusionPolicy, in_dataset_units, select_by_energy, take_candidate
 from edp_jax.types import TaskSpec
 
 DRAWS = 4000
@@ -55,3 +55,15 @@ def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be():
     assert actions.shape == (5, 4, 2) and np.all(np.abs(actions) <= 1.0)
     alone = sample(params, observation[1], x_T[2, 1], jax.random.key(3))
     np.testing.assert_allclose(actions[2, 1], alone, atol=1e-5)
+
+
+def test_units_of_the_data_by_hand():
+    def act(params, observation, key):
+        return params * observation  # [-1, 1] in, [-1, 1] out
+
+    mean, std = jnp.array([1.0, 10.0]), jnp.array([2.0, 5.0])
+    low, high = jnp.array([-1.0, 0.0]), jnp.array([1.0, 8.0])
+    scaled = in_dataset_units(act, mean, std, low, high)
+    # ((2 - 1) / 2, (5 - 10) / 5) = (0.5, -1); centre (0, 4) and half width (1, 4) of the box
+    np.testing.assert_allclose(scaled(1.0, jnp.array([2.0, 5.0]), None), [0.5, 0.0])
+    np.testing.assert_allclose(scaled(-1.0, jnp.array([[2.0, 5.0]]), None), [[-0.5, 8.0]])

@@ -90,7 +90,8 @@ class Algorithm(NamedTuple):
 
 def policy_params(state: AgentState) -> dict[str, Params]:
     """What `Algorithm.act` needs: the averaged networks, which are also the ones that make the critics' targets."""
-    return {"actor": state.actor.target_params, "critic": None if state.critic is None else state.critic.target_params}
+    critic = {} if state.critic is None else {"critic": state.critic.target_params}
+    return {"actor": state.actor.target_params, **critic}
 
 
 def update_key(state: AgentState) -> chex.PRNGKey:

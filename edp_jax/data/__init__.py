@@ -1,8 +1,8 @@
-"""Offline datasets: `find_task` names one, `prepare` makes it ready for a learner, `load` only reads and checks its file."""
+"""Offline datasets: `find_task` names one, `load` reads and checks its data, `prepare` makes that ready for a learner."""
 
-from edp_jax.data.d4rl import RawDataset
-from edp_jax.data.prepare import Dataset, prepare
-from edp_jax.data.source import load
+from edp_jax.data.prepare import Dataset, Preprocessing, prepare
+from edp_jax.data.raw import RawDataset
+from edp_jax.data.source import find_file, load
 from edp_jax.data.tasks import Task, find_task, list_tasks
 
-__all__ = ["Dataset", "RawDataset", "Task", "find_task", "list_tasks", "load", "prepare"]
+__all__ = ["Dataset", "Preprocessing", "RawDataset", "Task", "find_file", "find_task", "list_tasks", "load", "prepare"]

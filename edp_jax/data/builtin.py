@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from edp_jax.data.behaviour import Behaviour, read_behaviour
-from edp_jax.data.d4rl import RawDataset, write_hdf5
+from edp_jax.data.d4rl import write_hdf5
+from edp_jax.data.folder import folder_made
+from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
@@ -43,33 +45,28 @@ def load_behaviour(name: str) -> Behaviour:
 def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) -> str:
     """The path of a built-in dataset below `data_dir`/builtin, which is made first where it does not exist yet.
 
-    Its name carries a key of everything the content depends on: policies, sizes and versions of the simulator and of numpy.
-
     Raises:
         InputError: there is no such dataset, or the folder cannot be written to.
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS) or sorted(DATASETS)
         raise InputError(f"built-in dataset {name!r} does not exist; use one of: {', '.join(near)}")
-    recipe = describe(name)
-    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-    folder = os.path.join(data_dir, "builtin")
-    path = os.path.join(folder, f"{name}-{key}.hdf5")
+    path = path_of(name, data_dir)
     if os.path.isfile(path):
         return path
-    try:
-        os.makedirs(folder, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise InputError(f"data folder {folder!r}: cannot be written to; give another one as --config.data_dir")
-    progress(f"builtin/{name}: made once on this machine, kept as {path}")
-    parts = [collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])]
-    fields = [field.name for field in dataclasses.fields(RawDataset)]
-    raw = RawDataset(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
-    write_hdf5(path, raw, attributes={"recipe": json.dumps(recipe, sort_keys=True)})
+    with folder_made(os.path.dirname(path)):
+        progress(f"builtin/{name}: made once on this machine, kept as {path}")
+        parts = [collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])]
+        fields = [field.name for field in dataclasses.fields(RawDataset) if getattr(parts[0], field.name) is not None]
+        raw = RawDataset(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+        write_hdf5(path, raw, attributes={"recipe": json.dumps(describe(name), sort_keys=True)})
     return path
+
+
+def path_of(name: str, data_dir: str) -> str:
+    """Where `ensure` keeps a dataset; the name carries a key of everything its content depends on: policies, sizes, versions."""
+    key = hashlib.sha256(json.dumps(describe(name), sort_keys=True).encode()).hexdigest()[:12]
+    return os.path.join(data_dir, "builtin", f"{name}-{key}.hdf5")
 
 
 def describe(name: str) -> dict:

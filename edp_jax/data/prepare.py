@@ -1,22 +1,38 @@
-"""A dataset as a learner sees it: read, checked, paired into transitions, rewards transformed, observations normalised."""
+"""A dataset as a learner sees it: paired into transitions, actions and rewards scaled, observations normalised."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
-from edp_jax.data import preprocess
-from edp_jax.data.source import load
+from edp_jax.data import preprocess, returns
+from edp_jax.data.raw import RawDataset
 from edp_jax.data.tasks import Task
-from edp_jax.types import Transition
+from edp_jax.types import InputError, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What is done to the stored numbers before training."""
+
+    reward_transform: str = "none"  # one of preprocess.REWARD_KINDS
+    reward_scale: float = 1.0  # after the transform: scale * reward + shift
+    reward_shift: float = 0.0
+    n_step: int = 1
+    discount: float = 0.99  # of the n-step returns
+    return_weighting: float = 0.0  # temperature of `returns.return_weights`; 0: all rows alike
+    normalize_observations: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     transitions: Transition
+    weights: np.ndarray | None  # [B] probability of drawing each transition; None: evenly
     observation_mean: np.ndarray  # [O] what was subtracted from the observations; 0 without normalisation
     observation_std: np.ndarray  # [O] and what they were divided by; 1 without
+    action_low: np.ndarray  # [A] the box of the stored actions, which became [-1, 1]
+    action_high: np.ndarray  # [A]
     info: dict  # where it came from, for config.json
+    reference_scores: tuple[float, float] | None  # returns that count as 0 and 100
     behaviour_return: float | None  # mean over the stored episodes, where evaluation pays the same rewards
 
     @property
@@ -27,30 +43,59 @@ class Dataset:
     def action_dim(self) -> int:
         return self.transitions.action.shape[1]
 
+    @property
+    def units(self) -> dict[str, np.ndarray]:
+        """What `policy.in_dataset_units` takes."""
+        return {name: getattr(self, name) for name in ("observation_mean", "observation_std", "action_low", "action_high")}
+
 
 def prepare(
     task: Task,
-    data_dir: str,
+    raw: RawDataset,
+    info: dict,
+    options: Preprocessing,
     *,
-    reward_transform: str,
-    normalize_observations: bool,
-    progress: Callable[[str], None] = print,
+    action_box: tuple | None = None,
+    environment_box: tuple | None = None,
 ) -> Dataset:
-    """Reads the dataset of `task` from the data folder and makes it ready for training.
+    """Makes what `load` read ready for training.
+
+    Actions are taken to be in `action_box`, else in the one the dataset declares, else in that of the environment, else in
+    [-1, 1].
 
     Raises:
-      InputError: the file is missing or not usable, or the rewards cannot be transformed so.
+      InputError: actions lie outside their box, the rewards cannot be transformed so, or the reference scores give no scale.
     """
-    raw, info = load(task, data_dir, progress)
+    declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
+    low, high = preprocess.action_box(raw, action_box, declared, environment_box)
     transitions = preprocess.to_transitions(raw)
     size = transitions.observation.shape[1]
     mean, std = np.zeros(size, np.float32), np.ones(size, np.float32)
-    if normalize_observations:
+    if options.normalize_observations:
         mean, std = preprocess.normalization(transitions.observation)
     transitions = transitions.replace(
         observation=(transitions.observation - mean) / std,
         next_observation=(transitions.next_observation - mean) / std,
-        reward=preprocess.transform_rewards(transitions.reward, raw, reward_transform),
+        action=preprocess.scale_actions(transitions.action, low, high),
+        reward=options.reward_scale * preprocess.transform_rewards(transitions.reward, raw, options.reward_transform)
+        + options.reward_shift,
     )
-    behaviour_return = float(preprocess.episode_returns(raw).mean()) if task.stored_returns_compare else None
-    return Dataset(transitions, mean, std, info, behaviour_return)
+    episode, episode_returns = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)], preprocess.episode_returns(raw)
+    transitions = returns.n_step_transitions(transitions, episode, options.n_step, options.discount)
+    weights = None
+    if options.return_weighting:
+        weights = returns.return_weights(episode_returns, episode, options.return_weighting)
+    behaviour_return = float(episode_returns.mean()) if task.stored_returns_compare else None
+    scores = _reference_scores(task, raw)
+    info = info | {"action_low": low.tolist(), "action_high": high.tolist(), "reference_scores": scores}
+    return Dataset(transitions, weights, mean, std, low, high, info, scores, behaviour_return)
+
+
+def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None:
+    scores = raw.reference_scores if task.reference_scores is None else task.reference_scores
+    if scores is None:
+        return None
+    low, high = map(float, scores)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise InputError(f"reference scores ({low}, {high}): not a scale; set --config.reference_scores='(min,max)', min < max")
+    return low, high

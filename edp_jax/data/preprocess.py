@@ -4,10 +4,12 @@ import difflib
 
 import numpy as np
 
-from edp_jax.data.d4rl import RawDataset
+from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError, Transition
 
 REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
+ACTION_LIMIT = 0.999  # actions are clipped to +- this, in the learners' [-1, 1]: EDP's public code, after CQL's
+_ACTION_TOLERANCE = 1e-5  # of half the box: what counts as rounding
 _CONSTANT_TOLERANCE = 1e-6
 
 
@@ -18,8 +20,20 @@ def episode_ends(raw: RawDataset) -> np.ndarray:
     return ends
 
 
+def usable_rows(raw: RawDataset) -> np.ndarray:
+    """Returns [N] bool: false where an episode was cut off and the file does not say what followed."""
+    if raw.next_observations is not None:
+        return np.ones(len(raw.rewards), dtype=bool)
+    return raw.terminals | ~episode_ends(raw)
+
+
+def episode_numbers(raw: RawDataset) -> np.ndarray:
+    """Returns [N] int: the episode of each row, counted from 0."""
+    return np.append(0, np.cumsum(episode_ends(raw))[:-1])
+
+
 def to_transitions(raw: RawDataset) -> Transition:
-    """Pairs each step with its next observation (METHOD section 6 no. 5); numpy leaves with leading axis B <= N.
+    """Pairs each step with its next observation (METHOD section 6 no. 5); numpy leaves with leading axis B, see `usable_rows`.
 
     A terminal has discount 0 and, as nothing follows it, its own observation as the next one. A timeout has discount 1:
     learners bootstrap through it. Without `next_observations` in the file, the last step of an episode that a timeout or
@@ -28,11 +42,10 @@ def to_transitions(raw: RawDataset) -> Transition:
     Raises:
       InputError: no transition is left.
     """
-    keep = np.ones(len(raw.rewards), dtype=bool)
+    keep = usable_rows(raw)
     if raw.next_observations is not None:
         following = raw.next_observations
     else:
-        keep = raw.terminals | ~episode_ends(raw)
         following = np.roll(raw.observations, -1, axis=0)
         following[raw.terminals] = raw.observations[raw.terminals]
     if not keep.any():
@@ -71,11 +84,53 @@ def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.where(constant_columns(observations), 1.0, std).astype(np.float32)
 
 
+def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns low [A] and high [A], float32, of the box that the stored actions [N, A] are in.
+
+    It is the first of `candidates`, pairs of numbers or vectors, that is there and bounded; without one it is [-1, 1], D4RL's.
+
+    Raises:
+      InputError: a box has another size or is empty, or actions lie outside by more than rounding.
+    """
+    boxes = [box for box in candidates if box is not None and all(np.isfinite(side).all() for side in box)]
+    low, high = (np.asarray(side, np.float32) for side in (boxes or [(-1.0, 1.0)])[0])
+    sizes = {low.size, high.size} - {1, raw.action_dim}
+    if sizes:
+        raise InputError(f"action box: {sizes.pop()} numbers, actions have {raw.action_dim}; give one for all, or one for each")
+    low, high = np.broadcast_to(low, raw.action_dim), np.broadcast_to(high, raw.action_dim)
+    if not (low < high).all():
+        column = int(np.argmin(low < high))
+        raise InputError(
+            f"action box: empty in column {column}, from {low[column]} to {high[column]}; set --config.action_low below "
+            "--config.action_high"
+        )
+    slack = _ACTION_TOLERANCE * (high - low) / 2
+    outside = (raw.actions < low - slack) | (raw.actions > high + slack)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise InputError(
+            f"dataset: {int(outside.sum())} action values outside their box, the first {raw.actions[row, column]} in row {row}, "
+            f"column {column} (box: {low[column]} to {high[column]}); set --config.action_low and --config.action_high, "
+            "or the environment, --config.env_id"
+        )
+    return low, high
+
+
+def scale_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns `actions` [N, A] of the box `low`, `high` [A] in the learners' units: [-1, 1], clipped to +-ACTION_LIMIT."""
+    return np.clip((actions - (low + high) / 2) / ((high - low) / 2), -ACTION_LIMIT, ACTION_LIMIT)
+
+
 def transform_rewards(rewards: np.ndarray, raw: RawDataset, kind: str) -> np.ndarray:
     """Returns the rewards [B] to learn from, float32 (METHOD section 4).
 
-    Kinds: "none" r; "antmaze" 4 (r - 0.5); "iql_antmaze" r - 1; "standardize" (r - mean) / std over `rewards`;
-    "iql_locomotion" 1000 r / (largest - smallest return of the episodes of `raw`), as in IQL (arXiv 2110.06169).
+    | kind | rewards | source |
+    | --- | --- | --- |
+    | none | r | |
+    | antmaze | 4 (r - 0.5) | CQL (arXiv 2006.04779), used on AntMaze by Diffusion-QL and EDP |
+    | iql_antmaze | r - 1 | IQL (arXiv 2110.06169, appendix A), on AntMaze |
+    | iql_locomotion | 1000 r / (largest - smallest return of the episodes of `raw`) | IQL, on locomotion |
+    | standardize | (r - mean) / std, over `rewards` | Diffusion-QL (arXiv 2208.06193) and EDP, on Adroit |
 
     Raises:
       InputError: an unknown kind, or a spread of 0 to divide by.
@@ -118,3 +173,25 @@ def summarize(raw: RawDataset) -> dict:
         "action_range": [float(raw.actions.min()), float(raw.actions.max())],
         "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
     }
+
+
+def describe(summary: dict) -> str:
+    """What `summarize` counted, in lines for a terminal."""
+    constant = summary["constant_columns"]
+    return "\n".join(
+        (
+            f"  {summary['transitions']:,} transitions in {summary['episodes']:,} episodes, {summary['terminals']:,} terminals, "
+            f"{summary['timeouts']:,} timeouts",
+            "  return of an episode: " + ", ".join(f"{name} {value:.6g}" for name, value in summary["return"].items()),
+            f"  observations [{summary['observation_dim']}] from {summary['observation_range'][0]:.6g} to "
+            f"{summary['observation_range'][1]:.6g}, constant columns: {_ranges(constant) or 'none'}",
+            f"  actions [{summary['action_dim']}] from {summary['action_range'][0]:.6g} to {summary['action_range'][1]:.6g}",
+        )
+    )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Sorted integers with runs drawn together: "0-2, 7"."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in zip(starts, ends, strict=True))

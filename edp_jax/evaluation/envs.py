@@ -1,19 +1,18 @@
-"""The simulators policies are evaluated in, by the `environment` key of a task (gymnasium and gymnasium-robotics).
+"""The simulators policies are evaluated in, by the name of an `EnvSpec`.
 
-The simulators are imported inside the functions: whoever only trains does not wait for them.
+The modules that hold the environments import simulators, and are imported here when one of theirs is made: whoever only
+trains does not wait for them.
 """
 
-import contextlib
 import difflib
 import functools
 import importlib.metadata
-import io
+import json
 import warnings
 from typing import Any
 
-import numpy as np
-
-from edp_jax.types import InputError
+from edp_jax import legacy
+from edp_jax.types import EnvSpec, InputError
 
 TESTED_MUJOCO = ((3, 1), (3, 4))  # first and last tested release, both included
 
@@ -23,46 +22,52 @@ _KITCHEN = {
     "kitchen-partial": ("microwave", "kettle", "light switch", "slide cabinet"),
     "kitchen-mixed": ("microwave", "kettle", "bottom burner", "light switch"),
 }
-_KITCHEN_STEPS = 280
-_KITCHEN_NOISE_RATIO = 0.1  # D4RL's; of the noise amplitudes in the robot's configuration file
+_ADROIT = ("pen", "hammer", "door", "relocate")
+_SIZES = ("umaze", "medium", "large")
+_ANTMAZE = {f"antmaze-{size}-{version}": (size, version) for version in ("v0", "v2") for size in _SIZES}
+_MAZE2D = {f"maze2d-{size}": size for size in _SIZES}
+_PREFIXES = ("gymnasium", "minari", "legacy")
 
 
 def list_environments() -> list[str]:
-    return [*_LOCOMOTION, *_KITCHEN]
+    return [*_LOCOMOTION, *_KITCHEN, *_ADROIT, *_ANTMAZE, *_MAZE2D]
 
 
 @functools.lru_cache(maxsize=4)
-def make(environment: str, num_envs: int) -> tuple[Any, ...]:
-    """`num_envs` gymnasium environments with observations [O] float32 and actions [A] in [-1, 1].
+def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
+    """`num_envs` gymnasium environments with observations [O] float32 and actions [A] in their own `action_space`.
 
     They are made once and kept, since making a kitchen takes seconds: reset them with a seed before use.
 
     Raises:
-        InputError: the environment is unknown.
+        InputError: the environment is unknown or cannot be made, or its observations or actions do not fit.
     """
-    if environment not in list_environments():
-        near = difflib.get_close_matches(environment, list_environments()) or list_environments()
-        raise InputError(f"environment {environment!r} is unknown; use one of: {', '.join(near)}")
-    warn_about_mujoco(importlib.metadata.version("mujoco"))
-    if environment in _KITCHEN:
-        return _make_kitchens(_KITCHEN[environment], num_envs)
-    return _make_locomotion(_LOCOMOTION[environment], num_envs)
+    kwargs = _parse_kwargs(environment)
+    prefix, _, rest = environment.name.partition(":")
+    if not (environment.name in list_environments() or (prefix in _PREFIXES and rest)):
+        near = difflib.get_close_matches(environment.name, list_environments()) or list_environments()
+        others = ", ".join(f"'{prefix}:...'" for prefix in _PREFIXES)
+        raise InputError(f"environment {environment.name!r} is unknown; use one of: {', '.join(near)}; or {others}")
+    if prefix == "legacy":
+        return tuple(legacy.make_env(rest) for _ in range(num_envs))
+    try:
+        warn_about_mujoco(importlib.metadata.version("mujoco"))
+        return _make_modern(environment.name, kwargs, num_envs)
+    except ImportError as error:
+        raise InputError(f"environment {environment.name!r}: {error}; install the simulators with pip install -e .") from error
 
 
-def check_sizes(environment: str, observation_dim: int, action_dim: int) -> None:
+def check_sizes(environment: EnvSpec, observation_dim: int, action_dim: int) -> None:
     """Makes one environment and compares it with the data a policy was trained on.
 
     Raises:
-        InputError: a simulator package is missing, or the sizes differ.
+        InputError: the environment cannot be made, or the sizes differ.
     """
-    try:
-        env = make(environment, 1)[0]
-    except ImportError as error:
-        raise InputError(f"environment {environment!r}: {error}; install the simulators with pip install -e .") from error
+    env = make(environment, 1)[0]
     sizes = env.observation_space.shape[0], env.action_space.shape[0]
     if sizes != (observation_dim, action_dim):
         raise InputError(
-            f"dataset: {observation_dim} observation and {action_dim} action columns, but environment {environment!r} has "
+            f"dataset: {observation_dim} observation and {action_dim} action columns, but environment {environment.name!r} has "
             f"{sizes[0]} and {sizes[1]}; use the data file of that task"
         )
 
@@ -80,76 +85,43 @@ def warn_about_mujoco(version: str) -> None:
         )
 
 
-def kitchen_goal(elements: tuple[str, ...]) -> np.ndarray:
-    """The constant last 30 columns of D4RL's kitchen observations: goal positions of the task's elements, 0 elsewhere.
-
-    Positions 0-8 are the robot's joints, 9-29 those of the objects (D4RL's `_get_task_goal`).
-    """
-    with contextlib.redirect_stderr(io.StringIO()):  # on import the package announces changes to other environments
-        from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
-
-    goal = np.zeros(30)
-    for element in elements:
-        goal[OBS_ELEMENT_INDICES[element]] = OBS_ELEMENT_GOALS[element]
-    return goal
-
-
-def _make_locomotion(env_id: str, num_envs: int) -> tuple[Any, ...]:
-    import gymnasium
-
-    def make_one():
-        env = gymnasium.make(env_id, disable_env_checker=True)
-        space = gymnasium.spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
-        return gymnasium.wrappers.TransformObservation(env, lambda observation: observation.astype(np.float32), space)
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)  # -v4 is what D4RL compares with
-        return tuple(make_one() for _ in range(num_envs))
+def _parse_kwargs(environment: EnvSpec) -> dict:
+    try:
+        kwargs = json.loads(environment.kwargs)
+    except json.JSONDecodeError:
+        kwargs = None
+    if not isinstance(kwargs, dict):
+        raise InputError(
+            f"keyword arguments {environment.kwargs!r} of environment {environment.name!r}: not a JSON object; write one, "
+            f'such as {{"max_episode_steps": 500}}'
+        )
+    if kwargs and not environment.name.startswith("gymnasium:"):
+        raise InputError(
+            f"keyword arguments {environment.kwargs!r}: environment {environment.name!r} takes none; leave them out, or use "
+            f"'gymnasium:<id>'"
+        )
+    return kwargs
 
 
-def _make_kitchens(elements: tuple[str, ...], num_envs: int) -> tuple[Any, ...]:
-    """FrankaKitchen-v1 with D4RL's observation [60]: 9 robot joints, 21 object joints, 30 goal positions.
+def _make_modern(name: str, kwargs: dict, num_envs: int) -> tuple[Any, ...]:
+    from edp_jax.evaluation import adapters
 
-    As in D4RL an element pays 1 when it is first completed, and the episode ends with the last of them or after 280 steps.
-    """
-    goal = kitchen_goal(elements).astype(np.float32)
+    if name.startswith("gymnasium:"):
+        return adapters.make_gymnasium(name.removeprefix("gymnasium:"), num_envs, **kwargs)
+    if name.startswith("minari:"):
+        return adapters.make_minari(name.removeprefix("minari:"), num_envs)
+    if name in _LOCOMOTION:
+        return adapters.make_gymnasium(_LOCOMOTION[name], num_envs)
+    if name in _KITCHEN:
+        from edp_jax.evaluation import kitchen
 
-    import gymnasium
-    import gymnasium_robotics
+        return kitchen.make_kitchens(_KITCHEN[name], num_envs)
+    if name in _ADROIT:
+        from edp_jax.evaluation import adroit
 
-    gymnasium.register_envs(gymnasium_robotics)
-    first = gymnasium.make(
-        "FrankaKitchen-v1",
-        disable_env_checker=True,
-        tasks_to_complete=list(elements),
-        terminate_on_tasks_completed=True,
-        remove_task_when_completed=True,
-        robot_noise_ratio=_KITCHEN_NOISE_RATIO,
-        object_noise_ratio=_KITCHEN_NOISE_RATIO,
-    ).unwrapped
-    space = gymnasium.spaces.Box(-np.inf, np.inf, (60,), np.float32)
+        return adroit.make_adroit(name, num_envs)
+    from edp_jax.evaluation import mazes
 
-    def d4rl_observation(observation):
-        values = observation["observation"]
-        return np.concatenate([values[:9], values[18:39], goal], dtype=np.float32)
-
-    def wrap(kitchen):
-        timed = gymnasium.wrappers.TimeLimit(kitchen, _KITCHEN_STEPS)
-        return gymnasium.wrappers.TransformObservation(timed, d4rl_observation, space)
-
-    return tuple(wrap(kitchen) for kitchen in (first, *(_share_model(first) for _ in range(num_envs - 1))))
-
-
-def _share_model(kitchen):
-    """A second kitchen around the same compiled model (about 100 MB and seconds to make) with simulator state of its own."""
-    import mujoco
-
-    robot = object.__new__(type(kitchen.robot_env))
-    robot.__dict__.update(kitchen.robot_env.__dict__)
-    robot.data = mujoco.MjData(kitchen.model)
-    robot.init_qvel = np.zeros(kitchen.model.nv)
-    twin = object.__new__(type(kitchen))
-    twin.__dict__.update(kitchen.__dict__)
-    twin.robot_env, twin.data = robot, robot.data
-    twin.step_task_completions, twin.episode_task_completions = [], []
-    return twin
+    if name in _ANTMAZE:
+        return mazes.make_antmazes(*_ANTMAZE[name], num_envs)
+    return mazes.make_maze2ds(_MAZE2D[name], num_envs)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from edp_jax.evaluation import envs
+from edp_jax.types import EnvSpec
 
-Act = Callable[[np.ndarray, int], np.ndarray]  # (observation [S, E', O] float32, step) -> action [S, E', A] in [-1, 1]
+Act = Callable[[np.ndarray, int], np.ndarray]  # (observation [S, E', O] float32, step) -> action [S, E', A] in its units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,13 +20,14 @@ class Episodes:
     lengths: np.ndarray  # [S, E] int
 
 
-def rollout(act: Act, environment: str, *, seeds: np.ndarray, max_envs: int = 100) -> Episodes:
+def rollout(act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = 100) -> Episodes:
     """Runs episode e of training seed s from the environment seed `seeds[s, e]`, one episode per environment.
 
     Args:
         act: called once per environment step for all seeds and all E' episodes of a wave; `step` counts its calls, so
-            that it can draw new random numbers every time. Episodes that have ended keep their last observation.
-        environment: key of `envs.make`.
+            that it can draw new random numbers every time. Episodes that have ended keep their last observation. Its actions
+            are clipped to the environment's own box.
+        environment: see `envs.make`.
         seeds: [S, E] int.
         max_envs: simulators at a time; more episodes than fit run in waves.
     """
@@ -65,8 +67,9 @@ def _run_wave(act: Act, environments: Sequence[Any], seeds: np.ndarray, step: in
         returns[broken] = np.nan
         running &= ~broken
         for slot in zip(*np.nonzero(running), strict=True):
-            action = np.clip(actions[slot], -1.0, 1.0)
-            observations[slot], reward, terminated, truncated, _ = env_of[slot].step(action)
+            env = env_of[slot]
+            action = np.clip(actions[slot], env.action_space.low, env.action_space.high)
+            observations[slot], reward, terminated, truncated, _ = env.step(action)
             returns[slot] += reward
             lengths[slot] += 1
             running[slot] = not (terminated or truncated)

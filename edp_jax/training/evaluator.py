@@ -1,6 +1,6 @@
 """Evaluating the policies of all seeds of a state, with one compiled call per environment step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -9,6 +9,8 @@ import numpy as np
 from edp_jax.algorithms import Algorithm, policy_params
 from edp_jax.algorithms.base import AgentState, evaluation_key
 from edp_jax.evaluation import normalized_score, rollout
+from edp_jax.policy import in_dataset_units
+from edp_jax.types import EnvSpec
 
 
 class Evaluation(NamedTuple):
@@ -29,20 +31,23 @@ def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.nd
 
 def make_evaluate(
     algorithm: Algorithm,
-    environment: str,
+    environment: EnvSpec,
     reference_scores: tuple[float, float] | None,
-    observation_mean: np.ndarray,
-    observation_std: np.ndarray,
+    units: Mapping[str, np.ndarray],
     seeds: tuple[int, ...],
     num_episodes: int,
     check_stop: Callable[[], None],
 ) -> Callable[[AgentState], Evaluation]:
-    """Builds evaluate(state [S]) -> Evaluation; `check_stop` is called between environment steps and may raise."""
+    """Builds evaluate(state [S]) -> Evaluation; `check_stop` is called between environment steps and may raise.
+
+    `units` are the arguments of `policy.in_dataset_units`: observations come and actions go in the environment's own units.
+    """
+    act_in_units = in_dataset_units(algorithm.act, **units)
 
     @jax.jit
     def act(params, keys, observation, step):
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
-        return jax.vmap(algorithm.act)(params, (observation - observation_mean) / observation_std, keys)
+        return jax.vmap(act_in_units)(params, observation, keys)
 
     def evaluate(state: AgentState) -> Evaluation:
         params, keys = policy_params(state), jax.vmap(evaluation_key)(state)

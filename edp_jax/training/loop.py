@@ -11,12 +11,30 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from edp_jax.algorithms.base import AgentState, Algorithm, Hypers, Metrics, batch_key
 from edp_jax.training import sharding
 from edp_jax.types import Transition
 
-TrainChunk = Callable[[AgentState, Transition, Hypers, chex.Array], tuple[AgentState, Metrics]]
+
+@struct.dataclass
+class Replay:
+    """The dataset on the device, and how its rows are drawn."""
+
+    transitions: Transition
+    cumulative_weights: chex.Array | None = None  # [B] increasing to 1; None: all rows alike
+
+    def sample(self, key: chex.PRNGKey, batch_size: int) -> Transition:
+        """Draws rows with replacement."""
+        if self.cumulative_weights is None:
+            index = jax.random.randint(key, (batch_size,), 0, self.transitions.size)
+        else:
+            index = jnp.searchsorted(self.cumulative_weights, jax.random.uniform(key, (batch_size,)), side="right")
+        return jax.tree.map(lambda x: x[index], self.transitions)
+
+
+TrainChunk = Callable[[AgentState, Replay, Hypers, chex.Array], tuple[AgentState, Metrics]]
 
 
 class Chunk(NamedTuple):
@@ -36,28 +54,31 @@ def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
     return jax.jit(jax.vmap(algorithm.init), out_shardings=states)(keys)
 
 
-def put_dataset(dataset: Transition, num_seeds: int) -> Transition:
-    """Copies the dataset to every device that trains."""
-    return jax.device_put(dataset, sharding.replicated(sharding.seed_mesh(num_seeds)))
+def put_dataset(transitions: Transition, num_seeds: int, weights: np.ndarray | None = None) -> Replay:
+    """Copies the dataset to every device that trains; `weights` [B] are the probabilities of its rows, None for all alike."""
+    replay = Replay(transitions)
+    if weights is not None:
+        cumulative = np.cumsum(weights, dtype=np.float64)
+        replay = replay.replace(cumulative_weights=(cumulative / cumulative[-1]).astype(np.float32))
+    return jax.device_put(replay, sharding.replicated(sharding.seed_mesh(num_seeds)))
 
 
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
-    """Compiles (state [S], dataset, hypers, num_updates []) -> (state, metrics [S] averaged over the updates).
+    """Compiles (state [S], replay, hypers, num_updates []) -> (state, metrics [S] averaged over the updates).
 
     The state is donated. The number of updates is an argument of the compiled program: chunks of any length share one.
     """
 
-    def update(state: AgentState, dataset: Transition, hypers: Hypers):
-        index = jax.random.randint(batch_key(state), (batch_size,), 0, dataset.size)
-        return algorithm.update_step(state, jax.tree.map(lambda x: x[index], dataset), hypers)
+    def update(state: AgentState, replay: Replay, hypers: Hypers):
+        return algorithm.update_step(state, replay.sample(batch_key(state), batch_size), hypers)
 
-    def train_seed(state: AgentState, dataset: Transition, hypers: Hypers, num_updates: chex.Array):
-        _, metrics = jax.eval_shape(update, state, dataset, hypers)
+    def train_seed(state: AgentState, replay: Replay, hypers: Hypers, num_updates: chex.Array):
+        _, metrics = jax.eval_shape(update, state, replay, hypers)
         sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
 
         def body(_, carry):
             state, sums = carry
-            state, metrics = update(state, dataset, hypers)
+            state, metrics = update(state, replay, hypers)
             return state, jax.tree.map(jnp.add, sums, metrics)
 
         state, sums = jax.lax.fori_loop(0, num_updates, body, (state, sums))
@@ -75,14 +96,14 @@ def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[i
 
 
 def train(
-    train_chunk: TrainChunk, state: AgentState, dataset: Transition, hypers: Hypers, ends: Iterator[int]
+    train_chunk: TrainChunk, state: AgentState, replay: Replay, hypers: Hypers, ends: Iterator[int]
 ) -> Iterator[Chunk]:
     """Runs chunk after chunk up to each step of `ends`.
 
     Args:
       train_chunk: made by `make_train_chunk`.
       state: [S]; its step says where to go on. Donated: use the state of the yielded chunks.
-      dataset: on the device, see `put_dataset`.
+      replay: made by `put_dataset`.
       hypers: scalar settings, shared by the seeds.
       ends: increasing steps.
     """
@@ -92,7 +113,7 @@ def train(
     for end in ends:
         start = time.perf_counter()
         num_updates = jax.device_put(np.int32(end - step), devices)
-        state, metrics = train_chunk(state, dataset, hypers, num_updates)
+        state, metrics = train_chunk(state, replay, hypers, num_updates)
         metrics = jax.device_get(metrics)  # waits for the device
         yield Chunk(end, state, metrics, end - step, time.perf_counter() - start)
         step = end

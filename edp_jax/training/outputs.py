@@ -44,7 +44,9 @@ def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
                 f"use a new --workdir, or that value to go on"
             )
     if record["dataset"]["sha256"] != dataset["sha256"]:
-        raise InputError(f"--workdir={workdir}: its dataset {dataset['path']} has changed since; use a new --workdir")
+        raise InputError(
+            f"--workdir={workdir}: its dataset {dataset['path'] or dataset['name']} has changed since; use a new --workdir"
+        )
 
 
 def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> None:

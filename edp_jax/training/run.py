@@ -102,6 +102,7 @@ def run(
     checkpoints: Checkpoints,
     algorithm: Algorithm,
     dataset: Transition,
+    weights: np.ndarray | None,
     hypers: Hypers,
     seeds: tuple[int, ...],
     batch_size: int,
@@ -145,11 +146,11 @@ def run(
 
     timed_updates, timed_seconds, diverged = 0, 0.0, set()
     train_chunk = loop.make_train_chunk(algorithm, batch_size)
-    dataset = loop.put_dataset(dataset, len(seeds))
+    replay = loop.put_dataset(dataset, len(seeds), weights)
     ends = loop.chunk_ends(start, schedule.num_steps, schedule.periods)
     if start < schedule.num_steps:
         print("compiling", flush=True)
-    for chunk in loop.train(train_chunk, state, dataset, hypers, ends):
+    for chunk in loop.train(train_chunk, state, replay, hypers, ends):
         step, state = chunk.step, chunk.state
         metrics_table.append(writers.metric_rows(step, seeds, chunk.metrics))
         for writer in extra_writers:

@@ -15,6 +15,7 @@ from edp_jax.networks import Network
 from edp_jax.policy import GaussianPolicy
 from edp_jax.training import loop
 from edp_jax.training.evaluator import make_evaluate
+from edp_jax.types import EnvSpec
 from experiments import launch
 
 CONFIGS = sorted(
@@ -54,10 +55,9 @@ def test_every_configuration_trains_and_evaluates(name):
     assert not np.allclose(*chunk.metrics["actor/loss"])  # two seeds
     evaluate = make_evaluate(
         algorithm,
-        "hopper",
+        EnvSpec("hopper"),
         (0.0, 100.0),
-        np.zeros(11, np.float32),
-        np.ones(11, np.float32),
+        {"observation_mean": 0.0, "observation_std": 1.0, "action_low": -1.0, "action_high": 1.0},
         seeds=(0, 1),
         num_episodes=1,
         check_stop=lambda: None,

@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from edp_jax.data.d4rl import RawDataset, read_hdf5, write_hdf5
+from edp_jax.data.d4rl import read_hdf5, write_hdf5
+from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
 
@@ -81,12 +82,6 @@ def test_missing_timeouts_come_from_the_episode_length(tmp_path):
 def test_timeouts_of_the_file_win_over_the_episode_length(tmp_path):
     path = store(tmp_path / "a.hdf5", arrays())
     np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=2).timeouts), [5])
-
-
-def test_actions_outside_by_rounding_are_clipped(tmp_path):
-    content = arrays()
-    content["actions"][0, 0] = -1.000005
-    assert read_hdf5(store(tmp_path / "a.hdf5", content)).actions[0, 0] == -1.0
 
 
 def test_missing_file(tmp_path):
@@ -186,21 +181,50 @@ def test_value_too_large_for_float32(tmp_path):
     assert "'rewards' holds 1 values" in message_of(store(tmp_path / "a.hdf5", content))
 
 
-def test_actions_outside_the_box(tmp_path):
+@pytest.mark.parametrize("steps", [0, 1])
+def test_fewer_than_two_transitions(tmp_path, steps):
+    message = message_of(store(tmp_path / "a.hdf5", arrays(steps)))
+    assert f"{steps} transitions, at least 2" in message and "more data" in message
+
+
+def test_synonyms_are_accepted_and_doubles_refused(tmp_path):
     content = arrays()
-    content["actions"][3, 1] = 2.5
-    message = message_of(store(tmp_path / "a.hdf5", content))
-    assert "1 action values outside [-1, 1], the first 2.5 in row 3" in message and "rescale" in message
+    short = {"obs": "observations", "action": "actions", "reward": "rewards", "done": "terminals", "truncated": "timeouts"}
+    raw = read_hdf5(store(tmp_path / "a.hdf5", {name: content[key] for name, key in short.items()}))
+    for key, value in content.items():
+        np.testing.assert_array_equal(getattr(raw, key), value)
+    message = message_of(store(tmp_path / "b.hdf5", content | {"obs": content["observations"]}))
+    assert "'observations' and 'obs' mean the same" in message and "keep one" in message
 
 
-def test_fewer_than_two_transitions(tmp_path):
-    message = message_of(store(tmp_path / "a.hdf5", arrays(1)))
-    assert "1 transitions, at least 2" in message and "more data" in message
+def test_episodes_of_a_file_without_timeouts_are_told_apart_by_their_next_observations(tmp_path):
+    # Rows 0-2 end in a terminal; rows 3-4 were cut off (what follows row 4 is not row 5), rows 5-6 end with the file.
+    observations = np.array([0, 1, 2, 10, 11, 20, 21], np.float32)[:, None]
+    following = np.array([1, 2, 3, 11, 12, 21, 22], np.float32)[:, None]
+    content = {"observations": observations, "next_observations": following, "rewards": np.ones(7)}
+    content |= {"actions": np.zeros((7, 1)), "terminals": np.arange(7) == 2}
+    raw = read_hdf5(store(tmp_path / "a.hdf5", content))
+    np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [4, 6])
+
+
+def test_what_a_file_declares_is_read_and_checked(tmp_path):
+    content = arrays()
+    declared = {"action_low": [-2.0, 0.0], "action_high": [2.0, 5.0], "reference_scores": [-1000, 0]}
+    raw = read_hdf5(store(tmp_path / "a.hdf5", content | declared))
+    for key, value in declared.items():
+        np.testing.assert_array_equal(getattr(raw, key), value)
+    assert "'action_low' has shape [3], not [2]" in message_of(store(tmp_path / "b.hdf5", content | {"action_low": np.zeros(3)}))
+    assert "one of action_low and action_high" in message_of(store(tmp_path / "c.hdf5", content | {"action_low": np.zeros(2)}))
 
 
 @pytest.mark.parametrize("following", [None, np.full((6, 3), 7.0, np.float32)])
 def test_written_file_reads_back_equal(tmp_path, following):
-    raw = RawDataset(**arrays(), next_observations=following)
+    declared = {
+        "action_low": np.zeros(2, np.float32),
+        "action_high": np.ones(2, np.float32),
+        "reference_scores": np.array([0.0, 4.0]),
+    }
+    raw = RawDataset(**arrays(), next_observations=following, **declared)
     path = tmp_path / "new folder" / "a.hdf5"
     write_hdf5(path, raw, attributes={"environment": "Hopper-v4", "seed": 3})
     back = read_hdf5(path)

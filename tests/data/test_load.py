@@ -4,12 +4,17 @@ import hashlib
 import os
 import pathlib
 import shutil
+import sys
+import types
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
 
+import edp_jax
 from edp_jax import data
-from edp_jax.data import d4rl, preprocess
+from edp_jax.data import d4rl, download, preprocess, source
 from edp_jax.types import InputError
 
 DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[2].parent / "shared" / "data"))
@@ -55,13 +60,37 @@ def test_home_folder_is_expanded(tmp_path, monkeypatch):
     assert info["path"] == str(tmp_path / "hopper_medium-v2.hdf5")
 
 
-def test_missing_file_says_where_to_get_it_and_where_to_put_it(tmp_path):
+def test_missing_file_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(download, "_PAUSE", 0)
     with pytest.raises(InputError) as error:
-        data.load(data.find_task("hopper-medium-v2"), str(tmp_path))
+        data.load(data.find_task("hopper-medium-v2"), str(tmp_path), lambda line: None)
     message = str(error.value)
-    assert "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium-v2.hdf5" in message
-    assert f"to {tmp_path}/gym_mujoco_v2/hopper_medium-v2.hdf5" in message and "\n" not in message
-    assert not list(tmp_path.iterdir())
+    assert "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium-v2.hdf5" in message
+    assert f"put the file at '{tmp_path}/gym_mujoco_v2/hopper_medium-v2.hdf5'" in message and "\n" not in message
+    assert "no network" in message and not list(tmp_path.iterdir())
+
+
+def test_missing_file_is_downloaded_checked_and_found_the_next_time(tmp_path, monkeypatch, serve):
+    d4rl.write_hdf5(tmp_path / "there.hdf5", small(), attributes={})
+    content = (tmp_path / "there.hdf5").read_bytes()
+    server = serve(content)
+    name = "kitchen/mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
+    monkeypatch.setattr(source, "D4RL_URL", server.url)
+    task = data.find_task("kitchen-complete-v0")
+    with pytest.raises(InputError, match=f"the server has {len(content):,} bytes, the file should have 556,544"):
+        data.load(task, str(tmp_path / "data"), lambda line: None)
+    assert not (tmp_path / "data").exists()
+    monkeypatch.setitem(source._KNOWN, name, (len(content), hashlib.sha256(content).hexdigest()))
+    raw, info = data.load(task, str(tmp_path / "data"), lambda line: None)
+    assert info["path"] == str(tmp_path / "data" / name) and info["sha256"] == hashlib.sha256(content).hexdigest()
+    np.testing.assert_array_equal(raw.rewards, small().rewards)
+    requests = len(server.requests)
+    data.load(task, str(tmp_path / "data"), lambda line: None)
+    assert len(server.requests) == requests and server.requests[-1].endswith(name)
 
 
 def test_custom_file_is_read_from_its_own_path(tmp_path):
@@ -69,6 +98,25 @@ def test_custom_file_is_read_from_its_own_path(tmp_path):
     raw, info = data.load(data.find_task(str(tmp_path / "mine.hdf5")), str(tmp_path / "elsewhere"))
     assert info["path"] == str(tmp_path / "mine.hdf5")
     np.testing.assert_array_equal(raw.rewards, [0, 1, 2, 3])
+
+
+def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        fields = {field: getattr(small(), field) for field in ("observations", "actions", "rewards", "terminals", "timeouts")}
+        return fields | {"infos/qpos": np.zeros((4, 7))}
+
+    legacy = types.SimpleNamespace(load=load)
+    monkeypatch.setitem(sys.modules, "edp_jax.legacy", legacy)
+    monkeypatch.setattr(edp_jax, "legacy", legacy, raising=False)
+    task = data.find_task("legacy:hopper-medium-v2")
+    raw, info = data.load(task, str(tmp_path))
+    assert asked == ["hopper-medium-v2"] and task.environment == "legacy:hopper-medium-v2"
+    assert task.reference_scores == data.find_task("hopper-medium-v2").reference_scores
+    np.testing.assert_array_equal(raw.rewards, small().rewards)
+    assert info["path"] is None and len(info["sha256"]) == 64 and info["summary"]["transitions"] == 4
 
 
 def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):

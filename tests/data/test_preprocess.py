@@ -1,12 +1,13 @@
 """Episode ends, transitions, returns, normalisation and reward transforms on hand-made arrays."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from edp_jax.data import preprocess
-from edp_jax.data.d4rl import RawDataset
+from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
 
@@ -112,6 +113,52 @@ def test_constant_columns_get_std_1_even_where_their_computed_std_is_not_0():
     np.testing.assert_allclose(std, [1, 5e-6, 1, 1], rtol=1e-6)
 
 
+def with_actions(actions) -> RawDataset:
+    actions = np.asarray(actions, np.float32)
+    return dataclasses.replace(dataset([0] * len(actions), [0] * len(actions)), actions=actions)
+
+
+def test_the_first_known_action_box_is_taken():
+    raw = with_actions([[0.5, -0.5], [0.0, 1.0]])
+    given, declared = ((-2.0,), (2.0,)), (np.array([-1.0, -3.0]), np.array([1.0, 3.0]))
+    np.testing.assert_array_equal(preprocess.action_box(raw, given, declared), [[-2, -2], [2, 2]])
+    np.testing.assert_array_equal(preprocess.action_box(raw, None, declared), [[-1, -3], [1, 3]])
+    unbounded = (np.array([-np.inf, -1.0]), np.array([np.inf, 1.0]))
+    np.testing.assert_array_equal(preprocess.action_box(raw, None, unbounded, declared), [[-1, -3], [1, 3]])
+    np.testing.assert_array_equal(preprocess.action_box(raw, None, unbounded), [[-1, -1], [1, 1]])
+
+
+def test_actions_outside_their_box_are_counted_and_located():
+    raw = with_actions([[0.0, 0.5], [1.000005, 2.5], [0.0, -1.5]])  # 1.000005: rounding
+    with pytest.raises(InputError) as error:
+        preprocess.action_box(raw)
+    message = str(error.value)
+    assert "2 action values outside their box, the first 2.5 in row 1, column 1 (box: -1.0 to 1.0)" in message
+    assert "--config.action_low and --config.action_high" in message and "\n" not in message
+    low, high = preprocess.action_box(raw, ((-1.0, -2.5), (1.0, 2.5)))
+    assert preprocess.scale_actions(raw.actions, low, high)[1, 0] == np.float32(0.999)
+
+
+@pytest.mark.parametrize(
+    ("box", "says"), [(((-1.0,) * 3, (1.0,) * 3), "3 numbers, actions have 2"), (((-1.0, 1.0), (1.0,)), "empty in column 1")]
+)
+def test_useless_action_boxes_are_refused(box, says):
+    with pytest.raises(InputError, match=says):
+        preprocess.action_box(with_actions([[0.0, 0.0]] * 2), box)
+
+
+def test_actions_are_scaled_per_column_and_clipped():
+    low, high = np.array([-2.0, 10.0], np.float32), np.array([2.0, 20.0], np.float32)
+    scaled = preprocess.scale_actions(np.array([[1.0, 15.0], [-2.0, 20.0]], np.float32), low, high)
+    np.testing.assert_allclose(scaled, [[0.5, 0.0], [-0.999, 0.999]], rtol=1e-6)
+    assert scaled.dtype == np.float32
+
+
+def test_actions_of_the_learners_own_box_keep_their_bits():
+    actions = np.random.default_rng(0).uniform(-0.99, 0.99, (100, 3)).astype(np.float32)
+    np.testing.assert_array_equal(preprocess.scale_actions(actions, -np.ones(3, np.float32), np.ones(3, np.float32)), actions)
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -158,3 +205,13 @@ def test_summary():
         "constant_columns": [],
     }
     assert json.loads(json.dumps(summary)) == summary
+
+
+def test_a_summary_is_told_in_lines():
+    summary = preprocess.summarize(dataset([0, 1, 0, 0], [0, 0, 0, 1], rewards=[1, 2, 3, 6])) | {"constant_columns": [0, 1, 2, 7]}
+    assert preprocess.describe(summary).splitlines() == [
+        "  4 transitions in 2 episodes, 1 terminals, 1 timeouts",
+        "  return of an episode: min 3, mean 6, max 9",
+        "  observations [2] from 0 to 103, constant columns: 0-2, 7",
+        "  actions [1] from -0.5 to 0.5",
+    ]

@@ -43,12 +43,16 @@ def test_file_names_follow_d4rl():
 def test_environments():
     assert find_task("builtin/hopper-medium").environment == "hopper"
     assert find_task("kitchen-complete-v0").environment == "kitchen-complete"
-    assert find_task("door-human-v0").environment is None
+    assert find_task("door-human-v0").environment == find_task("door-cloned-v1").environment == "door"
+    assert find_task("antmaze-large-play-v0").environment == "antmaze-large-v0"
+    assert find_task("antmaze-umaze-diverse-v2").environment == "antmaze-umaze-v2"
+    assert find_task("maze2d-medium-v1").environment == "maze2d-medium"
 
 
-def test_path_of_a_hdf5_file_is_a_custom_task():
-    task = find_task("some/where/mine.hdf5")
-    assert (task.domain, task.file_name) == ("custom", "some/where/mine.hdf5")
+@pytest.mark.parametrize("path", ["some/where/mine.hdf5", "../mine.npz"])
+def test_path_of_a_file_is_a_custom_task(path):
+    task = find_task(path)
+    assert (task.domain, task.file_name) == ("custom", path)
     assert task.environment is None and task.reference_scores is None
 
 
@@ -63,3 +67,26 @@ def test_unknown_task_lists_near_names_in_one_line():
 def test_unknown_task_without_near_names_still_names_some():
     with pytest.raises(InputError, match="'zzz'.*builtin/hopper-medium"):
         find_task("zzz")
+
+
+@pytest.mark.parametrize(
+    "name", ["../hopper-medium-v2", "builtin/../hopper-medium", "kitchen-complete-v0/..", "legacy:../kitchen-v0"]
+)
+def test_a_name_with_dots_is_refused(name):
+    with pytest.raises(InputError, match="no such task|no name of a D4RL environment") as error:
+        find_task(name)
+    assert repr(name) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_legacy_task_is_d4rls_with_another_source():
+    plain, legacy = find_task("kitchen-mixed-v0"), find_task("legacy:kitchen-mixed-v0")
+    assert (legacy.environment, legacy.file_name) == ("legacy:kitchen-mixed-v0", None)
+    assert (legacy.domain, legacy.reference_scores) == (plain.domain, plain.reference_scores)
+    unknown = find_task("legacy:hopper-random-v2")
+    assert unknown.environment == "legacy:hopper-random-v2" and unknown.reference_scores is None
+
+
+def test_every_adroit_task_has_human_cloned_and_expert_data():
+    for hand in ("pen", "hammer", "door", "relocate"):
+        for kind in ("human", "cloned", "expert"):
+            assert find_task(f"{hand}-{kind}-v1").file_name == f"hand_dapg_v1/{hand}-{kind}-v1.hdf5"

@@ -1,12 +1,14 @@
 import os
 import pathlib
+import subprocess
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
-from edp_jax.evaluation import envs
-from edp_jax.types import InputError
+from edp_jax.evaluation import envs, kitchen
+from edp_jax.types import EnvSpec, InputError
 
 DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data"))
 KITCHEN_FILE = DATA_DIR / "kitchen-complete-v0" / "mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
@@ -14,7 +16,7 @@ KITCHEN_FILE = DATA_DIR / "kitchen-complete-v0" / "mini_kitchen_microwave_kettle
 
 @pytest.fixture(scope="module")
 def kitchens():
-    return envs.make("kitchen-complete", 2)
+    return envs.make(EnvSpec("kitchen-complete"), 2)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def replay(env, observations, actions, seed=0):
     ("name", "observation_dim", "action_dim"), [("hopper", 11, 3), ("halfcheetah", 17, 6), ("walker2d", 17, 6)]
 )
 def test_locomotion_has_the_sizes_of_d4rl_and_is_seeded(name, observation_dim, action_dim):
-    (env,) = envs.make(name, 1)
+    (env,) = envs.make(EnvSpec(name), 1)
     first, _ = env.reset(seed=3)
     assert first.shape == (observation_dim,) and first.dtype == np.float32
     assert env.action_space.shape == (action_dim,)
@@ -57,7 +59,23 @@ def test_locomotion_has_the_sizes_of_d4rl_and_is_seeded(name, observation_dim, a
 
 def test_unknown_environment_names_a_near_one():
     with pytest.raises(InputError, match="'hoper' is unknown; use one of: hopper"):
-        envs.make("hoper", 1)
+        envs.make(EnvSpec("hoper"), 1)
+
+
+@pytest.mark.parametrize("package", ["gymnasium", "gymnasium_robotics"])
+def test_a_missing_simulator_is_named_with_the_remedy(package):
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+from edp_jax.evaluation import envs
+from edp_jax.types import EnvSpec, InputError
+try:
+    envs.check_sizes(EnvSpec("maze2d-umaze"), 4, 2)
+except InputError as error:
+    print(error)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"environment 'maze2d-umaze': import of {package}" in printed and "install the simulators" in printed
 
 
 @pytest.mark.parametrize("version", ["3.1.6", "3.4.0"])
@@ -73,7 +91,7 @@ def test_untested_mujoco_warns_of_the_effect(version):
 
 
 def test_kitchen_goal_is_zero_but_for_the_elements_of_the_task():
-    goal = envs.kitchen_goal(("microwave", "slide cabinet"))
+    goal = kitchen.kitchen_goal(("microwave", "slide cabinet"))
     expected = np.zeros(30)
     expected[22], expected[19] = -0.75, 0.37
     np.testing.assert_array_equal(goal, expected)

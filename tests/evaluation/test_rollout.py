@@ -4,6 +4,7 @@ import pytest
 
 from edp_jax.evaluation import envs
 from edp_jax.evaluation.rollout import rollout, run_episodes
+from edp_jax.types import EnvSpec
 
 
 class Countdown(gymnasium.Env):
@@ -84,9 +85,12 @@ def test_the_policy_sees_the_latest_observation():
     np.testing.assert_array_equal(episodes.lengths, [[2, 5]])
 
 
-def test_actions_outside_the_box_are_clipped():
-    episodes = run_episodes(lambda o, step: np.full((1, 1, 1), 7.0), [Countdown()], np.array([[3]]))
-    assert episodes.returns[0, 0] == 3.0
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (-2, 5)])
+def test_actions_are_clipped_to_the_box_of_the_environment(low, high):
+    env = Countdown()
+    env.action_space = gymnasium.spaces.Box(low, high, (1,), np.float32)
+    episodes = run_episodes(lambda o, step: np.full((1, 1, 1), [7.0, -7.0, 0.5][step]), [env], np.array([[3]]))
+    assert episodes.returns[0, 0] == high + low + 0.5
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -105,9 +109,10 @@ def test_hopper_repeats_with_the_same_seeds():
         return np.tanh(observation[..., :3] + 0.1 * step)
 
     seeds = np.array([[0, 1], [2, 3]])
-    first = rollout(act, "hopper", seeds=seeds)
-    np.testing.assert_array_equal(rollout(act, "hopper", seeds=seeds).returns, first.returns)
-    np.testing.assert_array_equal(rollout(act, "hopper", seeds=seeds[:, ::-1]).returns, first.returns[:, ::-1])
+    hopper = EnvSpec("hopper")
+    first = rollout(act, hopper, seeds=seeds)
+    np.testing.assert_array_equal(rollout(act, hopper, seeds=seeds).returns, first.returns)
+    np.testing.assert_array_equal(rollout(act, hopper, seeds=seeds[:, ::-1]).returns, first.returns[:, ::-1])
     assert len(np.unique(first.returns)) == 4
 
 
@@ -121,5 +126,5 @@ def test_max_envs_bounds_the_simulators_and_not_the_episodes(monkeypatch):
     monkeypatch.setattr(envs, "make", make)
     seeds = np.arange(1, 13).reshape(3, 4)
     for max_envs in (100, 12, 7, 1):
-        np.testing.assert_array_equal(rollout(half, "countdown", seeds=seeds, max_envs=max_envs).lengths, seeds)
+        np.testing.assert_array_equal(rollout(half, EnvSpec("countdown"), seeds=seeds, max_envs=max_envs).lengths, seeds)
     assert made == [12, 12, 6, 3]  # at least one per training seed

@@ -1,0 +1,49 @@
+"""A user's own .npz file: the arrays of D4RL's layout, or their synonyms (README, "Your own data")."""
+
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from edp_jax.data.d4rl import check_readable
+from edp_jax.data.raw import RawDataset, find_names, from_arrays
+from edp_jax.types import InputError
+
+
+def read_npz(path: str | os.PathLike) -> RawDataset:
+    """Reads and checks one file; Python objects in it are refused, never unpickled.
+
+    Raises:
+      InputError: the file is missing, damaged, no .npz, or holds Python objects, a key is missing, its content is not usable,
+        or nothing tells where episodes were cut off.
+    """
+    path = os.fspath(path)
+    source = f"data file {path!r}"
+    check_readable(path)
+    if not zipfile.is_zipfile(path):
+        size = os.path.getsize(path)
+        raise InputError(f"{source}: not a complete .npz file ({size} bytes); write it with numpy.savez, or copy it again")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = find_names(source, file.files)
+            arrays = {key: _read_array(source, file, name) for key, name in names.items()}
+    except InputError:
+        raise
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{source}: damaged ({' '.join(str(error).split())}); write or copy it again") from error
+    if not arrays.keys() & {"timeouts", "next_observations"}:
+        raise InputError(
+            f"{source}: nothing tells which steps were the last before a time limit; store 'timeouts' (all False where every "
+            "episode ends in a terminal) or 'next_observations'"
+        )
+    return from_arrays(source, arrays)
+
+
+def _read_array(source: str, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise InputError(f"{source}: key {name!r} holds Python objects, which are never unpickled; store numbers") from error

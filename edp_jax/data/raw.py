@@ -1,0 +1,157 @@
+"""A dataset as its source holds it, and the checks that every source goes through."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from edp_jax.types import InputError
+
+REQUIRED = ("observations", "actions", "rewards", "terminals")
+OPTIONAL = ("timeouts", "next_observations", "action_low", "action_high", "reference_scores")
+SYNONYMS = {
+    "observations": "obs",
+    "actions": "action",
+    "rewards": "reward",
+    "terminals": "done",
+    "timeouts": "truncated",
+    "next_observations": "next_obs",
+}
+_STEPS = ("rewards", "terminals", "timeouts")  # [N]
+_ROWS = ("observations", "actions", "next_observations")  # [N, dimension]
+_NUMERIC_KINDS = "buif"
+
+
+@dataclasses.dataclass(frozen=True)
+class RawDataset:
+    """N consecutive steps, episode after episode, in the units of their source.
+
+    `terminals` marks steps after which the task itself ended, `timeouts` steps after which only the recording was cut.
+    """
+
+    observations: np.ndarray  # [N, O] float32
+    actions: np.ndarray  # [N, A] float32
+    rewards: np.ndarray  # [N] float32
+    terminals: np.ndarray  # [N] bool
+    timeouts: np.ndarray  # [N] bool
+    next_observations: np.ndarray | None = None  # [N, O] float32
+    action_low: np.ndarray | None = None  # [A] float32, the action box where the source declares one
+    action_high: np.ndarray | None = None  # [A] float32
+    reference_scores: np.ndarray | None = None  # [2] float64, the returns that count as 0 and 100, where declared
+
+    @property
+    def observation_dim(self) -> int:
+        return self.observations.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        return self.actions.shape[1]
+
+
+def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
+    """Returns the name that each known array has among the `present` ones: its own, or its synonym.
+
+    Raises:
+      InputError: a required array is missing, or one is there under both names.
+    """
+    present = list(present)
+    names = {}
+    for key in REQUIRED + OPTIONAL:
+        found = [name for name in (key, SYNONYMS.get(key)) if name in present]
+        if len(found) > 1:
+            raise InputError(f"{source}: {found[0]!r} and {found[1]!r} mean the same; keep one of them")
+        if found:
+            names[key] = found[0]
+    missing = [key for key in REQUIRED if key not in names]
+    if missing:
+        raise InputError(
+            f"{source}: no key {', '.join(map(repr, missing))} (found: {', '.join(present) or 'no keys'}); "
+            f"store arrays named {', '.join(REQUIRED)}"
+        )
+    return names
+
+
+def from_arrays(source: str, arrays: Mapping[str, np.ndarray], *, max_episode_steps: int | None = None) -> RawDataset:
+    """Checks arrays under the names of `RawDataset` and converts them: numbers of any width become float32, flags bool.
+
+    Where `timeouts` is missing, an episode that no terminal ends is cut at every `max_episode_steps`-th step; where that is
+    unknown too, at the steps whose next observation is not the following row's observation.
+
+    Raises:
+      InputError: a shape or type is wrong, a value is not finite, or there are fewer than 2 transitions; the line begins
+        with `source`.
+    """
+    arrays = {key: _check_array(source, key, np.asarray(value)) for key, value in arrays.items()}
+    _check_shapes(source, arrays)
+    for key in arrays.keys() - {"reference_scores"}:
+        arrays[key] = _to_float32(source, key, arrays[key])
+    arrays["terminals"] = arrays["terminals"] != 0
+    if "timeouts" in arrays:
+        arrays["timeouts"] = arrays["timeouts"] != 0
+    elif max_episode_steps is not None:
+        arrays["timeouts"] = _timeouts_by_length(arrays["terminals"], max_episode_steps)
+    elif "next_observations" in arrays:
+        arrays["timeouts"] = _timeouts_by_jumps(arrays)
+    else:
+        arrays["timeouts"] = np.zeros_like(arrays["terminals"])
+    return RawDataset(**arrays)
+
+
+def _check_array(source: str, key: str, value: np.ndarray) -> np.ndarray:
+    """Returns `value`, with [N, 1] flags and rewards as [N]."""
+    if value.dtype.kind not in _NUMERIC_KINDS:
+        raise InputError(f"{source}: key {key!r} has dtype {value.dtype}, not numbers; store float32 (flags: bool)")
+    if key in _STEPS and value.ndim == 2 and value.shape[1] == 1:
+        value = value[:, 0]
+    ndim, wanted = (2, "[N, dimension]") if key in _ROWS else (1, "[N]" if key in _STEPS else "[dimension]")
+    if value.ndim != ndim or 0 in value.shape[1:]:
+        raise InputError(f"{source}: key {key!r} has shape {list(value.shape)}; store it as {wanted}")
+    return value
+
+
+def _check_shapes(source: str, arrays: Mapping[str, np.ndarray]) -> None:
+    lengths = {key: len(arrays[key]) for key in _ROWS + _STEPS if key in arrays}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise InputError(f"{source}: arrays of unequal length ({listed}); store one row per step in each of them")
+    if lengths["rewards"] < 2:
+        raise InputError(f"{source}: {lengths['rewards']} transitions, at least 2 needed; use a file with more data")
+    wanted = {"next_observations": arrays["observations"].shape, "reference_scores": (2,)}
+    wanted |= dict.fromkeys(("action_low", "action_high"), arrays["actions"].shape[1:])
+    for key in wanted.keys() & arrays.keys():
+        shape = arrays[key].shape
+        if shape != wanted[key]:
+            problem = f"has shape {list(shape)}, not {list(wanted[key])}"
+            raise InputError(f"{source}: key {key!r} {problem}; store that, or leave it out")
+    if ("action_low" in arrays) != ("action_high" in arrays):
+        raise InputError(f"{source}: one of action_low and action_high is missing; store both, or none")
+
+
+def _to_float32(source: str, key: str, value: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        value = value.astype(np.float32)
+    bad = ~np.isfinite(value)
+    if bad.any() and key not in ("action_low", "action_high"):
+        rows = np.flatnonzero(bad.reshape(len(value), -1).any(axis=1))
+        raise InputError(
+            f"{source}: key {key!r} holds {int(bad.sum())} values that are NaN or infinite in float32, "
+            f"the first in row {rows[0]}; remove the episodes with such values"
+        )
+    return value
+
+
+def _timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.ndarray:
+    """Returns [N] bool: true at every `max_episode_steps`-th step since the last episode end that is no terminal."""
+    timeouts = np.zeros_like(terminals)
+    start = 0
+    for end in np.append(np.flatnonzero(terminals), len(terminals)):
+        timeouts[start + max_episode_steps - 1 : end : max_episode_steps] = True
+        start = end + 1
+    return timeouts
+
+
+def _timeouts_by_jumps(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns [N] bool: true where what follows is not the next row, in the last row too, unless it is a terminal."""
+    jumps = np.ones(len(arrays["rewards"]), bool)
+    jumps[:-1] = (arrays["next_observations"][:-1] != arrays["observations"][1:]).any(axis=1)
+    return jumps & ~arrays["terminals"]

@@ -1,0 +1,147 @@
+import sys
+import types
+
+import gymnasium
+import numpy as np
+import pytest
+
+from edp_jax.evaluation import check_sizes, envs, rollout
+from edp_jax.types import EnvSpec, InputError
+
+
+class Endless(gymnasium.Env):
+    """Never ends; observes a Dict whose keys are not given in order."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "b": gymnasium.spaces.Dict({"y": gymnasium.spaces.Box(0, 9, (1, 2)), "x": gymnasium.spaces.Discrete(3)}),
+            "a": gymnasium.spaces.Box(0, 9, (2,), np.float64),
+        }
+    )
+    action_space = gymnasium.spaces.Box(-3, 5, (1,), np.float32)
+
+    def __init__(self, start=0.0):
+        self.start = start
+
+    def _observe(self):
+        return {"b": {"y": np.array([[4.0, 5.0]], np.float32), "x": 1}, "a": np.array([self.start, 2.0])}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._observe(), {}
+
+    def step(self, action):
+        return self._observe(), float(action[0]), False, False, {}
+
+
+class Boxless(Endless):
+    action_space = gymnasium.spaces.Discrete(2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    gymnasium.register("EdpTestEndless-v0", Endless)
+    gymnasium.register("EdpTestBoxless-v0", Boxless, max_episode_steps=5)
+    yield
+    del gymnasium.registry["EdpTestEndless-v0"], gymnasium.registry["EdpTestBoxless-v0"]
+
+
+def make(name, kwargs="{}"):
+    return envs.make(EnvSpec(name, kwargs), 1)[0]
+
+
+def test_any_gymnasium_environment_keeps_its_action_box():
+    env = make("gymnasium:Pendulum-v1")
+    observation, _ = env.reset(seed=0)
+    assert (observation.shape, observation.dtype) == ((3,), np.float32)
+    np.testing.assert_array_equal([env.action_space.low, env.action_space.high], [[-2], [2]])
+    check_sizes(EnvSpec("gymnasium:Pendulum-v1"), 3, 1)
+    with pytest.raises(InputError, match="4 observation and 1 action columns, but .* 'gymnasium:Pendulum-v1' has 3 and 1"):
+        check_sizes(EnvSpec("gymnasium:Pendulum-v1"), 4, 1)
+
+
+def test_keyword_arguments_reach_the_environment():
+    env = make("gymnasium:Hopper-v4", '{"exclude_current_positions_from_observation": false, "max_episode_steps": 3}')
+    assert env.reset(seed=0)[0].shape == (12,)
+    assert [env.step(np.zeros(3))[3] for _ in range(3)] == [False, False, True]
+
+
+def test_dict_observations_are_flattened_by_key():
+    env = make("gymnasium:EdpTestEndless-v0", '{"start": 7, "max_episode_steps": 4}')
+    # a, then b: x as one-hot, then y
+    np.testing.assert_array_equal(env.reset(seed=0)[0], [7, 2, 0, 1, 0, 4, 5])
+    observation, *_ = env.step(np.array([1.0]))
+    assert observation.dtype == np.float32 and env.observation_space.shape == observation.shape == (7,)
+
+
+def test_point_maze_observation_is_achieved_goal_desired_goal_observation():
+    env = make("gymnasium:PointMaze_UMaze-v3")
+    flat, _ = env.reset(seed=0)
+    whole, _ = env.unwrapped.reset(seed=0)
+    expected = np.concatenate([whole[key] for key in ("achieved_goal", "desired_goal", "observation")])
+    np.testing.assert_array_equal(flat, expected.astype(np.float32))
+
+
+def test_episodes_of_a_gymnasium_environment_in_its_own_units():
+    spec = EnvSpec("gymnasium:EdpTestEndless-v0", '{"max_episode_steps": 4}')
+    episodes = rollout(lambda o, step: np.full((1, 2, 1), 9.0), spec, seeds=np.array([[0, 1]]))
+    np.testing.assert_array_equal(episodes.returns, [[20.0, 20.0]])  # 4 steps of the box's upper end, 5
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "message"),
+    [
+        ("gymnasium:Pendulm-v1", "{}", "'gymnasium:Pendulm-v1': no such id; use .*Pendulum-v1.* or 'module:id'"),
+        ("gymnasium:nowhere_at_all:My-v0", "{}", "No module named 'nowhere_at_all'"),
+        ("gymnasium:CartPole-v1", "{}", r"actions are Discrete\(2\), and only a Box of one axis"),
+        ("gymnasium:EdpTestBoxless-v0", "{}", r"actions are Discrete\(2\)"),
+        ("gymnasium:EdpTestEndless-v0", "{}", 'no time limit.*"max_episode_steps": 1000'),
+        ("gymnasium:Pendulum-v1", '{"gravity": 1}', r"cannot be made with .* {'gravity': 1}: TypeError: .*'gravity'"),
+        ("gymnasium:Pendulum-v1", "{g: 1}", "'{g: 1}' of environment 'gymnasium:Pendulum-v1': not a JSON object"),
+        ("gymnasium:Pendulum-v1", "[1]", "not a JSON object"),
+        ("hopper", '{"max_episode_steps": 3}', "'hopper' takes none; leave them out"),
+        ("gymnasium:", "{}", "'gymnasium:' is unknown"),
+        ("gym:Pendulum-v1", "{}", "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...', 'legacy:...'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(name, kwargs, message):
+    with pytest.raises(InputError, match=message) as error:
+        make(name, kwargs)
+    assert "\n" not in str(error.value)
+
+
+def minari_stub(env_id, loaded):
+    """The two calls of Minari 0.5 that are used."""
+
+    class Dataset:
+        def recover_environment(self, eval_env=False, **kwargs):
+            if env_id is None:
+                raise ValueError("Environment cannot be recovered when env_spec is None")
+            return gymnasium.make(env_id, max_episode_steps=50 if eval_env else 10, **kwargs)
+
+    def load_dataset(dataset_id, download=False):
+        if dataset_id not in loaded:
+            raise FileNotFoundError(f"Dataset {dataset_id} not found locally at here. Use download=True to download the dataset.")
+        return Dataset()
+
+    module = types.ModuleType("minari")
+    module.load_dataset = load_dataset
+    return module
+
+
+def test_minari_gives_its_evaluation_environment(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minari", minari_stub("EdpTestEndless-v0", ["some/thing-v0"]))
+    env = make("minari:some/thing-v0")
+    np.testing.assert_array_equal(env.reset(seed=0)[0], [0, 2, 0, 1, 0, 4, 5])
+    assert env.spec.max_episode_steps == 50
+
+
+def test_minari_without_the_package_the_dataset_or_an_environment(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minari", None)
+    with pytest.raises(InputError, match=r"'minari:a/b-v0' needs the package minari .*; pip install 'minari\[hdf5\]'"):
+        make("minari:a/b-v0")
+    monkeypatch.setitem(sys.modules, "minari", minari_stub(None, ["a/b-v0"]))
+    with pytest.raises(InputError, match="cannot be recovered: ValueError: .*env_spec is None"):
+        make("minari:a/b-v0")
+    with pytest.raises(InputError, match="not found locally.*; minari download c/d-v0"):
+        make("minari:c/d-v0")

@@ -1,0 +1,147 @@
+"""Data that is of no use: one line, exit code 2, and nothing changed on disk."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import h5py
+import numpy as np
+import pytest
+
+from configs import edp_td3
+from edp_jax import InputError
+from edp_jax.data import download
+from experiments import launch, main
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAME = "hopper_medium-v2.hdf5"
+
+
+class Signals:
+    def check(self) -> None:
+        pass
+
+
+def arrays(size=40, observation_dim=11) -> dict:
+    rng = np.random.default_rng(0)
+    return {
+        "observations": rng.normal(size=(size, observation_dim)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, (size, 3)).astype(np.float32),
+        "rewards": rng.normal(size=size).astype(np.float32),
+        "terminals": np.arange(size) % 20 == 19,
+        "timeouts": np.zeros(size, bool),
+    }
+
+
+def hdf5(folder, content, name=NAME) -> None:
+    with h5py.File(folder / name, "w") as file:
+        for key, value in content.items():
+            file[key] = value
+
+
+def with_value(key, index, value) -> dict:
+    content = arrays()
+    content[key][index] = value
+    return content
+
+
+def truncated(folder) -> None:
+    hdf5(folder, arrays())
+    os.truncate(folder / NAME, 3000)
+
+
+def python_objects(folder) -> None:
+    np.savez(folder / "mine.npz", **arrays() | {"rewards": np.array([{}] * 40, object)})
+
+
+def snapshot(folder) -> dict:
+    """Every path below `folder`, files with their content and time of change."""
+    paths = sorted(folder.rglob("*"))
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None for path in paths}
+
+
+CASES = {
+    "truncated HDF5": (truncated, None, "truncated or damaged at 3000 bytes"),
+    "missing key": (lambda f: hdf5(f, {k: v for k, v in arrays().items() if k != "actions"}), None, "no key 'actions'"),
+    "unequal lengths": (lambda f: hdf5(f, arrays() | {"rewards": np.zeros(39)}), None, "unequal length .*rewards 39"),
+    "observations of another size": (lambda f: hdf5(f, arrays(observation_dim=5)), None, "5 observation and 3 action columns"),
+    "NaN": (lambda f: hdf5(f, with_value("observations", 7, np.nan)), None, "holds 11 values that are NaN .* the first in row 7"),
+    "infinity": (lambda f: hdf5(f, with_value("rewards", 9, np.inf)), None, "holds 1 values that are NaN or infinite.* row 9"),
+    "action outside": (
+        lambda f: hdf5(f, with_value("actions", (3, 1), 1.5)),
+        None,
+        "1 action values outside .* 1.5 in row 3, column 1",
+    ),
+    "no transitions": (lambda f: hdf5(f, arrays(0)), None, "0 transitions, at least 2"),
+    "one transition": (lambda f: hdf5(f, arrays(1)), None, "1 transitions, at least 2"),
+    "not HDF5": (lambda f: (f / NAME).write_text("<html>"), None, r"not an HDF5 file \(6 bytes\)"),
+    "not npz": (lambda f: (f / "mine.npz").write_text("a,b"), "{folder}/mine.npz", r"not a complete .npz file \(3 bytes\)"),
+    "Python objects": (python_objects, "{folder}/mine.npz", "Python objects, which are never unpickled"),
+    "no network": (lambda f: None, None, "no network.*put the file at '.*gym_mujoco_v2/hopper_medium-v2.hdf5'"),
+    "name with dots": (lambda f: None, "../hopper-medium-v2", "no such task"),
+    "Minari id with dots": (lambda f: None, "minari:../hopper-v0", "not an id"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_changes_and_the_line_says_what_is_wrong(tmp_path, monkeypatch, case):
+    write, task, says = CASES[case]
+
+    def unreachable(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(download, "_PAUSE", 0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder)
+    before = snapshot(tmp_path)
+    config = edp_td3.get_config((task or "hopper-medium-v2").format(folder=folder))
+    config.update({"data_dir": str(folder), "batch_size": 8})
+    with pytest.raises(InputError, match=says) as error:
+        main.train(launch.resolve(config), str(tmp_path / "run"), Signals())
+    assert "\n" not in str(error.value)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_data_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    before = snapshot(tmp_path)
+    for task in ("hopper-medium-v2", "builtin/hopper-medium"):
+        config = edp_td3.get_config(task)
+        config.data_dir = str(tmp_path / "file")
+        with pytest.raises(InputError, match="cannot be written to; give another one as --config.data_dir"):
+            main.train(launch.resolve(config), str(tmp_path / "run"), Signals())
+    assert snapshot(tmp_path) == before
+
+
+def tasks(*arguments):
+    command = [sys.executable, "-m", "experiments.tasks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
+    hdf5(tmp_path, arrays())
+    result = tasks(f"--data_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()}
+    size = f"{(tmp_path / NAME).stat().st_size / 1e6:.1f}"
+    assert lines["hopper-medium-v2"] == ["hopper-medium-v2", size, "MB", "hopper", "-20.2723,", "3234.3", NAME]
+    assert lines["kitchen-mixed-v0"][1] == "-" and lines["kitchen-mixed-v0"][-1].startswith("kitchen/")
+    assert lines["builtin/hopper-medium"][1] == "-"
+
+
+def test_one_task_is_summed_up_and_bad_ones_exit_with_2(tmp_path):
+    hdf5(tmp_path, arrays())
+    result = tasks("hopper-medium-v2", f"--data_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "  40 transitions in 2 episodes, 2 terminals, 0 timeouts\n" in result.stdout
+    assert "reference scores: -20.2723, 3234.3" in result.stdout
+    truncated(tmp_path)
+    for arguments, says in ((("hopper-medium-v2", f"--data_dir={tmp_path}"), "truncated"), (("a", "b"), "'b' is not a flag")):
+        result = tasks(*arguments)
+        assert result.returncode == 2 and result.stdout == ""
+        assert result.stderr.startswith("error: ") and says in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,95 @@
+"""Runs on data that is no file of D4RL's: Minari's, and that of D4RL's own packages; trained on, evaluated in what they name."""
+
+import csv
+import json
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+
+import edp_jax
+from configs import edp_td3
+from edp_jax import legacy
+from experiments import launch, main
+
+TINY = {"hidden_dims": (8, 8), "num_timesteps": 10, "sampler_calls": 2, "batch_size": 8, "seeds": (0,), "num_steps": 4}
+TINY |= {"log_every": 2, "eval_every": 4, "eval_episodes": 2}
+
+
+class Signals:
+    def check(self) -> None:
+        pass
+
+
+class Reach(gymnasium.Env):
+    """A goal task: the action, in [0, 4], is added to the position; the reward is minus the distance to the goal."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {key: gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64) for key in ("observation", "desired_goal", "achieved_goal")}
+    )
+    action_space = gymnasium.spaces.Box(0.0, 4.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.position, self.goal = 0.0, self.np_random.uniform(5, 10)
+        return self.observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(np.asarray(action, np.float32)), action
+        self.position += float(action[0])
+        return self.observe(), -abs(self.position - self.goal), False, False, {}
+
+    def observe(self):
+        values = {"observation": self.position, "desired_goal": self.goal, "achieved_goal": -self.position}
+        return {key: np.array([value]) for key, value in values.items()}
+
+
+gymnasium.register("EdpReach-v0", f"{__name__}:Reach", max_episode_steps=10)
+
+
+def train(folder, task, **changes):
+    config = edp_td3.get_config(task)
+    config.update({**TINY, **changes})
+    main.train(launch.resolve(config), str(folder / "run"), Signals())
+    with open(folder / "run" / "evaluations.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return json.loads((folder / "run" / "config.json").read_text())["dataset"], rows
+
+
+def test_a_minari_dataset_is_trained_on_and_evaluated_in_its_environment(tmp_path, monkeypatch):
+    minari = pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    collector = minari.DataCollector(gymnasium.make("EdpReach-v0"))
+    for episode in range(3):
+        collector.reset(seed=episode)
+        for _ in range(10):
+            collector.step(collector.action_space.sample())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about an author and an algorithm
+        collector.create_dataset("test/reach-v0", ref_min_score=-200.0, ref_max_score=0.0)
+    dataset, rows = train(tmp_path, "minari:test/reach-v0")
+    assert dataset["summary"]["transitions"] == 30 and dataset["summary"]["timeouts"] == 3
+    assert (dataset["action_low"], dataset["action_high"], dataset["reference_scores"]) == ([0.0], [4.0], [-200.0, 0.0])
+    assert [row["length"] for row in rows] == ["10", "10"]
+    for row in rows:
+        assert float(row["score"]) == pytest.approx(100 * (float(row["return"]) + 200) / 200)
+    actions = edp_jax.load_policy(str(tmp_path / "run" / "policy"))(np.random.default_rng(0).normal(size=(50, 3)))
+    assert actions.min() >= 0.0 and 2.0 < actions.max() <= 4.0
+
+
+def test_d4rls_own_packages_give_data_and_environment(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "observations": rng.normal(size=(40, 3)),
+        "actions": rng.uniform(-2, 2, (40, 1)),
+        "rewards": rng.normal(size=40),
+        "terminals": np.zeros(40, bool),
+        "timeouts": np.arange(40) % 20 == 19,
+    }
+    monkeypatch.setattr(legacy, "load", {"swing-random-v2": arrays}.__getitem__)
+    monkeypatch.setattr(legacy, "make_env", lambda name: gymnasium.make("Pendulum-v1", max_episode_steps=7))
+    dataset, rows = train(tmp_path, "legacy:swing-random-v2")
+    assert dataset["summary"]["episodes"] == 2 and dataset["path"] is None
+    assert (dataset["action_low"], dataset["action_high"]) == ([-2.0], [2.0])  # the environment's
+    assert [row["length"] for row in rows] == ["7", "7"] and rows[0]["score"] == ""
