@@ -5,6 +5,10 @@ import ml_collections
 from configs.tasks import task_settings
 
 DEFAULT_TASK = "builtin/hopper-medium-expert"
+SWEEPABLE = (
+    *("discount", "tau", "learning_rate", "weight_decay", "grad_clip"),
+    *("eta", "crr_beta", "expectile", "iql_temperature", "cql_alpha"),
+)
 
 
 def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
@@ -78,6 +82,9 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     # acting: energy-based action selection
     config.num_candidates = 10
     config.selection_temperature = 1.0  # 0 takes the best candidate
+
+    # a grid of several values each, trained at once like the seeds: --config.sweep.eta="(0.5,1.0,2.0)"
+    config.sweep = ml_collections.ConfigDict(dict.fromkeys(SWEEPABLE, ()))
 
     config.update(settings)
     config.update(task_settings(config.task, config.algorithm, config.policy))

@@ -1,4 +1,4 @@
-"""A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays of all seeds)."""
+"""A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays of all members)."""
 
 import dataclasses
 import functools
@@ -25,12 +25,12 @@ class PolicyFile:
     algorithm: str
     config: AlgorithmConfig
     spec: TaskSpec
-    seeds: tuple[int, ...]
+    members: tuple[dict[str, float], ...]  # seed and, in a sweep, swept settings of each policy
     units: dict[str, np.ndarray]  # the arguments of `policy.in_dataset_units`, each [O] or [A]
 
 
 def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
-    """Writes the policies of all seeds; `params` is `algorithms.policy_params` of their states, leaves [S, ...]."""
+    """Writes the policies of all members; `params` is `algorithms.policy_params` of their states, leaves [R, ...]."""
     os.makedirs(folder, exist_ok=True)
     arrays = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
@@ -39,7 +39,7 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
         "algorithm": file.algorithm,
         "config": dataclasses.asdict(file.config),
         "spec": dataclasses.asdict(file.spec),
-        "seeds": list(file.seeds),
+        "members": list(file.members),
     }
     write_bytes(os.path.join(folder, "policy.json"), json.dumps(settings, indent=2).encode())
 
@@ -70,26 +70,29 @@ class Policy:
         return np.asarray(self._run(observation, key))
 
 
-def load_policy(folder: str, seed: int | None = None) -> Policy:
-    """Loads the policy that `seed` trained, by default the first of the run's seeds.
+def load_policy(folder: str, seed: int | None = None, **point: float) -> Policy:
+    """Loads one policy of a finished run: the first, or that of a seed, or of a point of its sweep, as in `eta=0.5`.
 
     Raises:
-      InputError: there is no policy in `folder`, or none of that seed.
+      InputError: there is no policy in `folder`, or none of that description.
     """
     path = os.path.join(folder, "policy.json")
     if not os.path.isfile(path):
         raise InputError(f"policy {folder!r}: no policy.json there; name the policy/ folder of a finished run")
     with open(path, encoding="utf-8") as source:
         settings = json.load(source)
-    seeds = tuple(settings["seeds"])
-    seed = seeds[0] if seed is None else seed
-    if seed not in seeds:
-        raise InputError(f"seed {seed} is not in {folder!r}: use one of {', '.join(map(str, seeds))}")
+    members = tuple(settings["members"])
+    which = point if seed is None else {"seed": seed, **point}
+    fitting = [index for index, member in enumerate(members) if which.items() <= member.items()]
+    if not fitting:
+        known = "; ".join(", ".join(f"{name}={value}" for name, value in member.items()) for member in members)
+        asked = ", ".join(f"{name}={value}" for name, value in which.items())
+        raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")
     with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as arrays:
-        flat = {name: array[seeds.index(seed)] for name, array in _without_prefix("params/", arrays).items()}
+        flat = {name: array[fitting[0]] for name, array in _without_prefix("params/", arrays).items()}
         units = _without_prefix("units/", arrays)
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in settings["config"].items()}
-    file = PolicyFile(settings["algorithm"], AlgorithmConfig(**config), TaskSpec(**settings["spec"]), seeds, units)
+    file = PolicyFile(settings["algorithm"], AlgorithmConfig(**config), TaskSpec(**settings["spec"]), members, units)
     return Policy(file, traverse_util.unflatten_dict(flat, sep="/"))
 
 

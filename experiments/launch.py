@@ -17,10 +17,32 @@ from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.data import preprocess
 from edp_jax.evaluation import envs
 from edp_jax.training import writers
+from edp_jax.training.members import Member, grid
 from edp_jax.types import EnvSpec
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the same command goes on
+
+LIMITS = (  # (keys, condition, its words)
+    (
+        (
+            *("num_steps", "log_every", "eval_every", "eval_episodes", "checkpoint_every", "batch_size", "ema_period", "n_step"),
+            *("num_critics", "num_backup_actions", "num_baseline_actions", "num_cql_actions", "num_candidates"),
+        ),
+        lambda value: value >= 1,
+        "must be at least 1",
+    ),
+    (
+        (
+            *("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps", "num_target_critics"),
+            *("selection_temperature", "cql_alpha", "return_weighting"),
+        ),
+        lambda value: value >= 0,
+        "must not be negative",
+    ),
+    (("learning_rate", "crr_beta", "iql_temperature"), lambda value: value > 0, "must be positive"),
+    (("discount", "tau", "expectile"), lambda value: 0 <= value <= 1, "must be in 0..1"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +53,7 @@ class Settings:
     environment: EnvSpec | None  # to evaluate in
     action_box: tuple | None  # low and high, as configured
     data_dir: str
-    seeds: tuple[int, ...]
+    members: tuple[Member, ...]
     algorithm: AlgorithmConfig
     hypers: Hypers
     config: ConfigDict  # the whole, as it is stored in config.json
@@ -104,7 +126,8 @@ def _config_keys(argv: Sequence[str]) -> list[str]:
     for argument in arguments:
         path, _, task = argument.removeprefix("--config=").partition(":")
         if argument.startswith("--config=") and os.path.isfile(path):
-            return list(runpy.run_path(path)["get_config"](task or None))
+            config = runpy.run_path(path)["get_config"](task or None)
+            return [*config, *(f"sweep.{name}" for name in config.sweep)]
     return []
 
 
@@ -114,18 +137,12 @@ def resolve(config: ConfigDict) -> Settings:
     Raises:
       InputError: a value is of no use; the line names it, the limit and the remedy.
     """
-    for key in ("num_steps", "log_every", "eval_every", "eval_episodes", "checkpoint_every", "batch_size", "num_candidates"):
-        _require(config[key] >= 1, key, config[key], "must be at least 1")
-    for key in ("num_critics", "num_backup_actions", "num_baseline_actions", "num_cql_actions", "ema_period", "n_step"):
-        _require(config[key] >= 1, key, config[key], "must be at least 1")
-    for key in ("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps", "num_target_critics"):
-        _require(config[key] >= 0, key, config[key], "must not be negative")
-    for key in ("selection_temperature", "cql_alpha", "return_weighting"):
-        _require(config[key] >= 0, key, config[key], "must not be negative")
-    for key in ("learning_rate", "crr_beta", "iql_temperature"):
-        _require(config[key] > 0, key, config[key], "must be positive")
-    for key in ("discount", "tau", "expectile"):
-        _require(0 <= config[key] <= 1, key, config[key], "must be in 0..1")
+    for keys, holds, rule in LIMITS:
+        for key in keys:
+            _require(holds(config[key]), key, config[key], rule)
+            values = config.sweep.get(key, ())
+            _require(_numbers(values) and all(map(holds, values)), f"sweep.{key}", values, rule)
+    _require(config.n_step == 1 or not config.sweep.discount, "sweep.discount", config.sweep.discount, "needs n_step=1")
     seeds = config.seeds
     _require(
         bool(seeds) and all(isinstance(s, int) and 0 <= s < 2**31 for s in seeds) and len(set(seeds)) == len(seeds),
@@ -148,11 +165,16 @@ def resolve(config: ConfigDict) -> Settings:
         environment=_environment(config, task),
         action_box=_action_box(config),
         data_dir=data_folder(config.data_dir),
-        seeds=tuple(seeds),
+        members=grid(seeds, config.sweep),
         algorithm=algorithm,
         hypers=Hypers(**_pick(config, Hypers)),
         config=config,
     )
+
+
+def num_members(config: ConfigDict) -> int:
+    """Agents of a configuration that is not checked yet: seeds times points of the sweep."""
+    return len(config.seeds) * math.prod(max(1, len(values)) for values in config.sweep.values())
 
 
 def data_folder(configured: str) -> str:

@@ -22,7 +22,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_) -> int:
-    sharding.split_cpu(len(flags.FLAGS.config.seeds))
+    sharding.split_cpu(launch.num_members(flags.FLAGS.config))
     settings = launch.resolve(flags.FLAGS.config)
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     with StopSignals() as signals:
@@ -36,7 +36,7 @@ def main(_) -> int:
 
 def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None:
     began = time.monotonic()
-    config, task, seeds = settings.config, settings.task, settings.seeds
+    config, task, members = settings.config, settings.task, settings.members
 
     def progress(line: str) -> None:
         signals.check()
@@ -54,7 +54,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         return
     outputs.write_config(workdir, config.to_dict(), dataset.info, done)
-    extra_writers = writers.open_writers(config.writers, workdir, seeds, config.to_dict(), done)
+    extra_writers = writers.open_writers(config.writers, workdir, members, config.to_dict(), done)
     spec = TaskSpec(dataset.observation_dim, dataset.action_dim)
     algorithm = algorithms.make(config.algorithm, settings.algorithm, spec)
     evaluate = None
@@ -64,12 +64,13 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             settings.environment,
             dataset.reference_scores,
             dataset.units,
-            seeds=seeds,
+            seeds=tuple(member.seed for member in members),
             num_episodes=config.eval_episodes,
             check_stop=signals.check,
         )
 
-    print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, seeds {seeds}, in {workdir}", flush=True)
+    names = ", ".join(member.name for member in members)
+    print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}", flush=True)
     try:
         state, updates_per_second = run(
             workdir=workdir,
@@ -78,7 +79,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             dataset=dataset.transitions,
             weights=dataset.weights,
             hypers=settings.hypers,
-            seeds=seeds,
+            members=members,
             batch_size=config.batch_size,
             schedule=Schedule(config.num_steps, config.log_every, config.eval_every, config.checkpoint_every),
             evaluate=evaluate,
@@ -89,11 +90,12 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         for writer in extra_writers:
             writer.close()
 
-    policy_file = PolicyFile(config.algorithm, settings.algorithm, spec, seeds, dataset.units)
+    policy_file = PolicyFile(config.algorithm, settings.algorithm, spec, tuple(m.columns for m in members), dataset.units)
     save_policy(os.path.join(workdir, "policy"), policy_file, algorithms.policy_params(state))
     summary = outputs.write_summary(
         workdir,
         config.to_dict(),
+        members,
         updates_per_second=updates_per_second,
         wall_seconds=time.monotonic() - began,
         behaviour_return=dataset.behaviour_return,

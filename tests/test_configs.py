@@ -95,14 +95,24 @@ def test_a_configuration_becomes_settings():
     settings = resolve(eta=0.5, hidden_dims=(8, 8), seeds=(1, 2), data_dir="/somewhere")
     assert settings.hypers.eta == 0.5
     assert settings.algorithm.hidden_dims == (8, 8)
-    assert settings.seeds == (1, 2)
+    assert [member.seed for member in settings.members] == [1, 2]
     assert settings.data_dir == "/somewhere"
     assert settings.task.environment == "hopper"
+
+
+def test_a_sweep_is_every_traced_setting_and_nothing_else():
+    assert set(base.SWEEPABLE) == {field.name for field in dataclasses.fields(Hypers)}
+    settings = resolve(seeds=(0, 1), sweep={"eta": (0.5, 1.0), "tau": (0.1, 0.2)})
+    assert len(settings.members) == launch.num_members(settings.config) == 8
+    assert settings.members[1].columns == {"seed": 1, "eta": 0.5, "tau": 0.1}
 
 
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
+        ({"sweep": {"tau": (0.5, 1.5)}}, r"sweep.tau=\(0.5, 1.5\) must be in 0..1"),
+        ({"sweep": {"eta": ("a",)}}, "sweep.eta="),
+        ({"sweep": {"discount": (0.9,)}, "n_step": 3}, "sweep.discount=.* needs n_step=1"),
         ({"num_steps": 0}, "num_steps=0"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"seeds": ()}, r"seeds=\(\)"),

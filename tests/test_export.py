@@ -21,7 +21,7 @@ def saved(tmp_path):
     algorithm = algorithms.make("td3", CONFIG, SPEC)
     state = loop.init_seeds(algorithm, (4, 9))
     folder = str(tmp_path / "policy")
-    save_policy(folder, PolicyFile("td3", CONFIG, SPEC, (4, 9), UNITS), algorithms.policy_params(state))
+    save_policy(folder, PolicyFile("td3", CONFIG, SPEC, ({"seed": 4}, {"seed": 9}), UNITS), algorithms.policy_params(state))
     return folder, algorithm, state
 
 
@@ -47,7 +47,21 @@ def test_single_observations_and_fresh_randomness_at_every_call(saved):
 def test_what_cannot_be_loaded_or_fed_is_refused(saved, tmp_path):
     with pytest.raises(InputError, match="no policy.json"):
         edp_jax.load_policy(str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="seed 5 .* 4, 9"):
+    with pytest.raises(InputError, match="policy seed=5 .* seed=4; seed=9"):
         edp_jax.load_policy(saved[0], 5)
     with pytest.raises(InputError, match=r"\(4,\) does not fit.*\(3,\)"):
         edp_jax.load_policy(saved[0])(np.zeros(4))
+
+
+def test_a_policy_of_a_sweep_is_found_by_its_settings(tmp_path):
+    algorithm = algorithms.make("bc", CONFIG, SPEC)
+    state = loop.init_seeds(algorithm, (4, 4))
+    params = jax.tree.map(lambda leaf: leaf.at[1].set(0.0), algorithms.policy_params(state))
+    folder, members = str(tmp_path / "policy"), ({"seed": 4, "tau": 0.1}, {"seed": 4, "tau": 0.5})
+    save_policy(folder, PolicyFile("bc", CONFIG, SPEC, members, UNITS), params)
+    first, named, second = (edp_jax.load_policy(folder, **which) for which in ({}, {"seed": 4, "tau": 0.1}, {"tau": 0.5}))
+    key, observation = jax.random.key(0), np.ones(3)
+    np.testing.assert_array_equal(first(observation, key), named(observation, key))
+    assert not np.array_equal(first(observation, key), second(observation, key))
+    with pytest.raises(InputError, match="tau=0.3 .* seed=4, tau=0.1; seed=4, tau=0.5"):
+        edp_jax.load_policy(folder, tau=0.3)

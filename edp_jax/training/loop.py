@@ -1,4 +1,4 @@
-"""The training loop: one compiled call per chunk of updates, for all seeds at once.
+"""The training loop: one compiled call per chunk of updates, for all members (seeds, points of a sweep) at once: [R].
 
 A run is a function of (config, seed, step): batches and noise are drawn from fold_in(key of the seed, step).
 """
@@ -38,7 +38,7 @@ TrainChunk = Callable[[AgentState, Replay, Hypers, chex.Array], tuple[AgentState
 
 
 class Chunk(NamedTuple):
-    """What one compiled call leaves: the state after update `step`, its metrics' means [S], and how long it took."""
+    """What one compiled call leaves: the state after update `step`, its metrics' means [R], and how long it took."""
 
     step: int
     state: AgentState
@@ -48,7 +48,7 @@ class Chunk(NamedTuple):
 
 
 def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
-    """One agent per seed, stacked on axis 0 [S] and laid out over the devices."""
+    """One agent per seed, stacked on axis 0 [R] and laid out over the devices."""
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     states = sharding.over_seeds(sharding.seed_mesh(len(seeds)))
     return jax.jit(jax.vmap(algorithm.init), out_shardings=states)(keys)
@@ -63,8 +63,14 @@ def put_dataset(transitions: Transition, num_seeds: int, weights: np.ndarray | N
     return jax.device_put(replay, sharding.replicated(sharding.seed_mesh(num_seeds)))
 
 
+def put_hypers(hypers: Hypers, num_members: int) -> Hypers:
+    """The settings on the devices, one value per member: leaves [R] from scalars or [R]."""
+    leaves = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float32), (num_members,)), hypers)
+    return jax.device_put(leaves, sharding.over_seeds(sharding.seed_mesh(num_members)))
+
+
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
-    """Compiles (state [S], replay, hypers, num_updates []) -> (state, metrics [S] averaged over the updates).
+    """Compiles (state [R], replay, hypers [R], num_updates []) -> (state, metrics [R] averaged over the updates).
 
     The state is donated. The number of updates is an argument of the compiled program: chunks of any length share one.
     """
@@ -72,7 +78,7 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
     def update(state: AgentState, replay: Replay, hypers: Hypers):
         return algorithm.update_step(state, replay.sample(batch_key(state), batch_size), hypers)
 
-    def train_seed(state: AgentState, replay: Replay, hypers: Hypers, num_updates: chex.Array):
+    def train_member(state: AgentState, replay: Replay, hypers: Hypers, num_updates: chex.Array):
         _, metrics = jax.eval_shape(update, state, replay, hypers)
         sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
 
@@ -84,7 +90,7 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
         state, sums = jax.lax.fori_loop(0, num_updates, body, (state, sums))
         return state, jax.tree.map(lambda total: total / num_updates, sums)
 
-    return jax.jit(jax.vmap(train_seed, in_axes=(0, None, None, None)), donate_argnums=0)
+    return jax.jit(jax.vmap(train_member, in_axes=(0, None, 0, None)), donate_argnums=0)
 
 
 def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[int]:
@@ -102,14 +108,13 @@ def train(
 
     Args:
       train_chunk: made by `make_train_chunk`.
-      state: [S]; its step says where to go on. Donated: use the state of the yielded chunks.
+      state: [R]; its step says where to go on. Donated: use the state of the yielded chunks.
       replay: made by `put_dataset`.
-      hypers: scalar settings, shared by the seeds.
+      hypers: scalar settings, or [R] where the members' differ.
       ends: increasing steps.
     """
-    step = int(state.step[0])
-    devices = sharding.replicated(sharding.seed_mesh(len(state.step)))
-    hypers = jax.device_put(jax.tree.map(np.float32, hypers), devices)
+    step, size = int(state.step[0]), len(state.step)
+    devices, hypers = sharding.replicated(sharding.seed_mesh(size)), put_hypers(hypers, size)
     for end in ends:
         start = time.perf_counter()
         num_updates = jax.device_put(np.int32(end - step), devices)

@@ -6,13 +6,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
 from edp_jax.evaluation import normalized_score, summarize
 from edp_jax.training import plots, writers
+from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
 MAY_CHANGE = {"num_steps", "data_dir", "writers"}  # when a run goes on
@@ -108,6 +109,7 @@ def _git_commit() -> str | None:
 def write_summary(
     workdir: str,
     config: Mapping,
+    members: Sequence[Member],
     *,
     updates_per_second: float | None,
     wall_seconds: float,
@@ -116,29 +118,36 @@ def write_summary(
 ) -> dict:
     """Writes DIR/summary.json and DIR/learning_curve.png from the run's tables and returns the summary.
 
-    `updates_per_second` of each seed, without compiling, and `wall_seconds` are those of the command that finished the run.
+    `updates_per_second` of each member, without compiling, and `wall_seconds` are those of the command that finished the run.
+    In a sweep the measures stand under `points`, one entry per point of the grid.
     """
     behaviour_score = None
     if behaviour_return is not None and reference_scores is not None:
         behaviour_score = float(normalized_score(behaviour_return, reference_scores))
-    seeds = tuple(config["seeds"])
-    table = os.path.join(workdir, "evaluations.csv")
+    table, sweep = os.path.join(workdir, "evaluations.csv"), [name for name, _ in members[0].point]
     summary = {
         "task": config["task"],
         "algorithm": config["algorithm"],
         "num_steps": config["num_steps"],
-        "seeds": seeds,
+        "seeds": tuple(config["seeds"]),
         "behaviour_return": behaviour_return,
         "behaviour_score": behaviour_score,
     }
     if os.path.isfile(table):
-        unit, values = read_evaluations(table, seeds)
-        summary |= {"unit": unit} | summarize(values)
+        unit, values = read_evaluations(table, members)
+        points = list(dict.fromkeys(member.point for member in members))
+        measures = [summarize(values[:, [member.point == point for member in members]]) for point in points]
+        summary["unit"] = unit
+        if points == [()]:
+            summary |= measures[0]
+        else:
+            summary["points"] = [{"sweep": dict(point)} | measure for point, measure in zip(points, measures, strict=True)]
         plots.plot_learning_curve(
             table,
             os.path.join(workdir, "learning_curve.png"),
             f"{config['algorithm']} on {config['task']}",
             reference=behaviour_score if unit == "score" else behaviour_return,
+            sweep=sweep,
         )
     else:
         plots.plot_learning_curve(
@@ -147,8 +156,9 @@ def write_summary(
             f"{config['algorithm']} on {config['task']} (no environment: nothing was evaluated)",
             column="actor/loss",
             label="Policy loss",
+            sweep=sweep,
         )
-    total = None if updates_per_second is None else updates_per_second * len(seeds)
+    total = None if updates_per_second is None else updates_per_second * len(members)
     summary["updates_per_second"] = {"per_seed": updates_per_second, "total": total}
     summary["wall_seconds"] = wall_seconds
     writers.write_json(os.path.join(workdir, "summary.json"), summary)
@@ -158,10 +168,12 @@ def write_summary(
 def describe(summary: Mapping) -> str:
     """The summary in two or three lines for the terminal."""
     lines = []
-    if "last" in summary:
-        measures = ", ".join(f"{name} {summary[name]['mean']:.1f}" for name in ("last", "oms", "rat"))
-        over = f"{len(summary['seeds'])} seed(s), {summary['num_evaluations']} evaluations"
-        lines.append(f"{summary['unit']}: {measures} ({over}; oms is the best of them)")
+    if "unit" in summary:
+        for point in summary.get("points", [summary]):
+            swept = ", ".join(f"{name} {value}" for name, value in point.get("sweep", {}).items())
+            measures = ", ".join(f"{name} {point[name]['mean']:.1f}" for name in ("last", "oms", "rat"))
+            over = f"{len(summary['seeds'])} seed(s), {point['num_evaluations']} evaluations"
+            lines.append(f"{swept + ': ' if swept else ''}{summary['unit']}: {measures} ({over}; oms is the best of them)")
         if summary["behaviour_score"] is not None:
             lines.append(f"score of the dataset's behaviour: {summary['behaviour_score']:.1f}")
     else:
@@ -171,13 +183,15 @@ def describe(summary: Mapping) -> str:
     return "\n".join(lines)
 
 
-def read_evaluations(table: str, seeds: tuple[int, ...]) -> tuple[str, np.ndarray]:
-    """What an evaluations table holds, "score" or "return", and its means over episodes [T, S]."""
+def read_evaluations(table: str, members: Sequence[Member]) -> tuple[str, np.ndarray]:
+    """What an evaluations table holds, "score" or "return", and its means over episodes [T, R]."""
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     unit = "score" if rows[0]["score"] else "return"
     steps = sorted({int(row["step"]) for row in rows})
-    values = {(step, seed): [] for step in steps for seed in seeds}
+    episodes: dict[tuple, list[float]] = {}
     for row in rows:
-        values[int(row["step"]), int(row["seed"])].append(float(row[unit]))
-    return unit, np.array([[np.mean(values[step, seed]) for seed in seeds] for step in steps])
+        key = int(row["step"]), *(float(row[name]) for name in members[0].columns)
+        episodes.setdefault(key, []).append(float(row[unit]))
+    means = [[np.mean(episodes[step, *map(float, member.columns.values())]) for member in members] for step in steps]
+    return unit, np.array(means)

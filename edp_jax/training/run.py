@@ -14,6 +14,7 @@ from edp_jax.algorithms.base import AgentState
 from edp_jax.training import loop, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.members import Member, member_hypers
 from edp_jax.types import Transition
 
 PRINT_PERIOD = 20.0  # seconds between two progress lines where the output is not a terminal
@@ -104,14 +105,14 @@ def run(
     dataset: Transition,
     weights: np.ndarray | None,
     hypers: Hypers,
-    seeds: tuple[int, ...],
+    members: tuple[Member, ...],
     batch_size: int,
     schedule: Schedule,
     evaluate: Callable[[AgentState], Evaluation] | None,
     check_stop: Callable[[], None],
     extra_writers: Sequence[writers.Writer] = (),
 ) -> tuple[AgentState, float | None]:
-    """Trains up to `schedule.num_steps` and returns the state [S] and the updates per second of each seed.
+    """Trains up to `schedule.num_steps` and returns the state [R] and the updates per second of each member.
 
     Rows go to metrics.csv and evaluations.csv, states to `checkpoints`; the newest of these is where the run starts. A chunk's
     rows are written before its checkpoint, and rows newer than the checkpoint are dropped at the start, so a run that was
@@ -120,7 +121,7 @@ def run(
     Raises:
       Stopped: `check_stop` raised it; the state is saved.
     """
-    state = loop.init_seeds(algorithm, seeds)
+    state = loop.init_seeds(algorithm, [member.seed for member in members])
     start = checkpoints.latest_step or 0
     if start:
         state = checkpoints.restore(state)
@@ -133,12 +134,12 @@ def run(
 
     def record_evaluation(step: int, state: AgentState) -> float | None:
         result = evaluate(state)
-        evaluations_table.append(writers.evaluation_rows(step, seeds, *result))
+        evaluations_table.append(writers.evaluation_rows(step, members, *result))
         values = {"evaluation/return": result.returns.mean(axis=1)}
         if result.scores is not None:
             values["evaluation/score"] = result.scores.mean(axis=1)
         for writer in extra_writers:
-            writer.write(step, seeds, values)
+            writer.write(step, members, values)
         return float(np.mean(result.returns if result.scores is None else result.scores))
 
     if evaluate and start and schedule.due(start, schedule.eval_every) and writers.last_step(paths["evaluations.csv"]) != start:
@@ -146,16 +147,16 @@ def run(
 
     timed_updates, timed_seconds, diverged = 0, 0.0, set()
     train_chunk = loop.make_train_chunk(algorithm, batch_size)
-    replay = loop.put_dataset(dataset, len(seeds), weights)
+    replay = loop.put_dataset(dataset, len(members), weights)
     ends = loop.chunk_ends(start, schedule.num_steps, schedule.periods)
     if start < schedule.num_steps:
         print("compiling", flush=True)
-    for chunk in loop.train(train_chunk, state, replay, hypers, ends):
+    for chunk in loop.train(train_chunk, state, replay, member_hypers(hypers, members), ends):
         step, state = chunk.step, chunk.state
-        metrics_table.append(writers.metric_rows(step, seeds, chunk.metrics))
+        metrics_table.append(writers.metric_rows(step, members, chunk.metrics))
         for writer in extra_writers:
-            writer.write(step, seeds, chunk.metrics)
-        _warn_if_diverged(step, seeds, chunk.metrics, diverged)
+            writer.write(step, members, chunk.metrics)
+        _warn_if_diverged(step, members, chunk.metrics, diverged)
         evaluated = evaluate is not None and schedule.due(step, schedule.eval_every)
         try:
             if evaluated:
@@ -173,10 +174,10 @@ def run(
     return state, timed_updates / timed_seconds if timed_updates else None
 
 
-def _warn_if_diverged(step: int, seeds: tuple[int, ...], metrics: dict[str, np.ndarray], known: set[int]) -> None:
-    """Tells once of every seed whose metrics are no longer finite; `known` collects them."""
-    for index, seed in enumerate(seeds):
+def _warn_if_diverged(step: int, members: tuple[Member, ...], metrics: dict[str, np.ndarray], known: set[Member]) -> None:
+    """Tells once of every member whose metrics are no longer finite; `known` collects them."""
+    for index, member in enumerate(members):
         broken = [name for name, values in metrics.items() if not np.isfinite(values[index])]
-        if broken and seed not in known:
-            known.add(seed)
-            print(f"warning: seed {seed} has diverged at update {step:,}: {', '.join(broken)}", file=sys.stderr, flush=True)
+        if broken and member not in known:
+            known.add(member)
+            print(f"warning: {member.name} has diverged at update {step:,}: {', '.join(broken)}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """What a run leaves behind for people: CSV tables, JSON, the progress line, TensorBoard and W&B.
 
-S seeds, E episodes; all values are numpy arrays or plain numbers. Floats are written with the fewest digits that read back
+R members, E episodes; all values are numpy arrays or plain numbers. Floats are written with the fewest digits that read back
 to the same value, so the tables of a resumed run equal those of an uninterrupted one byte for byte.
 """
 
@@ -18,30 +18,32 @@ from typing import Protocol
 import numpy as np
 
 from edp_jax.files import write_bytes
+from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
 
-def metric_rows(step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> list[dict]:
-    """Returns the S rows of metrics.csv for one step: step, seed, one column per metric (each metric is [S])."""
+def metric_rows(step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> list[dict]:
+    """Returns the R rows of metrics.csv for one step: step, seed, swept settings, one column per metric (each metric is [R])."""
     return [
-        {"step": step, "seed": seed} | {name: value[index] for name, value in metrics.items()} for index, seed in enumerate(seeds)
+        {"step": step} | member.columns | {name: value[index] for name, value in metrics.items()}
+        for index, member in enumerate(members)
     ]
 
 
 def evaluation_rows(
-    step: int, seeds: Sequence[int], returns: np.ndarray, lengths: np.ndarray, scores: np.ndarray | None
+    step: int, members: Sequence[Member], returns: np.ndarray, lengths: np.ndarray, scores: np.ndarray | None
 ) -> list[dict]:
-    """Returns the S x E rows of evaluations.csv for one step; arrays are [S, E]. No `scores`: that column stays empty."""
+    """Returns the R x E rows of evaluations.csv for one step; arrays are [R, E]. No `scores`: that column stays empty."""
     return [
-        {
-            "step": step,
-            "seed": seed,
+        {"step": step}
+        | member.columns
+        | {
             "episode": episode,
             "return": returns[index, episode],
             "length": lengths[index, episode],
             "score": None if scores is None else scores[index, episode],
         }
-        for index, seed in enumerate(seeds)
+        for index, member in enumerate(members)
         for episode in range(returns.shape[1])
     ]
 
@@ -112,28 +114,28 @@ def write_json(path: str, value: object) -> None:
 class Writer(Protocol):
     """Where metrics go besides the tables."""
 
-    def write(self, step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> None:
-        """Writes metrics [S] of one step."""
+    def write(self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> None:
+        """Writes metrics [R] of one step."""
 
     def close(self) -> None:
         """Writes out what is still in memory."""
 
 
 class TensorBoard:
-    """Event files in DIR/tensorboard/seed_<seed>, so that the curves of the seeds share a chart."""
+    """Event files in DIR/tensorboard/seed_<seed>[_<setting>_<value>], so that their curves share a chart."""
 
-    def __init__(self, workdir: str, seeds: Sequence[int], first_step: int):
+    def __init__(self, workdir: str, members: Sequence[Member], first_step: int):
         library = _optional("tensorboardX")
         folder = os.path.join(workdir, "tensorboard")
         self._writers = {
-            seed: library.SummaryWriter(os.path.join(folder, f"seed_{seed}"), purge_step=first_step + 1 if first_step else None)
-            for seed in seeds
+            member: library.SummaryWriter(os.path.join(folder, member.name), purge_step=first_step + 1 if first_step else None)
+            for member in members
         }
 
-    def write(self, step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> None:
-        for index, seed in enumerate(seeds):
+    def write(self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> None:
+        for index, member in enumerate(members):
             for name, value in metrics.items():
-                self._writers[seed].add_scalar(name, float(value[index]), step)
+                self._writers[member].add_scalar(name, float(value[index]), step)
 
     def close(self) -> None:
         for writer in self._writers.values():
@@ -141,7 +143,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One W&B run per workdir with a chart per metric and seed; resuming goes on in the same W&B run."""
+    """One W&B run per workdir with a chart per metric and member; resuming goes on in the same W&B run."""
 
     def __init__(self, workdir: str, config: Mapping, project: str = "edp_jax"):
         library = _optional("wandb")
@@ -154,8 +156,8 @@ class WeightsAndBiases:
             write_json(id_path, {"id": identifier})
         self._run = library.init(project=project, dir=workdir, id=identifier, resume="allow", config=_plain(config))
 
-    def write(self, step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> None:
-        values = {f"{name}/seed_{seed}": float(value[i]) for name, value in metrics.items() for i, seed in enumerate(seeds)}
+    def write(self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> None:
+        values = {f"{name}/{member.name}": float(value[i]) for name, value in metrics.items() for i, member in enumerate(members)}
         self._run.log(values, step=step)
 
     def close(self) -> None:
@@ -177,7 +179,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
         _optional(_PACKAGES[kind])
 
 
-def open_writers(kinds: Sequence[str], workdir: str, seeds: Sequence[int], config: Mapping, first_step: int) -> list[Writer]:
+def open_writers(kinds: Sequence[str], workdir: str, members: Sequence[Member], config: Mapping, first_step: int) -> list[Writer]:
     """Opens the optional writers named in `kinds` ("tensorboard", "wandb"); `first_step` is the restored step, or 0.
 
     Raises:
@@ -185,7 +187,7 @@ def open_writers(kinds: Sequence[str], workdir: str, seeds: Sequence[int], confi
     """
     check_kinds(kinds)
     makers = {
-        "tensorboard": lambda: TensorBoard(workdir, seeds, first_step),
+        "tensorboard": lambda: TensorBoard(workdir, members, first_step),
         "wandb": lambda: WeightsAndBiases(workdir, config),
     }
     return [makers[kind]() for kind in kinds]

@@ -7,6 +7,7 @@ import pytest
 
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.training import loop, sharding
+from edp_jax.training.members import grid, member_hypers
 
 SPEC = TaskSpec(3, 2)
 CONFIG = algorithms.AlgorithmConfig(hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2)
@@ -69,7 +70,7 @@ def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog)
     train_chunk = loop.make_train_chunk(ALGORITHM, 8)
     state = loop.init_seeds(ALGORITHM, (0, 1))
     mesh = sharding.replicated(sharding.seed_mesh(2))
-    hypers = jax.device_put(HYPERS, mesh)
+    hypers = loop.put_hypers(HYPERS, 2)
     lengths = [jax.device_put(np.int32(length), mesh) for length in (2, 5, 3)]
     with jax.log_compiles():
         state, _ = train_chunk(state, dataset, hypers, lengths[0])
@@ -85,7 +86,7 @@ def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog)
 def test_the_state_is_donated():
     dataset = loop.put_dataset(make_dataset(), 1)
     state = loop.init_seeds(ALGORITHM, (0,))
-    loop.make_train_chunk(ALGORITHM, 8)(state, dataset, HYPERS, np.int32(1))
+    loop.make_train_chunk(ALGORITHM, 8)(state, dataset, loop.put_hypers(HYPERS, 1), np.int32(1))
     assert jax.tree.leaves(state.actor.params)[0].is_deleted()
 
 
@@ -94,13 +95,44 @@ def test_eight_seeds_on_eight_devices_need_no_collectives():
         pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=8")
     seeds = tuple(range(8))
     state, dataset = loop.init_seeds(ALGORITHM, seeds), loop.put_dataset(make_dataset(), 8)
+    hypers = loop.put_hypers(HYPERS, 8)
     assert len(state.step.sharding.device_set) == 8
-    compiled = loop.make_train_chunk(ALGORITHM, 8).lower(state, dataset, HYPERS, jnp.int32(3)).compile()
+    compiled = loop.make_train_chunk(ALGORITHM, 8).lower(state, dataset, hypers, jnp.int32(3)).compile()
     program = compiled.as_text()
     for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
         assert collective not in program
-    state, _ = compiled(state, dataset, HYPERS, jax.device_put(np.int32(3), sharding.replicated(sharding.seed_mesh(8))))
+    state, _ = compiled(state, dataset, hypers, jax.device_put(np.int32(3), sharding.replicated(sharding.seed_mesh(8))))
     assert len(state.step.sharding.device_set) == 8
+
+
+def test_a_point_of_a_sweep_equals_a_run_of_its_own():
+    """Two seeds at two values of eta and tau in one program, against single runs."""
+    members = grid((5, 7), {"eta": (0.0, 50.0), "tau": (0.5,)})
+    columns = [{"seed": seed, "eta": eta, "tau": 0.5} for eta in (0.0, 50.0) for seed in (5, 7)]
+    assert [member.columns for member in members] == columns
+    hypers = member_hypers(algorithms.Hypers(), members)
+    np.testing.assert_allclose(hypers.eta, [0, 0, 50, 50])
+    np.testing.assert_allclose(hypers.discount, [0.99] * 4)
+
+    def last(seeds, hypers):
+        replay, state = loop.put_dataset(make_dataset(), len(seeds)), loop.init_seeds(ALGORITHM, seeds)
+        return next(loop.train(loop.make_train_chunk(ALGORITHM, 8), state, replay, hypers, iter([6])))
+
+    swept = last([member.seed for member in members], hypers)
+    for index, member in enumerate(members):
+        alone = last([member.seed], algorithms.Hypers(**dict(member.point)))
+        for both, one in zip(params_of(swept.state), params_of(alone.state), strict=True):
+            np.testing.assert_allclose(both[index], one[0], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(swept.metrics["actor/loss"][:2], swept.metrics["actor/loss"][2:])
+
+
+def test_rows_are_drawn_by_their_weights():
+    """Weights 0, 1/4, 3/4 over 4000 draws; without weights all alike."""
+    transitions = jax.tree.map(lambda leaf: leaf[:3], make_dataset())
+    replay = loop.put_dataset(transitions.replace(reward=np.arange(3, dtype=np.float32)), 1, np.array([0.0, 1.0, 3.0]))
+    for drawn_from, expected in ((replay, [0, 0.25, 0.75]), (replay.replace(cumulative_weights=None), [1 / 3] * 3)):
+        reward = np.asarray(drawn_from.sample(jax.random.key(0), 4000).reward).astype(int)
+        np.testing.assert_allclose(np.bincount(reward, minlength=3) / 4000, expected, atol=0.03)
 
 
 @pytest.mark.parametrize(

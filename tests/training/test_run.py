@@ -10,6 +10,7 @@ import pytest
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation, episode_seeds
+from edp_jax.training.members import grid
 from edp_jax.training.run import Schedule, Stopped, StopSignals, run
 
 SPEC = TaskSpec(3, 2)
@@ -38,7 +39,7 @@ def evaluate(state) -> Evaluation:
 
 
 def arguments(workdir, checkpoints, dataset, schedule, evaluate) -> dict:
-    fixed = {"algorithm": ALGORITHM, "seeds": SEEDS, "batch_size": 8, "workdir": str(workdir)}
+    fixed = {"algorithm": ALGORITHM, "members": grid(SEEDS, {}), "weights": None, "batch_size": 8, "workdir": str(workdir)}
     return {"checkpoints": checkpoints, "dataset": dataset, "schedule": schedule, "evaluate": evaluate, **fixed}
 
 

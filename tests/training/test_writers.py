@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from edp_jax.training import writers
+from edp_jax.training.members import grid
 from edp_jax.types import InputError
 
 
 def test_metric_rows_have_one_row_per_seed():
-    rows = writers.metric_rows(10, (3, 5), {"critic/loss": np.array([0.5, 1.5]), "critic/q_mean": np.array([2.0, 4.0])})
+    rows = writers.metric_rows(10, grid((3, 5), {}), {"critic/loss": np.array([0.5, 1.5]), "critic/q_mean": np.array([2.0, 4.0])})
     assert rows == [
         {"step": 10, "seed": 3, "critic/loss": 0.5, "critic/q_mean": 2.0},
         {"step": 10, "seed": 5, "critic/loss": 1.5, "critic/q_mean": 4.0},
@@ -22,12 +23,12 @@ def test_metric_rows_have_one_row_per_seed():
 
 def test_evaluation_rows_have_one_row_per_seed_and_episode():
     returns, lengths = np.array([[1.0, 2.0]]), np.array([[7, 8]])
-    rows = writers.evaluation_rows(10, (3,), returns, lengths, 10 * returns)
+    rows = writers.evaluation_rows(10, grid((3,), {}), returns, lengths, 10 * returns)
     assert rows == [
         {"step": 10, "seed": 3, "episode": 0, "return": 1.0, "length": 7, "score": 10.0},
         {"step": 10, "seed": 3, "episode": 1, "return": 2.0, "length": 8, "score": 20.0},
     ]
-    assert [row["score"] for row in writers.evaluation_rows(10, (3,), returns, lengths, None)] == [None, None]
+    assert [row["score"] for row in writers.evaluation_rows(10, grid((3,), {}), returns, lengths, None)] == [None, None]
 
 
 def test_table_is_plain_csv_with_the_columns_of_the_first_row(tmp_path):
@@ -42,7 +43,7 @@ def test_table_is_plain_csv_with_the_columns_of_the_first_row(tmp_path):
 def test_floats_read_back_to_the_same_value(tmp_path, dtype):
     values = np.random.default_rng(0).normal(size=100).astype(dtype) * dtype(10.0) ** np.arange(-20, 30, 0.5).astype(dtype)
     path = tmp_path / "metrics.csv"
-    writers.CsvTable(str(path)).append(writers.metric_rows(1, range(100), {"loss": values}))
+    writers.CsvTable(str(path)).append(writers.metric_rows(1, grid(range(100), {}), {"loss": values}))
     with open(path, newline="") as file:
         np.testing.assert_array_equal(np.array([row["loss"] for row in csv.DictReader(file)]).astype(dtype), values)
 
@@ -66,7 +67,7 @@ def test_other_columns_are_refused_and_nothing_is_written(tmp_path):
 def test_interrupted_and_resumed_table_equals_the_uninterrupted_one(tmp_path):
     def write(table: writers.CsvTable, steps) -> None:
         for step in steps:
-            table.append(writers.metric_rows(step, (0, 1), {"loss": np.sin([step, step + 0.5]).astype(np.float32)}))
+            table.append(writers.metric_rows(step, grid((0, 1), {}), {"loss": np.sin([step, step + 0.5]).astype(np.float32)}))
 
     whole, resumed = tmp_path / "whole.csv", tmp_path / "resumed.csv"
     write(writers.CsvTable(str(whole)), range(10, 101, 10))
@@ -126,7 +127,7 @@ def test_tensorboard_gets_each_seed_in_its_own_folder(tmp_path, monkeypatch):
             calls.append((self.folder, "closed"))
 
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter))
-    (writer,) = writers.open_writers(("tensorboard",), str(tmp_path), (3, 5), {}, first_step=40)
+    (writer,) = writers.open_writers(("tensorboard",), str(tmp_path), grid((3, 5), {}), {}, first_step=40)
     writer.write(50, (3, 5), {"critic/loss": np.array([0.5, 1.5])})
     writer.close()
     first, second = str(tmp_path / "tensorboard" / "seed_3"), str(tmp_path / "tensorboard" / "seed_5")
@@ -142,7 +143,7 @@ def test_tensorboard_gets_each_seed_in_its_own_folder(tmp_path, monkeypatch):
 
 def test_tensorboard_writes_event_files(tmp_path):
     pytest.importorskip("tensorboardX")
-    (writer,) = writers.open_writers(("tensorboard",), str(tmp_path), (0,), {}, first_step=0)
+    (writer,) = writers.open_writers(("tensorboard",), str(tmp_path), grid((0,), {}), {}, first_step=0)
     writer.write(1, (0,), {"critic/loss": np.array([0.5])})
     writer.close()
     assert len(list((tmp_path / "tensorboard" / "seed_0").glob("events.out.tfevents.*"))) == 1
@@ -164,8 +165,8 @@ def test_wandb_goes_on_in_the_same_run(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
     for _ in range(2):
-        (writer,) = writers.open_writers(("wandb",), str(tmp_path), (3,), {"eta": np.float32(0.5)}, first_step=0)
-        writer.write(50, (3,), {"critic/loss": np.array([0.5])})
+        (writer,) = writers.open_writers(("wandb",), str(tmp_path), grid((3,), {}), {"eta": np.float32(0.5)}, first_step=0)
+        writer.write(50, grid((3,), {}), {"critic/loss": np.array([0.5])})
         writer.close()
     first, logged, finished = calls[:3]
     assert logged == ({"critic/loss/seed_3": 0.5}, 50) and finished == "finished"
@@ -177,14 +178,14 @@ def test_wandb_goes_on_in_the_same_run(tmp_path, monkeypatch):
 def test_missing_package_names_the_command_that_installs_it(tmp_path, monkeypatch, kind, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError) as error:
-        writers.open_writers((kind,), str(tmp_path), (0,), {}, first_step=0)
+        writers.open_writers((kind,), str(tmp_path), grid((0,), {}), {}, first_step=0)
     assert f"'{package}'" in str(error.value) and "pip install edp_jax[log]" in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_unknown_writer(tmp_path):
     with pytest.raises(InputError, match="'wand': unknown; use 'tensorboard' or 'wandb'"):
-        writers.open_writers(("wand",), str(tmp_path), (0,), {}, first_step=0)
+        writers.open_writers(("wand",), str(tmp_path), grid((0,), {}), {}, first_step=0)
 
 
 @pytest.mark.parametrize(
