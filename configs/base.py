@@ -5,6 +5,7 @@ import ml_collections
 from configs.tasks import task_settings
 
 DEFAULT_TASK = "builtin/hopper-medium-expert"
+FEED_FORWARD = dict(policy="gaussian", hidden_dims=(256, 256), activation="relu", grad_clip=0.0)  # as in TD3+BC and IQL
 SWEEPABLE = (
     *("discount", "tau", "learning_rate", "weight_decay", "grad_clip"),
     *("eta", "crr_beta", "expectile", "iql_temperature", "cql_alpha"),

@@ -4,13 +4,4 @@ from configs import base
 
 
 def get_config(task: str | None = None):
-    return base.make_config(
-        task,
-        algorithm="crr",
-        policy="gaussian",
-        hidden_dims=(256, 256),
-        activation="relu",
-        grad_clip=0.0,
-        ema_period=1,
-        ema_start=0,
-    )
+    return base.make_config(task, algorithm="crr", ema_period=1, ema_start=0, **base.FEED_FORWARD)

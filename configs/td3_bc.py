@@ -4,13 +4,4 @@ from configs import base
 
 
 def get_config(task: str | None = None):
-    return base.make_config(
-        task,
-        algorithm="td3_bc",
-        policy="gaussian",  # feed-forward; its mean is the action
-        hidden_dims=(256, 256),
-        activation="relu",
-        grad_clip=0.0,
-        eta=2.5,
-        normalize_observations=True,
-    )
+    return base.make_config(task, algorithm="td3_bc", eta=2.5, normalize_observations=True, **base.FEED_FORWARD)

@@ -69,7 +69,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             check_stop=signals.check,
         )
 
-    names = ", ".join(member.name for member in members)
+    names = "; ".join(map(str, members))
     print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}", flush=True)
     try:
         state, updates_per_second = run(

@@ -60,7 +60,7 @@ def test_a_policy_of_a_sweep_is_found_by_its_settings(tmp_path):
     folder, members = str(tmp_path / "policy"), ({"seed": 4, "tau": 0.1}, {"seed": 4, "tau": 0.5})
     save_policy(folder, PolicyFile("bc", CONFIG, SPEC, members, UNITS), params)
     first, named, second = (edp_jax.load_policy(folder, **which) for which in ({}, {"seed": 4, "tau": 0.1}, {"tau": 0.5}))
-    key, observation = jax.random.key(0), np.ones(3)
+    key, observation = jax.random.key(0), np.random.default_rng(0).normal(size=(50, 3))
     np.testing.assert_array_equal(first(observation, key), named(observation, key))
     assert not np.array_equal(first(observation, key), second(observation, key))
     with pytest.raises(InputError, match="tau=0.3 .* seed=4, tau=0.1; seed=4, tau=0.5"):

@@ -21,8 +21,12 @@ class Member:
         """What tells it from the others in a table."""
         return {"seed": self.seed, **dict(self.point)}
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.columns.items())
+
     @property
     def name(self) -> str:
+        """For folders and charts."""
         return "_".join(f"{name}_{value}" for name, value in self.columns.items())
 
 

@@ -180,4 +180,4 @@ def _warn_if_diverged(step: int, members: tuple[Member, ...], metrics: dict[str,
         broken = [name for name, values in metrics.items() if not np.isfinite(values[index])]
         if broken and member not in known:
             known.add(member)
-            print(f"warning: {member.name} has diverged at update {step:,}: {', '.join(broken)}", file=sys.stderr, flush=True)
+            print(f"warning: {member} has diverged at update {step:,}: {', '.join(broken)}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """Whole runs in this process: what a folder refuses, what it takes up again, and runs without an environment."""
 
+import csv
 import json
 import os
 
@@ -7,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+import edp_jax
 from configs import edp_td3
 from edp_jax import InputError
 from edp_jax.training.run import Stopped
@@ -112,3 +114,34 @@ def test_a_file_without_an_environment_is_trained_on_and_not_evaluated(folder, c
     assert "nothing was evaluated" in capsys.readouterr().out
     assert {"metrics.csv", "summary.json", "learning_curve.png", "policy"} <= set(os.listdir(folder / "run"))
     assert not (folder / "run" / "evaluations.csv").exists()
+
+
+def test_a_sweep_is_a_column_a_curve_and_a_policy_of_its_own(folder, capsys):
+    train(folder, sweep={"eta": (0.0, 20.0)})
+    printed = capsys.readouterr().out
+    assert "eta 0.0: score: last" in printed and "eta 20.0: score: last" in printed
+    for table, rows in (("metrics.csv", 16), ("evaluations.csv", 16)):
+        with open(folder / "run" / table, newline="") as file:
+            read = list(csv.DictReader(file))
+        assert len(read) == rows  # 4 steps, or 2 evaluations of 2 episodes, of 2 seeds at 2 points
+        assert list(read[0])[:3] == ["step", "seed", "eta"] and {row["eta"] for row in read} == {"0.0", "20.0"}
+    points = json.loads((folder / "run" / "summary.json").read_text())["points"]
+    assert [point["sweep"] for point in points] == [{"eta": 0.0}, {"eta": 20.0}]
+    assert all(len(point["per_seed"]["last"]) == 2 for point in points)
+    policies = [edp_jax.load_policy(str(folder / "run" / "policy"), seed=1, eta=eta) for eta in (0.0, 20.0)]
+    assert not np.array_equal(*(policy(np.zeros(11)) for policy in policies))
+
+
+def test_data_options_reach_the_learner(folder):
+    """Rewards are scaled and shifted before they are summed over n steps; rows are drawn by return."""
+    config = edp_td3.get_config("hopper-medium-v2")
+    config.update({**TINY, "data_dir": str(folder)})
+    plain = launch.load_dataset(launch.resolve(config), lambda line: None)
+    config.update(reward_scale=2.0, reward_shift=1.0, n_step=3, discount=0.5, return_weighting=0.1)
+    changed = launch.load_dataset(launch.resolve(config), lambda line: None)
+    r = plain.transitions.reward
+    np.testing.assert_allclose(changed.transitions.reward[0], np.dot(2 * r[:3] + 1, [1, 0.5, 0.25]), rtol=1e-5)
+    np.testing.assert_allclose(changed.transitions.discount[[0, 17, 18, 19]], [0.25, 0, 0, 0])  # an episode has 20 steps
+    assert plain.weights is None and len(set(np.round(changed.weights * 1e12))) == 3  # episodes
+    train(folder, reward_scale=2.0, n_step=3, return_weighting=0.1)
+    assert (folder / "run" / "summary.json").exists()

@@ -128,7 +128,7 @@ def test_tensorboard_gets_each_seed_in_its_own_folder(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter))
     (writer,) = writers.open_writers(("tensorboard",), str(tmp_path), grid((3, 5), {}), {}, first_step=40)
-    writer.write(50, (3, 5), {"critic/loss": np.array([0.5, 1.5])})
+    writer.write(50, grid((3, 5), {}), {"critic/loss": np.array([0.5, 1.5])})
     writer.close()
     first, second = str(tmp_path / "tensorboard" / "seed_3"), str(tmp_path / "tensorboard" / "seed_5")
     assert calls == [
@@ -144,7 +144,7 @@ def test_tensorboard_gets_each_seed_in_its_own_folder(tmp_path, monkeypatch):
 def test_tensorboard_writes_event_files(tmp_path):
     pytest.importorskip("tensorboardX")
     (writer,) = writers.open_writers(("tensorboard",), str(tmp_path), grid((0,), {}), {}, first_step=0)
-    writer.write(1, (0,), {"critic/loss": np.array([0.5])})
+    writer.write(1, grid((0,), {}), {"critic/loss": np.array([0.5])})
     writer.close()
     assert len(list((tmp_path / "tensorboard" / "seed_0").glob("events.out.tfevents.*"))) == 1
 
