@@ -81,11 +81,17 @@ class AlgorithmConfig:
 
 
 class Algorithm(NamedTuple):
-    """A learner as three pure functions."""
+    """A learner as pure functions. An update is deterministic once all its randomness is drawn."""
 
     init: Callable[[chex.PRNGKey], AgentState]
-    update_step: Callable[[AgentState, Transition, Hypers], tuple[AgentState, Metrics]]
+    draw: Callable[[chex.PRNGKey, Params, Transition], Any]  # (key, averaged policy's params, batch) -> next actions and all else
+    update: Callable[[AgentState, Transition, Hypers, Any], tuple[AgentState, Metrics]]  # (state, batch, hypers, draws)
     act: Callable[[Any, chex.Array, chex.PRNGKey], chex.Array]  # (policy_params, observation [..., O], key) -> action [..., A]
+    draws_ahead: int = 1  # so many updates, from a multiple of it on, share the averaged policy: they can be drawn for together
+
+    def update_step(self, state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
+        """One update of the networks on a batch."""
+        return self.update(state, batch, hypers, self.draw(update_key(state, state.step), state.actor.target_params, batch))
 
 
 def policy_params(state: AgentState) -> dict[str, Params]:
@@ -94,14 +100,14 @@ def policy_params(state: AgentState) -> dict[str, Params]:
     return {"actor": state.actor.target_params, **critic}
 
 
-def update_key(state: AgentState) -> chex.PRNGKey:
-    """Randomness of the coming update."""
-    return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 0)
+def update_key(state: AgentState, step: chex.Array) -> chex.PRNGKey:
+    """Randomness of the update after `step` others."""
+    return jax.random.fold_in(jax.random.fold_in(state.key, step), 0)
 
 
-def batch_key(state: AgentState) -> chex.PRNGKey:
-    """Randomness of the coming update's batch."""
-    return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+def batch_key(state: AgentState, step: chex.Array) -> chex.PRNGKey:
+    """Randomness of that update's batch."""
+    return jax.random.fold_in(jax.random.fold_in(state.key, step), 1)
 
 
 def evaluation_key(state: AgentState) -> chex.PRNGKey:
@@ -147,6 +153,11 @@ def gradient_step(
 def update_target(state: TrainState, tau: chex.Array) -> TrainState:
     """Polyak averaging: target <- (1 - tau) target + tau params."""
     return state.replace(target_params=optax.incremental_update(state.params, state.target_params, tau))
+
+
+def draws_ahead(config: AlgorithmConfig, most: int = 8) -> int:
+    """Updates that can be drawn for together: a divisor of the period in which the policy's moving average stands still."""
+    return max(d for d in range(1, most + 1) if config.ema_period % d == 0)
 
 
 def policy_tau(config: AlgorithmConfig, hypers: Hypers, step: chex.Array) -> chex.Array:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax
 
 from edp_jax import losses, networks
@@ -25,7 +26,7 @@ def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: netwo
 
     def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
-        next_q = losses.bcq_value(edp.next_q_values(policy, critics, state, batch, draws.target), MIN_WEIGHT)
+        next_q = losses.bcq_value(edp.next_q_values(critics, state, batch, draws.target), MIN_WEIGHT)
         target = losses.td_target(batch.reward, hypers.discount * batch.discount, next_q)
         critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
         actor = edp.policy_step(config, policy, state, batch, draws.corruption, edp.imitation(config), opt, hypers)
@@ -37,11 +38,16 @@ def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: netwo
 def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     """EDP-BCQ; the targets choose among `num_backup_actions`, acting among `num_candidates`."""
     policy, critics = edp.make_diffusion_policy(config, spec), edp.make_critics(config, spec)
-    update = make_update(config, policy, critics)
 
-    def update_step(state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
-        corruption_key, target_key = jax.random.split(base.update_key(state))
-        draws = Draws(policy.draw(corruption_key, batch.action), edp.draw_targets(target_key, config, batch.action))
-        return update(state, batch, hypers, draws)
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        corruption_key, target_key = jax.random.split(key)
+        corruption = policy.draw(corruption_key, batch.action)
+        return Draws(corruption, edp.draw_targets(target_key, config, policy, params, batch))
 
-    return Algorithm(edp.make_init(config, policy.network, critics), update_step, edp.make_act(config, policy, critics, spec))
+    return Algorithm(
+        init=edp.make_init(config, policy.network, critics),
+        draw=draw,
+        update=make_update(config, policy, critics),
+        act=edp.make_act(config, policy, critics, spec),
+        draws_ahead=base.draws_ahead(config),
+    )

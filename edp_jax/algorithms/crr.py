@@ -29,11 +29,11 @@ class Draws(NamedTuple):
     baseline_noise: chex.Array  # [M, B, A], M = num_baseline_actions
 
 
-def draw(key: chex.PRNGKey, config: AlgorithmConfig, policy: Policy, batch: Transition) -> Draws:
+def draw(key: chex.PRNGKey, config: AlgorithmConfig, policy: Policy, params: networks.Params, batch: Transition) -> Draws:
     prediction_key, target_key, baseline_key = jax.random.split(key, 3)
     return Draws(
         prediction=policy.draw(prediction_key, batch.action),
-        target=edp.draw_targets(target_key, config, batch.action),
+        target=edp.draw_targets(target_key, config, policy, params, batch),
         baseline_noise=jax.random.normal(baseline_key, (config.num_baseline_actions, *batch.action.shape)),
     )
 
@@ -55,7 +55,7 @@ def make_update(config: AlgorithmConfig, policy: Policy, critics: networks.Netwo
 
     def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
-        target = edp.double_q_target(policy, critics, state, batch, hypers, draws.target)
+        target = edp.double_q_target(critics, state, batch, hypers, draws.target)
         q = value_of(state.critic.params, batch.observation, batch.action)
 
         def guidance(prediction):
@@ -82,9 +82,10 @@ def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
         if getattr(config, key) not in known:
             raise InputError(f"{key} {getattr(config, key)!r} is unknown: use one of {', '.join(known)}")
     policy, critics = edp.make_policy(config, spec), edp.make_critics(config, spec)
-    update = make_update(config, policy, critics)
-
-    def update_step(state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
-        return update(state, batch, hypers, draw(base.update_key(state), config, policy, batch))
-
-    return Algorithm(edp.make_init(config, policy.network, critics), update_step, edp.make_act(config, policy, critics, spec))
+    return Algorithm(
+        init=edp.make_init(config, policy.network, critics),
+        draw=lambda key, params, batch: draw(key, config, policy, params, batch),
+        update=make_update(config, policy, critics),
+        act=edp.make_act(config, policy, critics, spec),
+        draws_ahead=base.draws_ahead(config),
+    )

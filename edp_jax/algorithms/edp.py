@@ -84,35 +84,30 @@ def take_critics(params: networks.Params, index: chex.Array | None) -> networks.
 class TargetDraws(NamedTuple):
     """The randomness of the target."""
 
-    x_T: chex.Array  # [M, B, A] noise the chains start from, M = num_backup_actions
-    key: chex.PRNGKey  # used by stochastic samplers
+    next_action: chex.Array  # [M, B, A] ~ the averaged policy at s', M = num_backup_actions
     critics: chex.Array | None  # see `draw_critics`
 
 
-def draw_targets(key: chex.PRNGKey, config: AlgorithmConfig, action: chex.Array) -> TargetDraws:
+def draw_targets(
+    key: chex.PRNGKey, config: AlgorithmConfig, policy: Policy, params: networks.Params, batch: Transition
+) -> TargetDraws:
+    """Runs the averaged policy's sampling chain at the next observations."""
     x_T_key, chain_key, critics_key = jax.random.split(key, 3)
-    x_T = jax.random.normal(x_T_key, (config.num_backup_actions, *action.shape))
-    return TargetDraws(x_T, chain_key, draw_critics(critics_key, config))
+    x_T = jax.random.normal(x_T_key, (config.num_backup_actions, *batch.action.shape))
+    return TargetDraws(policy.sample(params, batch.next_observation, x_T, chain_key), draw_critics(critics_key, config))
 
 
-def next_q_values(
-    policy: Policy, critics: networks.Network, state: AgentState, batch: Transition, draws: TargetDraws
-) -> chex.Array:
-    """Q'_i(s', a'_m) [N, M, B], a'_m ~ the averaged policy (its sampling chain)."""
-    next_action = policy.sample(state.actor.target_params, batch.next_observation, draws.x_T, draws.key)
-    return critics.apply(take_critics(state.critic.target_params, draws.critics), batch.next_observation, next_action)
+def next_q_values(critics: networks.Network, state: AgentState, batch: Transition, draws: TargetDraws) -> chex.Array:
+    """Q'_i(s', a'_m) [N, M, B]."""
+    params = take_critics(state.critic.target_params, draws.critics)
+    return critics.apply(params, batch.next_observation, draws.next_action)
 
 
 def double_q_target(
-    policy: Policy,
-    critics: networks.Network,
-    state: AgentState,
-    batch: Transition,
-    hypers: base.Hypers,
-    draws: TargetDraws,
+    critics: networks.Network, state: AgentState, batch: Transition, hypers: base.Hypers, draws: TargetDraws
 ) -> chex.Array:
     """TD target [B] on min_i max_m Q'_i(s', a'_m) (TD3, 1802.09477, Eq. 10; with M > 1 Diffusion-QL's max-Q backup)."""
-    next_q = jnp.min(jnp.max(next_q_values(policy, critics, state, batch, draws), axis=1), axis=0)
+    next_q = jnp.min(jnp.max(next_q_values(critics, state, batch, draws), axis=1), axis=0)
     return losses.td_target(batch.reward, hypers.discount * batch.discount, next_q)
 
 

@@ -58,12 +58,16 @@ def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     """IQL."""
     policy, critics = edp.make_policy(config, spec), edp.make_critics(config, spec)
     value = networks.make_value(spec, config.hidden_dims, config.activation, config.critic_layer_norm)
-    update = make_update(config, policy, critics, value)
 
-    def update_step(state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
-        prediction_key, critics_key = jax.random.split(base.update_key(state))
-        draws = Draws(policy.draw(prediction_key, batch.action), edp.draw_critics(critics_key, config))
-        return update(state, batch, hypers, draws)
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        del params
+        prediction_key, critics_key = jax.random.split(key)
+        return Draws(policy.draw(prediction_key, batch.action), edp.draw_critics(critics_key, config))
 
-    init = edp.make_init(config, policy.network, critics, value)
-    return Algorithm(init, update_step, edp.make_act(config, policy, critics, spec))
+    return Algorithm(
+        init=edp.make_init(config, policy.network, critics, value),
+        draw=draw,
+        update=make_update(config, policy, critics, value),
+        act=edp.make_act(config, policy, critics, spec),
+        draws_ahead=base.draws_ahead(config),
+    )

@@ -23,11 +23,13 @@ class Draws(NamedTuple):
     key: chex.PRNGKey  # for what a variant of this learner draws besides
 
 
-def draw(key: chex.PRNGKey, config: AlgorithmConfig, policy: DiffusionPolicy, batch: Transition) -> Draws:
+def draw(
+    key: chex.PRNGKey, config: AlgorithmConfig, policy: DiffusionPolicy, params: networks.Params, batch: Transition
+) -> Draws:
     corruption_key, target_key, guide_key, other_key = jax.random.split(key, 4)
     return Draws(
         corruption=policy.draw(corruption_key, batch.action),
-        target=edp.draw_targets(target_key, config, batch.action),
+        target=edp.draw_targets(target_key, config, policy, params, batch),
         guide=jax.random.randint(guide_key, (), 0, config.num_critics),
         key=other_key,
     )
@@ -55,7 +57,7 @@ def make_update(
 
     def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
-        target = edp.double_q_target(policy, critics, state, batch, hypers, draws.target)
+        target = edp.double_q_target(critics, state, batch, hypers, draws.target)
         guide_params = edp.take_critics(state.critic.params, draws.guide[None])
 
         def guidance(prediction):
@@ -79,9 +81,10 @@ def make(config: AlgorithmConfig, spec: TaskSpec, **variant) -> Algorithm:
     `variant`: `guided_action` or `make_regularizer` of a learner that differs from it there.
     """
     policy, critics = edp.make_diffusion_policy(config, spec), edp.make_critics(config, spec)
-    update = make_update(config, policy, critics, **variant)
-
-    def update_step(state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
-        return update(state, batch, hypers, draw(base.update_key(state), config, policy, batch))
-
-    return Algorithm(edp.make_init(config, policy.network, critics), update_step, edp.make_act(config, policy, critics, spec))
+    return Algorithm(
+        init=edp.make_init(config, policy.network, critics),
+        draw=lambda key, params, batch: draw(key, config, policy, params, batch),
+        update=make_update(config, policy, critics, **variant),
+        act=edp.make_act(config, policy, critics, spec),
+        draws_ahead=base.draws_ahead(config),
+    )

@@ -56,15 +56,15 @@ def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     """TD3+BC, eta its alpha. The published one acts with the newest policy; this one, as all learners here, with the average."""
     actor = networks.make_actor(spec, config.hidden_dims, config.activation)
     critics = edp.make_critics(config, spec)
-    update = make_update(config, actor, critics)
 
-    def update_step(state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
-        smoothing_key, critics_key = jax.random.split(base.update_key(state))
-        draws = Draws(jax.random.normal(smoothing_key, batch.action.shape), edp.draw_critics(critics_key, config))
-        return update(state, batch, hypers, draws)
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        del params
+        smoothing_key, critics_key = jax.random.split(key)
+        return Draws(jax.random.normal(smoothing_key, batch.action.shape), edp.draw_critics(critics_key, config))
 
     def act(params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
         del key
         return actor.apply(params["actor"], observation)
 
-    return Algorithm(edp.make_init(config, actor, critics), update_step, act)
+    init, update = edp.make_init(config, actor, critics), make_update(config, actor, critics)
+    return Algorithm(init, draw, update, act, draws_ahead=base.draws_ahead(config))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from edp_jax.algorithms.base import AgentState, Algorithm, Hypers, Metrics, batch_key
+from edp_jax.algorithms.base import AgentState, Algorithm, Hypers, Metrics, batch_key, update_key
 from edp_jax.training import sharding
 from edp_jax.types import Transition
 
@@ -34,7 +34,7 @@ class Replay:
         return jax.tree.map(lambda x: x[index], self.transitions)
 
 
-TrainChunk = Callable[[AgentState, Replay, Hypers, chex.Array], tuple[AgentState, Metrics]]
+TrainChunk = Callable[[AgentState, Replay, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
 
 
 class Chunk(NamedTuple):
@@ -70,27 +70,43 @@ def put_hypers(hypers: Hypers, num_members: int) -> Hypers:
 
 
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
-    """Compiles (state [R], replay, hypers [R], num_updates []) -> (state, metrics [R] averaged over the updates).
+    """Compiles (state [R], replay, hypers [R], step [], num_updates []) -> (state, metrics [R] averaged over the updates).
 
-    The state is donated. The number of updates is an argument of the compiled program: chunks of any length share one.
+    The state is donated; `step` is its number of updates. How many follow is an argument of the compiled program, so chunks of
+    any length share one, and where a run is cut into chunks changes nothing.
     """
+    ahead = algorithm.draws_ahead
 
-    def update(state: AgentState, replay: Replay, hypers: Hypers):
-        return algorithm.update_step(state, replay.sample(batch_key(state), batch_size), hypers)
+    def draw(state: AgentState, replay: Replay, first: chex.Array):
+        """Batches and draws of the updates first, first + 1, ..., leaves [ahead, ...]."""
+        steps = first + jnp.arange(ahead)
+        batches = jax.vmap(lambda step: replay.sample(batch_key(state, step), batch_size))(steps)
+        keys = jax.vmap(lambda step: update_key(state, step))(steps)
+        return batches, jax.vmap(algorithm.draw, in_axes=(0, None, 0))(keys, state.actor.target_params, batches)
 
-    def train_member(state: AgentState, replay: Replay, hypers: Hypers, num_updates: chex.Array):
-        _, metrics = jax.eval_shape(update, state, replay, hypers)
+    def train_member(state: AgentState, replay: Replay, hypers: Hypers, start: chex.Array, num_updates: chex.Array):
+        _, metrics = jax.eval_shape(algorithm.update_step, state, replay.sample(state.key, batch_size), hypers)
         sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+        end = start + num_updates
 
-        def body(_, carry):
-            state, sums = carry
-            state, metrics = update(state, replay, hypers)
-            return state, jax.tree.map(jnp.add, sums, metrics)
+        def block(index, carry):
+            """The updates of one block, as far as they lie in the chunk. One sampling chain serves them all: the policy that
+            makes their target actions does not move within the block."""
+            first = index * ahead
+            batches, draws = draw(carry[0], replay, first)
 
-        state, sums = jax.lax.fori_loop(0, num_updates, body, (state, sums))
+            def update(j, carry):
+                state, sums = carry
+                batch, draw = jax.tree.map(lambda x: x[j], (batches, draws))
+                state, metrics = algorithm.update(state, batch, hypers, draw)
+                return state, jax.tree.map(jnp.add, sums, metrics)
+
+            return jax.lax.fori_loop(jnp.maximum(start - first, 0), jnp.minimum(end - first, ahead), update, carry)
+
+        state, sums = jax.lax.fori_loop(start // ahead, (end + ahead - 1) // ahead, block, (state, sums))
         return state, jax.tree.map(lambda total: total / num_updates, sums)
 
-    return jax.jit(jax.vmap(train_member, in_axes=(0, None, 0, None)), donate_argnums=0)
+    return jax.jit(jax.vmap(train_member, in_axes=(0, None, 0, None, None)), donate_argnums=0)
 
 
 def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[int]:
@@ -117,8 +133,8 @@ def train(
     devices, hypers = sharding.replicated(sharding.seed_mesh(size)), put_hypers(hypers, size)
     for end in ends:
         start = time.perf_counter()
-        num_updates = jax.device_put(np.int32(end - step), devices)
-        state, metrics = train_chunk(state, replay, hypers, num_updates)
+        span = jax.device_put((np.int32(step), np.int32(end - step)), devices)
+        state, metrics = train_chunk(state, replay, hypers, *span)
         metrics = jax.device_get(metrics)  # waits for the device
         yield Chunk(end, state, metrics, end - step, time.perf_counter() - start)
         step = end

@@ -26,13 +26,6 @@ BATCH = Transition(
 )
 
 
-class GivenActions(DiffusionPolicy):
-    """A policy whose chain returns its starting noise: the draws then hold the target actions themselves."""
-
-    def sample(self, params, observation, x_T, key):
-        return x_T
-
-
 def linear_q(params, observation, action):
     return jnp.einsum("...a,na->n...", action, params["w"]) + observation[..., 0]
 
@@ -42,13 +35,13 @@ LINEAR_CRITICS = Network(None, linear_q)
 CONSTANT_NOISE = Network(None, lambda params, observation, x_t, t: params["eps"] + jnp.zeros_like(x_t))
 
 
-def linear_setting(config=CONFIG, policy_type=GivenActions):
+def linear_setting(config=CONFIG):
     """(update, state) of one-row batches: w_1 = (1, 0), w_2 = (0, 1) in the targets, doubled online; eps = 0.5."""
     schedule = diffusion.make_schedule(config.schedule, config.num_timesteps)
     opt = base.optimizer(config, Hypers())
     critic = base.init_train_state({"w": 2.0 * jnp.eye(2)}, opt, ensemble=True).replace(target_params={"w": jnp.eye(2)})
     actor = base.init_train_state({"eps": jnp.array([0.5, 0.5])}, opt)
-    update = td3.make_update(config, policy_type(CONSTANT_NOISE, schedule, None), LINEAR_CRITICS)
+    update = td3.make_update(config, DiffusionPolicy(CONSTANT_NOISE, schedule, None), LINEAR_CRITICS)
     return update, AgentState(jnp.zeros((), jnp.int32), jax.random.key(0), actor, critic)
 
 
@@ -60,7 +53,7 @@ def linear_batch(action=(0.45, 0.5), discount=1.0) -> Transition:
 
 def linear_draws(target_actions, guide=0, noise=(0.0, 1.0)) -> td3.Draws:
     corruption = Corruption(jnp.array([0]), jnp.array([noise]))
-    target = edp.TargetDraws(jnp.asarray(target_actions, jnp.float32)[:, None], jax.random.key(0), None)
+    target = edp.TargetDraws(jnp.asarray(target_actions, jnp.float32)[:, None], None)
     return td3.Draws(corruption, target, jnp.asarray(guide), jax.random.key(1))
 
 
@@ -100,19 +93,20 @@ def test_policy_losses_by_hand(guide, action, noise):
 
 
 def test_target_actions_are_the_averaged_policys_at_the_next_observation():
-    asked = []
-
-    class Asked(DiffusionPolicy):
-        def sample(self, params, observation, x_T, key):
-            asked.append((params, observation))
-            return x_T
-
-    update, state = linear_setting(policy_type=Asked)
-    state = state.replace(actor=state.actor.replace(target_params={"eps": jnp.array([0.1, 0.2])}))
-    batch = linear_batch()
-    update(state, batch, Hypers(), linear_draws([[0.5, -0.2]]))
-    assert len(asked) == 1
-    assert asked[0][0] is state.actor.target_params and asked[0][1] is batch.next_observation
+    """One sampling chain, from the parameters an update hands to `draw`."""
+    algorithm, asked = algorithms.make("td3", CONFIG, SPEC), []
+    state = algorithm.init(jax.random.key(0))
+    recording = algorithm._replace(
+        draw=lambda key, params, batch: asked.append((params, batch)) or algorithm.draw(key, params, batch)
+    )
+    recording.update_step(state, BATCH, Hypers())
+    assert len(asked) == 1 and asked[0][0] is state.actor.target_params
+    policy, key = edp.make_policy(CONFIG, SPEC), jax.random.key(1)
+    draws = edp.draw_targets(key, CONFIG, policy, state.actor.target_params, BATCH)
+    x_T_key, chain_key, _ = jax.random.split(key, 3)
+    x_T = jax.random.normal(x_T_key, (1, 4, 2))
+    expected = policy.sample(state.actor.target_params, BATCH.next_observation, x_T, chain_key)
+    np.testing.assert_allclose(draws.next_action, expected, rtol=1e-6)
 
 
 def test_guidance_moves_the_policy_and_not_the_critics():
@@ -136,7 +130,8 @@ def learner():
     """(update, draws, state) of small real networks with five critics and max-Q backup, compiled once."""
     policy, critics = edp.make_policy(ENSEMBLE, SPEC), edp.make_critics(ENSEMBLE, SPEC)
     state = jax.jit(algorithms.make("td3", ENSEMBLE, SPEC).init)(jax.random.key(0))
-    return jax.jit(td3.make_update(ENSEMBLE, policy, critics)), td3.draw(jax.random.key(1), ENSEMBLE, policy, BATCH), state
+    draws = td3.draw(jax.random.key(1), ENSEMBLE, policy, state.actor.target_params, BATCH)
+    return jax.jit(td3.make_update(ENSEMBLE, policy, critics)), draws, state
 
 
 def largest(tree) -> float:
@@ -211,7 +206,7 @@ def test_moving_average_starts_and_steps_when_told(step, tau):
 
 
 def test_one_network_pass_serves_both_policy_losses():
-    """EDP Eq. 10; the target chain is replaced, so every pass counted is the policy loss's."""
+    """EDP Eq. 10; the target actions are drawn before, so every pass counted is the policy loss's."""
     passes = []
     policy = edp.make_policy(CONFIG, SPEC)
 
@@ -219,10 +214,10 @@ def test_one_network_pass_serves_both_policy_losses():
         passes.append(args)
         return policy.network.apply(*args)
 
-    counted = GivenActions(Network(policy.network.init, apply), policy.schedule, policy.sampler)
+    counted = DiffusionPolicy(Network(policy.network.init, apply), policy.schedule, policy.sampler)
     update = td3.make_update(CONFIG, counted, edp.make_critics(CONFIG, SPEC))
-    state = jax.eval_shape(algorithms.make("td3", CONFIG, SPEC).init, jax.random.key(0))
-    draws = td3.draw(jax.random.key(0), CONFIG, policy, BATCH)
+    state = algorithms.make("td3", CONFIG, SPEC).init(jax.random.key(0))
+    draws = td3.draw(jax.random.key(0), CONFIG, policy, state.actor.target_params, BATCH)
     new, _ = jax.eval_shape(update, state, BATCH, Hypers(), draws)
     assert len(passes) == 1
     assert jax.tree.structure(new) == jax.tree.structure(state)
@@ -245,14 +240,15 @@ def test_five_critics_with_max_q_backup_learn_and_act(learner):
 def test_draws_cover_timesteps_noise_and_critics():
     policy = edp.make_policy(ENSEMBLE, SPEC)
     batch = jax.tree.map(lambda leaf: jnp.zeros((2000, *leaf.shape[1:])), BATCH)
-    draws = td3.draw(jax.random.key(0), ENSEMBLE, policy, batch)
-    assert draws.target.x_T.shape == (3, 2000, 2)
+    params = policy.network.init(jax.random.key(1))
+    draws = td3.draw(jax.random.key(0), ENSEMBLE, policy, params, batch)
+    assert draws.target.next_action.shape == (3, 2000, 2) and np.all(np.abs(draws.target.next_action) <= 1)
+    assert not np.allclose(draws.target.next_action[0], draws.target.next_action[1], atol=0.1)
     frequency = np.bincount(draws.corruption.timestep) / 2000
     assert frequency.shape == (5,) and np.all(np.abs(frequency - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000))
-    for noise in (draws.corruption.noise, draws.target.x_T[0], draws.target.x_T[2]):
-        assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.var() - 1) < 4 * np.sqrt(2 / noise.size)
-    assert np.abs(np.corrcoef(np.ravel(draws.target.x_T[0]), np.ravel(draws.target.x_T[1]))[0, 1]) < 4 / np.sqrt(4000)
-    guides = {int(td3.draw(jax.random.key(i), ENSEMBLE, policy, BATCH).guide) for i in range(40)}
+    noise = draws.corruption.noise
+    assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.var() - 1) < 4 * np.sqrt(2 / noise.size)
+    guides = {int(td3.draw(jax.random.key(i), ENSEMBLE, policy, params, BATCH).guide) for i in range(40)}
     assert guides == set(range(5))  # each is missed with probability 0.8^40 = 1e-4
 
 

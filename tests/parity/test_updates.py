@@ -11,17 +11,10 @@ import pytest
 
 from edp_jax import algorithms, networks
 from edp_jax.algorithms import AgentState, base, crr, edp, iql, td3
-from edp_jax.policy import Corruption, DiffusionPolicy
+from edp_jax.policy import Corruption
 
 HYPERS = base.Hypers(discount=0.99, tau=0.005, learning_rate=3e-4, weight_decay=0.0, grad_clip=5.0, eta=1.0, crr_beta=1.0)
 HYPERS = HYPERS.replace(expectile=0.7, iql_temperature=3.0)
-
-
-class GivenActions(DiffusionPolicy):
-    """A policy whose chain returns its starting noise: the draws then hold the target actions themselves."""
-
-    def sample(self, params, observation, x_T, key):
-        return x_T
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def setting(recordings):
 
     actor, critic = train_state(recordings.actor), train_state(recordings.critics, ensemble=True)
     state = AgentState(jnp.zeros((), jnp.int32), jax.random.key(0), actor, critic, train_state(recordings.value))
-    return config, GivenActions(*policy), critics, value, state
+    return config, policy, critics, value, state
 
 
 def corruption(recorded) -> Corruption:
@@ -48,7 +41,7 @@ def corruption(recorded) -> Corruption:
 
 def targets(recorded) -> edp.TargetDraws:
     """TD3's recording holds the target actions of CRR's, too: batch, noise and policy are the same."""
-    return edp.TargetDraws(jnp.asarray(recorded["next_action"])[None], jax.random.key(0), None)
+    return edp.TargetDraws(jnp.asarray(recorded["next_action"])[None], None)
 
 
 def assert_metrics(metrics, recorded, names: dict[str, str]):

@@ -1,11 +1,14 @@
 """The compiled chunk: seeds do not see each other, one compilation serves all chunks, nothing leaves the device inside one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from edp_jax import TaskSpec, Transition, algorithms
+from edp_jax.algorithms import base
 from edp_jax.training import loop, sharding
 from edp_jax.training.members import grid, member_hypers
 
@@ -56,6 +59,26 @@ def test_how_a_run_is_cut_into_chunks_does_not_matter():
         np.testing.assert_array_equal(a, b)
 
 
+def test_drawing_for_several_updates_at_once_changes_nothing():
+    """Blocks of five updates share a sampling chain; against the same updates one by one, over three blocks and two parts."""
+    config = dataclasses.replace(CONFIG, ema_period=5, ema_start=4)
+    algorithm = algorithms.make("td3", config, SPEC)
+    assert algorithm.draws_ahead == 5
+    replay = loop.put_dataset(make_dataset(), 1)
+
+    def params_after_12(algorithm):
+        state = loop.init_seeds(algorithm, (3,))
+        return params_of(list(loop.train(loop.make_train_chunk(algorithm, 8), state, replay, HYPERS, iter([3, 12])))[-1].state)
+
+    for ahead, alone in zip(params_after_12(algorithm), params_after_12(algorithm._replace(draws_ahead=1)), strict=True):
+        np.testing.assert_allclose(ahead, alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("ema_period", "ahead"), [(1, 1), (5, 5), (8, 8), (12, 6), (7, 7), (22, 2), (1000, 8), (11, 1)])
+def test_blocks_never_cross_a_step_of_the_moving_average(ema_period, ahead):
+    assert base.draws_ahead(dataclasses.replace(CONFIG, ema_period=ema_period)) == ahead
+
+
 def test_metrics_are_means_over_the_updates_of_the_chunk():
     dataset = loop.put_dataset(make_dataset(), 1)
     train_chunk = loop.make_train_chunk(ALGORITHM, 8)
@@ -71,14 +94,14 @@ def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog)
     state = loop.init_seeds(ALGORITHM, (0, 1))
     mesh = sharding.replicated(sharding.seed_mesh(2))
     hypers = loop.put_hypers(HYPERS, 2)
-    lengths = [jax.device_put(np.int32(length), mesh) for length in (2, 5, 3)]
+    spans = [jax.device_put((np.int32(start), np.int32(length)), mesh) for start, length in ((0, 2), (2, 5), (7, 3))]
     with jax.log_compiles():
-        state, _ = train_chunk(state, dataset, hypers, lengths[0])
+        state, _ = train_chunk(state, dataset, hypers, *spans[0])
         assert "Compiling" in caplog.text
         caplog.clear()
         with jax.transfer_guard("disallow"):
-            for length in lengths[1:]:
-                state, _ = train_chunk(state, dataset, hypers, length)
+            for span in spans[1:]:
+                state, _ = train_chunk(state, dataset, hypers, *span)
         assert "Compiling" not in caplog.text
     assert state.step.tolist() == [10, 10]
 
@@ -86,7 +109,7 @@ def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog)
 def test_the_state_is_donated():
     dataset = loop.put_dataset(make_dataset(), 1)
     state = loop.init_seeds(ALGORITHM, (0,))
-    loop.make_train_chunk(ALGORITHM, 8)(state, dataset, loop.put_hypers(HYPERS, 1), np.int32(1))
+    loop.make_train_chunk(ALGORITHM, 8)(state, dataset, loop.put_hypers(HYPERS, 1), np.int32(0), np.int32(1))
     assert jax.tree.leaves(state.actor.params)[0].is_deleted()
 
 
@@ -97,11 +120,12 @@ def test_eight_seeds_on_eight_devices_need_no_collectives():
     state, dataset = loop.init_seeds(ALGORITHM, seeds), loop.put_dataset(make_dataset(), 8)
     hypers = loop.put_hypers(HYPERS, 8)
     assert len(state.step.sharding.device_set) == 8
-    compiled = loop.make_train_chunk(ALGORITHM, 8).lower(state, dataset, hypers, jnp.int32(3)).compile()
+    compiled = loop.make_train_chunk(ALGORITHM, 8).lower(state, dataset, hypers, jnp.int32(0), jnp.int32(3)).compile()
     program = compiled.as_text()
     for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
         assert collective not in program
-    state, _ = compiled(state, dataset, hypers, jax.device_put(np.int32(3), sharding.replicated(sharding.seed_mesh(8))))
+    span = jax.device_put((np.int32(0), np.int32(3)), sharding.replicated(sharding.seed_mesh(8)))
+    state, _ = compiled(state, dataset, hypers, *span)
     assert len(state.step.sharding.device_set) == 8
 
 
