@@ -8,6 +8,11 @@ from experiments import bandit
 NUM_STEPS = 2000
 
 
+def nearest_shares(actions: np.ndarray) -> np.ndarray:
+    """Share of the actions [B, 2] that are nearest to each mode [4]."""
+    return np.bincount(bandit.distance_to_modes(actions).argmin(axis=1), minlength=4) / len(actions)
+
+
 def actions_of(title: str) -> np.ndarray:
     return bandit.learn(next(learner for learner in bandit.LEARNERS if learner.title.startswith(title)), NUM_STEPS)
 
@@ -15,8 +20,8 @@ def actions_of(title: str) -> np.ndarray:
 @pytest.mark.slow
 def test_diffusion_covers_all_modes():
     actions = actions_of("diffusion BC")
-    nearest = np.bincount(bandit.distance_to_modes(actions).argmin(axis=1), minlength=4) / len(actions)
-    assert np.all((nearest > 0.15) & (nearest < 0.35)), nearest
+    shares = nearest_shares(actions)
+    assert np.all((shares > 0.15) & (shares < 0.35)), shares
     assert bandit.share_in_modes(actions).sum() > 0.85
 
 
@@ -31,4 +36,4 @@ def test_a_gaussian_cannot():
 @pytest.mark.slow
 @pytest.mark.parametrize("title", ["EDP-TD3", "Diffusion-QL"])
 def test_guidance_finds_the_rewarded_mode(title):
-    assert bandit.share_in_modes(actions_of(title))[bandit.REWARDED] > 0.6
+    assert nearest_shares(actions_of(title))[bandit.REWARDED] > 0.75

@@ -117,7 +117,7 @@ def test_a_file_without_an_environment_is_trained_on_and_not_evaluated(folder, c
 
 
 def test_a_sweep_is_a_column_a_curve_and_a_policy_of_its_own(folder, capsys):
-    train(folder, sweep={"eta": (0.0, 20.0)})
+    train(folder, sweep={"eta": (0.0, 20.0)}, ema_period=1)
     printed = capsys.readouterr().out
     assert "eta 0.0: score: last" in printed and "eta 20.0: score: last" in printed
     for table, rows in (("metrics.csv", 16), ("evaluations.csv", 16)):
