@@ -44,7 +44,7 @@ def idle_devices(num_members: int) -> str | None:
     if used == there:
         return None
     each = num_members // used
-    return f"members {num_members}, devices {there}: {used} work, {each} each; a multiple of {there} members would use all"
+    return f"{num_members} members on {there} devices: {used} work, with {each} each; a multiple of {there} members would use all"
 
 
 def seed_mesh(num_members: int) -> Mesh:
