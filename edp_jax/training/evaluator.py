@@ -43,9 +43,8 @@ def make_evaluate(
 ) -> Callable[[AgentState], Evaluation]:
     """Builds evaluate(state [S]) -> Evaluation; `check_stop` is called between environment steps and may raise.
 
-    Each process runs the episodes of its own members; all get the whole result.
-
     `units` are the arguments of `policy.in_dataset_units`: observations come and actions go in the environment's own units.
+    Of several processes each runs the episodes of its own members, and all get the whole result.
     """
     act_in_units = in_dataset_units(algorithm.act, **units)
 

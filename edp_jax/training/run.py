@@ -156,7 +156,8 @@ def run(
         metrics_table.append(writers.metric_rows(step, members, chunk.metrics))
         for writer in extra_writers:
             writer.write(step, members, chunk.metrics)
-        _warn_if_diverged(step, members, chunk.metrics, diverged)
+        if first:
+            _warn_if_diverged(step, members, chunk.metrics, diverged)
         evaluated = evaluate is not None and schedule.due(step, schedule.eval_every)
         try:
             if evaluated:
