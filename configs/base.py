@@ -26,6 +26,13 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.eval_episodes = 10  # per seed and evaluation
     config.checkpoint_every = 50_000
     config.writers = ()  # besides the csv files: "tensorboard", "wandb"
+    config.compilation_cache = "auto"  # folder that keeps compiled programs; "auto": ~/.cache/edp_jax/xla; "none": keep none
+
+    # several processes that share one run and its workdir: docs/tpu.md
+    config.distributed = False  # True in each of them
+    config.coordinator_address = ""  # host:port of process 0; "", as below: what TPU pods, Slurm or Open MPI say
+    config.num_processes = ml_collections.config_dict.placeholder(int)
+    config.process_id = ml_collections.config_dict.placeholder(int)  # 0, 1, ...
 
     # the data
     config.data_dir = ""  # "": $D4RL_DATASET_DIR, else ~/.d4rl/datasets

@@ -16,7 +16,7 @@ from edp_jax import InputError, TaskSpec, algorithms, data, evaluation
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.data import preprocess
 from edp_jax.evaluation import envs
-from edp_jax.training import writers
+from edp_jax.training import hosts, writers
 from edp_jax.training.members import Member, grid
 from edp_jax.types import EnvSpec
 
@@ -170,6 +170,22 @@ def resolve(config: ConfigDict) -> Settings:
         hypers=Hypers(**_pick(config, Hypers)),
         config=config,
     )
+
+
+def connect(config: ConfigDict) -> None:
+    """Joins the other processes of the run, if it has any.
+
+    Raises:
+      InputError: the keys that describe them do not fit together, or they cannot be joined.
+    """
+    address, number, index = config.coordinator_address, config.num_processes, config.process_id
+    if not config.distributed:
+        for key in ("coordinator_address", "num_processes", "process_id"):
+            _require(config[key] in ("", None), key, config[key], "says nothing without --config.distributed=True")
+        return
+    _require(not address or address.rpartition(":")[2].isdecimal(), "coordinator_address", address, "must be HOST:PORT")
+    _require(index is None or 0 <= index < (number or index + 1), "process_id", index, "must be in 0 .. num_processes - 1")
+    hosts.connect(address or None, number, index)
 
 
 def num_members(config: ConfigDict) -> int:

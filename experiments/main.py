@@ -1,4 +1,4 @@
-"""Trains one algorithm on one task, all seeds at once.
+"""Trains one algorithm on one task, all seeds at once; on many hosts, one process on each: docs/tpu.md.
 
 python -m experiments.main --config=configs/edp_td3.py:builtin/hopper-medium-expert --workdir=runs/td3
 """
@@ -10,10 +10,11 @@ from absl import flags
 
 from edp_jax import InputError, TaskSpec, algorithms
 from edp_jax.export import PolicyFile, save_policy
-from edp_jax.training import outputs, sharding, writers
+from edp_jax.training import hosts, outputs, programs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import make_evaluate
-from edp_jax.training.run import Schedule, Stopped, StopSignals, run
+from edp_jax.training.hosts import Stopped
+from edp_jax.training.run import Schedule, StopSignals, run
 from experiments import launch
 
 launch.define_config_flag()
@@ -22,10 +23,13 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_) -> int:
-    sharding.split_cpu(launch.num_members(flags.FLAGS.config))
-    settings = launch.resolve(flags.FLAGS.config)
+    config = flags.FLAGS.config
+    launch.connect(config)
+    sharding.split_cpu(launch.num_members(config) // (config.num_processes or 1))
+    programs.keep_programs(config.compilation_cache)
+    settings = hosts.agreed(lambda: launch.resolve(config))
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
-    with StopSignals() as signals:
+    with StopSignals() as signals, hosts.quiet_but_first():
         try:
             train(settings, workdir, signals)
         except Stopped:
@@ -42,8 +46,10 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         signals.check()
         print(line, flush=True)
 
-    dataset = launch.load_dataset(settings, progress)
-    outputs.check_workdir(workdir, config.to_dict(), dataset.info)
+    sharding.check_members(len(members))
+    dataset = hosts.first_before_others(lambda: launch.load_dataset(settings, progress))
+    hosts.check_alike("configuration or dataset", outputs.identity(config.to_dict(), dataset.info))
+    hosts.first_agreed(lambda: outputs.check_workdir(workdir, config.to_dict(), dataset.info))
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     done = checkpoints.latest_step or 0
     if done > config.num_steps:
@@ -53,8 +59,10 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     if done == config.num_steps and outputs.is_finished(workdir, config.num_steps):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         return
-    outputs.write_config(workdir, config.to_dict(), dataset.info, done)
-    extra_writers = writers.open_writers(config.writers, workdir, members, config.to_dict(), done)
+    hosts.first_agreed(lambda: outputs.write_config(workdir, config.to_dict(), dataset.info, done))
+    hosts.agreed(lambda: outputs.check_shared(workdir))
+    kinds = config.writers if hosts.is_first() else ()
+    extra_writers = writers.open_writers(kinds, workdir, members, config.to_dict(), done)
     spec = TaskSpec(dataset.observation_dim, dataset.action_dim)
     algorithm = algorithms.make(config.algorithm, settings.algorithm, spec)
     evaluate = None
@@ -71,6 +79,8 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
 
     names = "; ".join(map(str, members))
     print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}", flush=True)
+    if idle := sharding.idle_devices(len(members)):
+        print(idle, flush=True)
     try:
         state, updates_per_second = run(
             workdir=workdir,
@@ -83,15 +93,18 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             batch_size=config.batch_size,
             schedule=Schedule(config.num_steps, config.log_every, config.eval_every, config.checkpoint_every),
             evaluate=evaluate,
-            check_stop=signals.check,
+            check_stop=lambda: hosts.agreed(signals.check),
             extra_writers=extra_writers,
         )
     finally:
         for writer in extra_writers:
             writer.close()
 
+    params = hosts.fetch(algorithms.policy_params(state))
+    if not hosts.is_first():
+        return
     policy_file = PolicyFile(config.algorithm, settings.algorithm, spec, tuple(m.columns for m in members), dataset.units)
-    save_policy(os.path.join(workdir, "policy"), policy_file, algorithms.policy_params(state))
+    save_policy(os.path.join(workdir, "policy"), policy_file, params)
     summary = outputs.write_summary(
         workdir,
         config.to_dict(),

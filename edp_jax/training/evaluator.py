@@ -10,7 +10,10 @@ from edp_jax.algorithms import Algorithm, policy_params
 from edp_jax.algorithms.base import AgentState, evaluation_key
 from edp_jax.evaluation import normalized_score, rollout
 from edp_jax.policy import in_dataset_units
+from edp_jax.training import hosts, sharding
 from edp_jax.types import EnvSpec
+
+MAX_ENVS = 100  # simulators at a time, those of all processes together
 
 
 class Evaluation(NamedTuple):
@@ -41,6 +44,7 @@ def make_evaluate(
     """Builds evaluate(state [S]) -> Evaluation; `check_stop` is called between environment steps and may raise.
 
     `units` are the arguments of `policy.in_dataset_units`: observations come and actions go in the environment's own units.
+    Of several processes each runs the episodes of its own members, and all get the whole result.
     """
     act_in_units = in_dataset_units(algorithm.act, **units)
 
@@ -50,14 +54,18 @@ def make_evaluate(
         return jax.vmap(act_in_units)(params, observation, keys)
 
     def evaluate(state: AgentState) -> Evaluation:
+        own = sharding.own_members(len(seeds))
+        state = sharding.own_part(state)
         params, keys = policy_params(state), jax.vmap(evaluation_key)(state)
 
         def act_once(observation: np.ndarray, step: int) -> np.ndarray:
             check_stop()
             return np.asarray(act(params, keys, observation, np.int32(step)))
 
-        episodes = rollout(act_once, environment, seeds=episode_seeds(seeds, int(state.step[0]), num_episodes))
-        scores = None if reference_scores is None else normalized_score(episodes.returns, reference_scores)
-        return Evaluation(episodes.returns, episodes.lengths, scores)
+        env_seeds = episode_seeds(seeds[own], int(state.step[0]), num_episodes)
+        max_envs = len(env_seeds) * max(1, MAX_ENVS // len(seeds))  # waves draw anew: they must not depend on the processes
+        episodes = hosts.agreed(lambda: rollout(act_once, environment, seeds=env_seeds, max_envs=max_envs))
+        returns, lengths = hosts.gather(episodes.returns), hosts.gather(episodes.lengths)
+        return Evaluation(returns, lengths, None if reference_scores is None else normalized_score(returns, reference_scores))
 
     return evaluate

@@ -14,7 +14,7 @@ import numpy as np
 from flax import struct
 
 from edp_jax.algorithms.base import AgentState, Algorithm, Hypers, Metrics, batch_key, update_key
-from edp_jax.training import sharding
+from edp_jax.training import hosts, sharding
 from edp_jax.types import Transition
 
 
@@ -60,13 +60,13 @@ def put_dataset(transitions: Transition, num_seeds: int, weights: np.ndarray | N
     if weights is not None:
         cumulative = np.cumsum(weights, dtype=np.float64)
         replay = replay.replace(cumulative_weights=(cumulative / cumulative[-1]).astype(np.float32))
-    return jax.device_put(replay, sharding.replicated(sharding.seed_mesh(num_seeds)))
+    return sharding.put(replay, sharding.replicated(sharding.seed_mesh(num_seeds)))
 
 
 def put_hypers(hypers: Hypers, num_members: int) -> Hypers:
     """The settings on the devices, one value per member: leaves [R] from scalars or [R]."""
     leaves = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float32), (num_members,)), hypers)
-    return jax.device_put(leaves, sharding.over_seeds(sharding.seed_mesh(num_members)))
+    return sharding.put(leaves, sharding.over_seeds(sharding.seed_mesh(num_members)))
 
 
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
@@ -129,12 +129,12 @@ def train(
       hypers: scalar settings, or [R] where the members' differ.
       ends: increasing steps.
     """
-    step, size = int(state.step[0]), len(state.step)
+    step, size = int(hosts.fetch(state.step)[0]), len(state.step)
     devices, hypers = sharding.replicated(sharding.seed_mesh(size)), put_hypers(hypers, size)
     for end in ends:
         start = time.perf_counter()
-        span = jax.device_put((np.int32(step), np.int32(end - step)), devices)
+        span = [sharding.put(np.int32(number), devices) for number in (step, end - step)]
         state, metrics = train_chunk(state, replay, hypers, *span)
-        metrics = jax.device_get(metrics)  # waits for the device
+        metrics = hosts.fetch(metrics)  # waits for the device
         yield Chunk(end, state, metrics, end - step, time.perf_counter() - start)
         step = end

@@ -16,7 +16,8 @@ from edp_jax.training import plots, writers
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
-MAY_CHANGE = {"num_steps", "data_dir", "writers"}  # when a run goes on
+PER_PROCESS = {"process_id", "data_dir", "compilation_cache"}  # may differ between the processes of a run
+MAY_CHANGE = PER_PROCESS | {"num_steps", "writers", "distributed", "coordinator_address", "num_processes"}  # when it goes on
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
 
 
@@ -48,6 +49,21 @@ def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
         raise InputError(
             f"--workdir={workdir}: its dataset {dataset['path'] or dataset['name']} has changed since; use a new --workdir"
         )
+
+
+def identity(config: Mapping, dataset: Mapping) -> dict:
+    """What the processes of a run must have in common."""
+    return {"config": {key: value for key, value in config.items() if key not in PER_PROCESS}, "sha256": dataset["sha256"]}
+
+
+def check_shared(workdir: str) -> None:
+    """Refuses a folder where config.json, which process 0 has written, does not appear.
+
+    Raises:
+      InputError: see above.
+    """
+    if not os.path.isfile(os.path.join(workdir, "config.json")):
+        raise InputError(f"--workdir={workdir}: a process does not see what process 0 wrote there; name a folder all hosts share")
 
 
 def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 
 from edp_jax.algorithms import Algorithm, Hypers
 from edp_jax.algorithms.base import AgentState
-from edp_jax.training import loop, writers
+from edp_jax.training import hosts, loop, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.hosts import Stopped
 from edp_jax.training.members import Member, member_hypers
 from edp_jax.types import Transition
 
@@ -35,10 +36,6 @@ class Schedule:
 
     def due(self, step: int, period: int) -> bool:
         return step % period == 0 or step == self.num_steps
-
-
-class Stopped(Exception):
-    """A signal asked the run to stop; its state is saved."""
 
 
 class StopSignals:
@@ -116,7 +113,8 @@ def run(
 
     Rows go to metrics.csv and evaluations.csv, states to `checkpoints`; the newest of these is where the run starts. A chunk's
     rows are written before its checkpoint, and rows newer than the checkpoint are dropped at the start, so a run that was
-    stopped anywhere leaves the same tables as one that was not. The rate is None where no second chunk was run.
+    stopped anywhere leaves the same tables as one that was not. The rate is None where no second chunk was run. Where several
+    processes share the run, all call this with the same arguments and process 0 writes the tables.
 
     Raises:
       Stopped: `check_stop` raised it; the state is saved.
@@ -126,7 +124,8 @@ def run(
     if start:
         state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
-    paths = {name: os.path.join(workdir, name) for name in ("metrics.csv", "evaluations.csv")}
+    first = hosts.is_first()
+    paths = {name: os.path.join(workdir, name) if first else os.devnull for name in ("metrics.csv", "evaluations.csv")}
     for path in paths.values():
         writers.truncate(path, start)
     metrics_table, evaluations_table = (writers.CsvTable(path) for path in paths.values())
@@ -142,7 +141,8 @@ def run(
             writer.write(step, members, values)
         return float(np.mean(result.returns if result.scores is None else result.scores))
 
-    if evaluate and start and schedule.due(start, schedule.eval_every) and writers.last_step(paths["evaluations.csv"]) != start:
+    evaluated = hosts.of_first(writers.last_step(paths["evaluations.csv"]) == start)
+    if evaluate and start and schedule.due(start, schedule.eval_every) and not evaluated:
         score = record_evaluation(start, state)  # the signal came during this evaluation
 
     timed_updates, timed_seconds, diverged = 0, 0.0, set()
@@ -156,7 +156,8 @@ def run(
         metrics_table.append(writers.metric_rows(step, members, chunk.metrics))
         for writer in extra_writers:
             writer.write(step, members, chunk.metrics)
-        _warn_if_diverged(step, members, chunk.metrics, diverged)
+        if first:
+            _warn_if_diverged(step, members, chunk.metrics, diverged)
         evaluated = evaluate is not None and schedule.due(step, schedule.eval_every)
         try:
             if evaluated:

@@ -24,7 +24,8 @@ def test_actions_reach_the_environment_in_its_own_box(monkeypatch):
     observation = np.random.default_rng(0).normal(size=(2, 50, 3)).astype(np.float32)
     actions = []
 
-    def rollout(act, environment, *, seeds):
+    def rollout(act, environment, *, seeds, max_envs):
+        assert max_envs == 100
         actions.append(act(observation, 7))
         return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
 

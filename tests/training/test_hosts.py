@@ -1,0 +1,125 @@
+"""Two real processes on this machine: what they agree on and hand to each other."""
+
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from edp_jax import InputError
+from edp_jax.training import hosts, sharding
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+SCRIPT = """
+import sys
+import jax
+import numpy as np
+from edp_jax import InputError
+from edp_jax.training import hosts, sharding
+
+index = int(sys.argv[2])
+hosts.connect(sys.argv[1], 2, index)
+
+def attempt(action):
+    try:
+        return action()
+    except (InputError, hosts.Stopped) as error:
+        return type(error).__name__, str(error)
+
+def refuse():
+    raise InputError(f"process {index} refuses \u00e9")
+
+def stop():
+    if index == 1:
+        raise hosts.Stopped
+
+print(attempt(lambda: hosts.agreed(lambda: index)))
+print(attempt(lambda: hosts.agreed(refuse)))
+print(attempt(lambda: hosts.agreed(stop)))
+print(attempt(lambda: hosts.first_agreed(refuse)))
+print(attempt(lambda: hosts.first_before_others(lambda: ("loaded by", index))))
+print(attempt(lambda: hosts.check_alike("value", {"b": 1, "a": [2]})), attempt(lambda: hosts.check_alike("value", index)))
+print(hosts.of_first(index == 0), hosts.of_first(index == 1))
+own = np.array([[np.pi, np.nan]]) + index
+print(hosts.gather(own).tolist(), hosts.gather(own).dtype)
+
+mesh = sharding.seed_mesh(6)
+array = sharding.put(np.arange(12.0).reshape(6, 2), sharding.over_seeds(mesh))
+keys = jax.jit(jax.vmap(jax.random.key), out_shardings=sharding.over_seeds(mesh))(np.arange(6))
+own, own_keys = sharding.own_part((array, keys))
+print(mesh.size, own.tolist(), jax.random.key_data(own_keys)[:, 1].tolist(), sharding.own_members(6))
+print(hosts.fetch(array).tolist() == np.arange(12.0).reshape(6, 2).tolist(), sharding.idle_devices(6))
+print(attempt(lambda: sharding.check_members(5)))
+with hosts.quiet_but_first():
+    print("only the first")
+"""
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_two_processes_agree_and_share(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    command, address = [sys.executable, "-c", SCRIPT], free_address()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    processes = [subprocess.Popen([*command, address, str(index)], **pipes) for index in (0, 1)]
+    outputs = [process.communicate(timeout=400) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0][1] + outputs[1][1]
+    for index, (printed, _) in enumerate(outputs):
+        assert [line for line in printed.splitlines() if not line.startswith("[Gloo]")] == [
+            str(index),
+            "('InputError', 'process 0 refuses é')",
+            "('Stopped', '')",
+            "('InputError', 'process 0 refuses é')",
+            f"('loaded by', {index})",
+            "None ('InputError', 'process 1: its value differs from that of process 0; start all with the same command')",
+            "True False",
+            f"{[[np.pi, np.nan], [np.pi + 1, np.nan]]} float64",
+            # three members each on two devices: one device works
+            f"2 {[[[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], [[6.0, 7.0], [8.0, 9.0], [10.0, 11.0]]][index]} "
+            f"{[[0, 1, 2], [3, 4, 5]][index]} {[slice(0, 3, None), slice(3, 6, None)][index]}",
+            "True 6 members on 4 devices: 2 work, with 3 each; a multiple of 4 members would use all",
+            "('InputError', '5 seeds (times points of the sweep) on 2 processes: each takes the same number; set "
+            "--config.seeds so that it is a multiple of 2')",
+            *(["only the first"] if index == 0 else []),
+        ]
+
+
+def test_one_process_does_the_plain_thing(capsys):
+    assert hosts.is_first() and hosts.agreed(lambda: 3) == 3 and hosts.first_before_others(lambda: 4) == 4
+    with pytest.raises(InputError, match="not this"):
+        hosts.first_agreed(lambda: (_ for _ in ()).throw(InputError("not this")))
+    own = np.arange(3.0)
+    assert hosts.gather(own) is own and hosts.of_first(True)
+    with hosts.quiet_but_first():
+        print("heard")
+    assert capsys.readouterr().out == "heard\n"
+
+
+def test_whoever_cannot_be_joined_is_named():
+    jax.devices()
+    with pytest.raises(InputError, match=r"config.distributed=True: .*--config.coordinator_address=HOST:PORT") as error:
+        hosts.connect(None, None, None)  # JAX is running already, and nobody says where the others are
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        (8, None),
+        (16, None),
+        (9, "9 members on 8 devices: 3 work, with 3 each; a multiple of 8 members would use all"),
+        (7, "7 members on 8 devices: 7 work, with 1 each; a multiple of 8 members would use all"),
+    ],
+)
+def test_idle_devices_are_told(members, says):
+    if len(jax.devices()) != 8:
+        pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=8")
+    assert sharding.idle_devices(members) == says

@@ -1,0 +1,70 @@
+"""Compiled programs are kept between runs, and change nothing."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from edp_jax import InputError
+from edp_jax.training import programs
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+SCRIPT = """
+import hashlib
+import json
+import sys
+import jax
+import numpy as np
+from edp_jax import TaskSpec, Transition, algorithms
+from edp_jax.training import loop, programs
+
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
+programs.keep_programs(sys.argv[1])
+config = algorithms.AlgorithmConfig(hidden_dims=(8, 8), num_timesteps=10, sampler_calls=2)
+algorithm = algorithms.make("td3", config, TaskSpec(3, 2))
+rng = np.random.default_rng(0)
+rows = [rng.normal(size=shape).astype(np.float32) for shape in ((9, 3), (9, 2), (9,), (9,), (9, 3))]
+replay = loop.put_dataset(Transition(*rows), 2)
+train_chunk = loop.make_train_chunk(algorithm, 4)
+chunk = next(loop.train(train_chunk, loop.init_seeds(algorithm, (0, 1)), replay, algorithms.Hypers(), iter([3])))
+content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((chunk.state.actor, chunk.state.critic)))
+counts = {event: events.count(event) for event in ("cache_hits", "cache_misses")}
+print(json.dumps(counts | {"state": hashlib.sha256(content).hexdigest(), "metrics": str(chunk.metrics)}))
+"""
+
+
+def train(folder) -> dict:
+    """Three updates of two seeds in a process of their own."""
+    environment = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_second_run_compiles_nothing_and_gives_the_same_numbers(tmp_path):
+    first, second, without = train(tmp_path / "kept"), train(tmp_path / "kept"), train("none")
+    assert first["cache_hits"] == 0 and first["cache_misses"] >= 2
+    assert second["cache_misses"] == 0 and second["cache_hits"] == first["cache_misses"]
+    assert (without["cache_hits"], without["cache_misses"]) == (0, 0)
+    assert first["state"] == second["state"] == without["state"]
+    assert first["metrics"] == second["metrics"] == without["metrics"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/programs: cannot be written"):
+        programs.keep_programs(str(tmp_path / "file" / "programs"))
+
+
+def test_programs_are_kept_in_the_users_cache_folder(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert programs.default_folder() == "/somewhere/edp_jax/xla"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert programs.default_folder() == "/home/me/.cache/edp_jax/xla"
