@@ -10,8 +10,8 @@ import pytest
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import AlgorithmConfig
 from experiments import flops, launch
+from experiments.measure import LEARNERS
 
-LEARNERS = ("edp_td3", "edp_crr", "edp_iql", "edp_cql", "edp_bcq", "diffusion_ql", "bc_diffusion", "td3_bc", "crr", "iql")
 SPEC = TaskSpec(17, 6)
 ROWS = 256
 
