@@ -79,7 +79,7 @@ def main(_) -> None:
         QUICK if given.quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None}
     )
     if given.quick:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"  # JAX and the parts' processes read it later
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"  # read when JAX starts
     try:
         os.makedirs(given.output, exist_ok=True)
     except OSError as error:
