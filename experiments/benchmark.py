@@ -37,7 +37,7 @@ Path = tuple[str, ...]  # of an entry in benchmark.json
 
 
 class Bar(NamedTuple):
-    """One bar of the paper's speed figure (EDP, 2305.20081, Fig. 2; METHOD of the reports: walker2d, batch 256)."""
+    """One bar of the paper's speed comparison (EDP, 2305.20081, section 5: walker2d-medium-expert-v2, batch 256)."""
 
     paper: tuple[float, float] | None  # updates/s, actions/s
     config: str = ""  # "": not ours to run
@@ -97,7 +97,8 @@ def main(_) -> None:
         results["ablations"] = compare_with_paper(results["ablations"])
     if "roofline" in results:
         results["roofline"] = compare_with_limits(results["roofline"])
-    results["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    results["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     results["device_memory"] = jax.devices()[0].memory_stats()
     results["load_average"].append(os.getloadavg())
     writers.write_json(os.path.join(given.output, "benchmark.json"), results)

@@ -27,11 +27,11 @@ def _learners(axes, learners: Mapping[str, Mapping]) -> None:
 
 
 def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
-    """The paper's speed figure: its numbers (one V100 in its App.) beside those of this machine."""
+    """The paper's speed comparison: its numbers beside those of this machine."""
     titles = list(ablations)
     ours = [entry.get("training", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
     paper = [entry.get("paper", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
-    for offset, values, color, label in ((-0.2, ours, _OURS, "this machine"), (0.2, paper, _PAPER, "the paper, on its GPU")):
+    for offset, values, color, label in ((-0.2, ours, _OURS, "this machine"), (0.2, paper, _PAPER, "the paper, on its own machine")):
         bars = axes.barh([i + offset for i in range(len(titles))], values, height=0.38, color=color, label=label)
         axes.bar_label(bars, [f"{value:.4g}" if value else "" for value in values], padding=3, fontsize=8)
     axes.set_yticks(range(len(titles)), titles)
