@@ -200,14 +200,8 @@ def measure_seeds(sizes: Sizes) -> list[dict]:
 def describe_machine() -> dict:
     """Where the numbers come from."""
     devices = jax.devices()
-    commit = subprocess.run(
-        ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--abbrev=40", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
-        "git_commit": commit.stdout.strip() or None,
+        "git_commit": _git_commit(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "system": platform.platform(),
@@ -237,6 +231,15 @@ def describe(results: Mapping) -> str:
     for name, entry in results.get("roofline", {}).get("learners", {}).items():
         lines.append(f"| {name} | {entry['of_matmul']:.1%} of large matrix products, {entry['of_chain']:.1%} of small ones |")
     return "\n".join(lines)
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, with "-dirty" where it was changed; None outside a git checkout."""
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def _check_names(flag: str, names: Sequence[str], known: Sequence[str]) -> None:

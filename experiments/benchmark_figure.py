@@ -7,19 +7,30 @@ _OURS, _PAPER = "#1f5fa8", "#c9a227"
 
 
 def draw(results: Mapping) -> bytes:
-    """A PNG; without any part to draw it says so."""
+    """A PNG."""
     from matplotlib.figure import Figure
 
     panels = [panel for panel in _PANELS if panel[0] in results]
-    figure = Figure(figsize=(8.0, 3.4 * max(1, len(panels))), dpi=130, layout="constrained")
-    for axes, (part, title, panel) in zip(figure.subplots(max(1, len(panels)), squeeze=False).flat, panels, strict=False):
+    rows = max(1, -(-len(panels) // 2))
+    figure = Figure(figsize=(13.0, 3.6 * rows), dpi=110, layout="constrained")
+    figure.suptitle(describe_sizes(results["sizes"]), fontsize=10)
+    grid = list(figure.subplots(rows, 2, squeeze=False).flat)
+    for axes, (part, title, panel) in zip(grid, panels, strict=False):
         panel(axes, results[part])
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
+
+
+def describe_sizes(sizes: Mapping) -> str:
+    text = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}, batch {sizes['batch_size']}"
+    cut_down = sizes["width"] or sizes["max_calls"]
+    return text + (", networks or samplers cut down: not to be compared with others" if cut_down else "")
 
 
 def _learners(axes, learners: Mapping[str, Mapping]) -> None:
@@ -31,7 +42,8 @@ def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
     titles = list(ablations)
     ours = [entry.get("training", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
     paper = [entry.get("paper", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
-    for offset, values, color, label in ((-0.2, ours, _OURS, "this machine"), (0.2, paper, _PAPER, "the paper, on its own machine")):
+    series = (-0.2, ours, _OURS, "this machine"), (0.2, paper, _PAPER, "the paper, on its own machine")
+    for offset, values, color, label in series:
         bars = axes.barh([i + offset for i in range(len(titles))], values, height=0.38, color=color, label=label)
         axes.bar_label(bars, [f"{value:.4g}" if value else "" for value in values], padding=3, fontsize=8)
     axes.set_yticks(range(len(titles)), titles)
@@ -75,7 +87,7 @@ def _line(axes, values: Mapping[int, float], x_label: str, y_label: str) -> None
     axes.set_xscale("log")
     axes.set_xticks(list(values), [str(x) for x in values])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(values.values()))
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
 

@@ -106,7 +106,7 @@ def measure(cases: Iterable[Case], sizes: Sizes, progress: Callable[[str], None]
     for case in cases:
         if case not in programs:
             programs[case] = _BUILDERS[case.kind](case, sizes, dataset)
-            name = " ".join([case.kind, case.config, str(case.size), *(f"{key}={value}" for key, value in case.changes)])
+            name = f"{case.kind} {case.size} {case.config} {dict(case.changes) or ''}".rstrip()
             progress(f"compiled in {programs[case].facts['compile_seconds']:.1f} s: {name}")
     rates = rotate(programs, sizes.rounds, sizes.seconds)
     return {
@@ -126,7 +126,8 @@ def rotate(programs: dict[Case, Program], rounds: int, seconds: float) -> dict[C
 
 
 def calibrate(run: Callable[[int], float], seconds: float) -> int:
-    """How many steps take about so many seconds; at least one."""
+    """How many steps take about so many seconds; at least one. The very first one, which may still allocate, does not count."""
+    run(1)
     steps = 1
     while (elapsed := run(steps)) < 0.2 * seconds:
         steps *= 2

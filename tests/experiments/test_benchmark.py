@@ -1,5 +1,6 @@
 """The benchmark: what it measures and how it puts the numbers together. No test looks at how fast anything is."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -73,13 +74,13 @@ def test_programs_take_turns():
     def program(name, amount):
         def run(steps):
             calls.append(name)
-            return steps * seconds[name] * (2 if calls.count("b") == 3 and name == "b" else 1)
+            return steps * seconds[name] * (2 if name == "b" and calls.count("b") == 4 else 1)
 
         return Program(run, amount, {})
 
     a, b = Case("train", 1), Case("train", 2)
     rates = rotate({a: program("a", 1), b: program("b", 10)}, rounds=2, seconds=0.1)
-    assert calls == ["a", "b", "a", "b", "a", "b"]  # the first of each finds out how many steps to take
+    assert calls == ["a", "a", "b", "b"] + ["a", "b"] * 2  # at first each one warms up and finds out how many steps to take
     assert rates == {a: [2.0, 2.0], b: [40.0, 20.0]}
 
 
@@ -103,8 +104,34 @@ def test_operations_per_second_as_a_fraction_of_the_limits():
     assert learner == {"flops_per_update": 3, "flops_per_second": 300.0, "of_matmul": 0.3, "of_chain": 0.5}
 
 
-def test_a_picture_without_parts_is_a_picture():
-    assert benchmark_figure.draw({}).startswith(b"\x89PNG")
+def test_a_picture_says_when_its_numbers_are_not_the_papers_sizes():
+    whole, quick = (benchmark_figure.describe_sizes(dataclasses.asdict(sizes)) for sizes in (Sizes(), QUICK))
+    assert whole == "observation 17, action 6, batch 256"
+    assert quick.startswith("observation 3, action 2, batch 16, networks or samplers cut down")
+
+
+@pytest.mark.parametrize("ending", [(1, "jaxlib: RESOURCE_EXHAUSTED: Out of memory"), (-9, "")], ids=["refused", "killed"])
+def test_seeds_are_tried_until_memory_ends(monkeypatch, ending):
+    """A process that stands for one in which four seeds do not fit."""
+
+    def run(command, **_):
+        flags = dict(argument.removeprefix("--").split("=") for argument in command if "=" in argument)
+        if flags["num_seeds"] == "4":
+            return subprocess.CompletedProcess(command, ending[0], "", ending[1])
+        result = {"machine": {"devices": 1}, "peak_rss_bytes": 5, "learners": {"edp_td3": {"updates_per_second": 7.0}}}
+        pathlib.Path(flags["output"], "benchmark.json").write_text(json.dumps(result))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(benchmark.subprocess, "run", run)
+    entries = benchmark.measure_seeds(dataclasses.replace(QUICK, max_seeds=16))
+    assert [entry["seeds"] for entry in entries] == [1, 2, 4]
+    assert entries[1]["updates_per_second"] == 7.0 and entries[2] == {"seeds": 4, "error": "out of memory"}
+
+
+def test_any_other_end_of_a_process_is_an_error(monkeypatch):
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "broken"))
+    with pytest.raises(RuntimeError, match="broken"):
+        benchmark.measure_seeds(QUICK)
 
 
 @pytest.mark.slow
