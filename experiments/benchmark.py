@@ -2,7 +2,7 @@
 
 python -m experiments.benchmark --output=runs/benchmark
 python -m experiments.benchmark --output=runs/benchmark --parts=learners,roofline --learners=edp_td3,edp_iql --num_seeds=4
-python -m experiments.benchmark --output=runs/quick --quick     everything tiny, about a minute: does it all work?
+python -m experiments.benchmark --output=runs/quick --quick     everything tiny, a minute or two: does it all work?
 
 Writes DIR/benchmark.json and DIR/benchmark.png. docs/performance.md tells how to read them.
 """
@@ -29,6 +29,7 @@ from experiments import benchmark_figure, launch
 from experiments.measure import LEARNERS, QUICK, Case, Sizes, measure
 
 PARTS = ("learners", "ablations", "seeds", "batch", "sampling", "roofline")
+QUICK_LEARNERS = ("edp_td3", "iql")
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
 FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles several times faster, to slower programs
@@ -61,8 +62,8 @@ ABLATIONS = {
 def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder of the results.", required=True)
     flags.DEFINE_list("parts", list(PARTS), f"What to measure, of {', '.join(PARTS)}.")
-    flags.DEFINE_list("learners", list(LEARNERS), "Files of configs/ that parts learners and roofline measure.")
-    flags.DEFINE_bool("quick", False, "Tiny sizes and one round where no others are given, compiled without optimising.")
+    flags.DEFINE_list("learners", None, "Files of configs/ that parts learners and roofline measure (by default all).")
+    flags.DEFINE_bool("quick", False, "Tiny sizes, one round and two learners unless given; compiled without optimising.")
     for field in dataclasses.fields(Sizes):
         define = flags.DEFINE_float if isinstance(field.default, float) else flags.DEFINE_integer
         smallest = 1 if field.default else 0
@@ -73,7 +74,8 @@ def define_flags() -> None:
 def main(_) -> None:
     given = flags.FLAGS
     _check_names("parts", given.parts, PARTS)
-    _check_names("learners", given.learners, LEARNERS)
+    learners = given.learners or (QUICK_LEARNERS if given.quick else LEARNERS)
+    _check_names("learners", learners, LEARNERS)
     chosen = {field.name: given[field.name].value for field in dataclasses.fields(Sizes)}
     sizes = dataclasses.replace(
         QUICK if given.quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None}
@@ -90,7 +92,7 @@ def main(_) -> None:
         results["seeds"] = measure_seeds(sizes)
     sharding.split_cpu(sizes.num_seeds)
     results["machine"] = describe_machine()
-    cases = choose_cases(given.parts, given.learners, sizes)
+    cases = choose_cases(given.parts, learners, sizes)
     measured = measure(cases.values(), sizes, lambda line: print(line, flush=True))
     results |= nest({path: measured[case] for path, case in cases.items()})
     if "ablations" in results:

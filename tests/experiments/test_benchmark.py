@@ -136,14 +136,14 @@ def test_any_other_end_of_a_process_is_an_error(monkeypatch):
 
 @pytest.mark.slow
 def test_every_part_leaves_its_numbers(tmp_path):
-    """`--quick` with all parts, two of the learners."""
-    result = launch(tmp_path, "--quick", "--learners=edp_td3,iql")
+    """`--quick` with all parts."""
+    result = launch(tmp_path, "--quick")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert set(benchmark.PARTS) <= set(found)
 
-    assert set(found["learners"]) == {"edp_td3", "iql"}
+    assert set(found["learners"]) == set(benchmark.QUICK_LEARNERS)
     for entry in found["learners"].values():
         assert entry["updates_per_second"] > 0 and entry["compile_seconds"] > 0 and len(entry["rounds"]) == 1
         assert entry["memory"]["argument"] > 0
