@@ -1,0 +1,102 @@
+"""The picture of a benchmark: one panel for each part that was measured."""
+
+import io
+from collections.abc import Mapping
+
+_OURS, _PAPER = "#1f5fa8", "#c9a227"
+
+
+def draw(results: Mapping) -> bytes:
+    """A PNG."""
+    from matplotlib.figure import Figure
+
+    panels = [panel for panel in _PANELS if panel[0] in results]
+    rows = max(1, -(-len(panels) // 2))
+    figure = Figure(figsize=(13.0, 3.6 * rows), dpi=110, layout="constrained")
+    figure.suptitle(describe_sizes(results["sizes"]), fontsize=10)
+    grid = list(figure.subplots(rows, 2, squeeze=False).flat)
+    for axes, (part, title, panel) in zip(grid, panels, strict=False):
+        panel(axes, results[part])
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def describe_sizes(sizes: Mapping) -> str:
+    text = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}, batch {sizes['batch_size']}"
+    cut_down = sizes["width"] or sizes["max_calls"]
+    return text + (", networks or samplers cut down: not to be compared with others" if cut_down else "")
+
+
+def _learners(axes, learners: Mapping[str, Mapping]) -> None:
+    _bars(axes, {name: entry["updates_per_second"] for name, entry in learners.items()}, "Updates per second")
+
+
+def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
+    """The paper's speed comparison: its numbers beside those of this machine."""
+    titles = list(ablations)
+    ours = [entry.get("training", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
+    paper = [entry.get("paper", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
+    series = (-0.2, ours, _OURS, "this machine"), (0.2, paper, _PAPER, "the paper, on its own machine")
+    for offset, values, color, label in series:
+        bars = axes.barh([i + offset for i in range(len(titles))], values, height=0.38, color=color, label=label)
+        axes.bar_label(bars, [f"{value:.4g}" if value else "" for value in values], padding=3, fontsize=8)
+    axes.set_yticks(range(len(titles)), titles)
+    axes.invert_yaxis()
+    axes.set_xlabel("Updates per second")
+    axes.legend(frameon=False, fontsize=8.5)
+
+
+def _seeds(axes, entries: list[Mapping]) -> None:
+    measured = [entry for entry in entries if "error" not in entry]
+    _line(axes, {entry["seeds"]: entry["updates_per_second"] for entry in measured}, "Seeds", "Updates per second, all seeds")
+
+
+def _batch(axes, batches: Mapping[str, Mapping]) -> None:
+    rows = {int(size): int(size) * entry["updates_per_second"] for size, entry in batches.items()}
+    _line(axes, rows, "Batch size", "Transitions per second")
+
+
+def _sampling(axes, sizes: Mapping[str, Mapping]) -> None:
+    rates = {int(size): entry["actions_per_second"] for size, entry in sizes.items()}
+    _line(axes, rates, "Observations per call", "Actions per second")
+
+
+def _roofline(axes, roofline: Mapping) -> None:
+    fractions = {name: 100 * entry["of_matmul"] for name, entry in roofline["learners"].items()}
+    limit = 100 * roofline["chain"]["flops_per_second"] / roofline["matmul"]["flops_per_second"]
+    _bars(axes, fractions, "Per cent of the rate of large matrix products")
+    axes.axvline(limit, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label="products of 256 rows")
+    axes.legend(frameon=False, fontsize=8.5)
+
+
+def _bars(axes, values: Mapping[str, float], label: str) -> None:
+    bars = axes.barh(list(values), list(values.values()), color=_OURS)
+    axes.bar_label(bars, [f"{value:.3g}" for value in values.values()], padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+
+
+def _line(axes, values: Mapping[int, float], x_label: str, y_label: str) -> None:
+    axes.plot(list(values), list(values.values()), color=_OURS, marker="o", linewidth=2.0)
+    axes.set_xscale("log")
+    axes.set_xticks(list(values), [str(x) for x in values])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.1 * max(values.values()))
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+
+
+_PANELS = (
+    ("learners", "Training, every learner", _learners),
+    ("ablations", "What the paper's speed comes from", _ablations),
+    ("seeds", "Seeds trained together", _seeds),
+    ("batch", "Batch size", _batch),
+    ("sampling", "Choosing actions", _sampling),
+    ("roofline", "How near the machine's limit", _roofline),
+)
