@@ -24,7 +24,7 @@ from absl import flags
 
 from edp_jax import InputError
 from edp_jax.files import write_bytes
-from edp_jax.training import sharding, writers
+from edp_jax.training import outputs, sharding, writers
 from experiments import benchmark_figure, launch
 from experiments.measure import LEARNERS, QUICK, Case, Sizes, measure
 
@@ -203,7 +203,7 @@ def describe_machine() -> dict:
     """Where the numbers come from."""
     devices = jax.devices()
     return {
-        "git_commit": _git_commit(),
+        "git_commit": outputs.git_commit(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "system": platform.platform(),
@@ -233,15 +233,6 @@ def describe(results: Mapping) -> str:
     for name, entry in results.get("roofline", {}).get("learners", {}).items():
         lines.append(f"| {name} | {entry['of_matmul']:.1%} of large matrix products, {entry['of_chain']:.1%} of small ones |")
     return "\n".join(lines)
-
-
-def _git_commit() -> str | None:
-    """Commit of the source tree, with "-dirty" where it was changed; None outside a git checkout."""
-    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--abbrev=40", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
-    except FileNotFoundError:
-        return None
 
 
 def _check_names(flag: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -169,7 +169,7 @@ def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     state = loop.init_seeds(learner.algorithm, range(sizes.num_seeds))
     hypers = loop.put_hypers(learner.hypers, sizes.num_seeds)
     train_chunk = loop.make_train_chunk(learner.algorithm, case.size)
-    compiled, facts = _compile(train_chunk, state, dataset.replay, hypers, np.int32(1))
+    compiled, facts = _compile(train_chunk, state, dataset.replay, hypers, np.int32(0), np.int32(1))
     spec = TaskSpec(sizes.observation_dim, sizes.action_dim)
     facts["flops_per_update"] = update_flops(learner.name, learner.config, spec, case.size)
 

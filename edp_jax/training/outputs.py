@@ -72,7 +72,7 @@ def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> 
     record = _read_record(workdir) or {"starts": []}
     start = {
         "step": step,
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
         "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
     }
@@ -112,7 +112,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the source tree, with "-dirty" where it was changed; None outside a git checkout."""
     command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--abbrev=40", "--dirty"]
     try:
