@@ -99,7 +99,7 @@ def test_target_actions_are_the_averaged_policys_at_the_next_observation():
     recording = algorithm._replace(
         draw=lambda key, params, batch: asked.append((params, batch)) or algorithm.draw(key, params, batch)
     )
-    recording.update_step(state, BATCH, Hypers())
+    jax.eval_shape(lambda: recording.update_step(state, BATCH, Hypers()))
     assert len(asked) == 1 and asked[0][0] is state.actor.target_params
     policy, key = edp.make_policy(CONFIG, SPEC), jax.random.key(1)
     draws = edp.draw_targets(key, CONFIG, policy, state.actor.target_params, BATCH)
@@ -241,14 +241,15 @@ def test_draws_cover_timesteps_noise_and_critics():
     policy = edp.make_policy(ENSEMBLE, SPEC)
     batch = jax.tree.map(lambda leaf: jnp.zeros((2000, *leaf.shape[1:])), BATCH)
     params = policy.network.init(jax.random.key(1))
-    draws = td3.draw(jax.random.key(0), ENSEMBLE, policy, params, batch)
+    draws = jax.jit(lambda key: td3.draw(key, ENSEMBLE, policy, params, batch))(jax.random.key(0))
     assert draws.target.next_action.shape == (3, 2000, 2) and np.all(np.abs(draws.target.next_action) <= 1)
     assert not np.allclose(draws.target.next_action[0], draws.target.next_action[1], atol=0.1)
     frequency = np.bincount(draws.corruption.timestep) / 2000
     assert frequency.shape == (5,) and np.all(np.abs(frequency - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000))
     noise = draws.corruption.noise
     assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.var() - 1) < 4 * np.sqrt(2 / noise.size)
-    guides = {int(td3.draw(jax.random.key(i), ENSEMBLE, policy, params, BATCH).guide) for i in range(40)}
+    guide = jax.jit(lambda key: td3.draw(key, ENSEMBLE, policy, params, BATCH).guide)
+    guides = {int(guide(jax.random.key(i))) for i in range(40)}
     assert guides == set(range(5))  # each is missed with probability 0.8^40 = 1e-4
 
 

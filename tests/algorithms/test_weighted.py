@@ -57,6 +57,7 @@ def test_iql_values_never_see_actions_outside_the_dataset():
     algorithm = algorithms.make("iql", CONFIG, SPEC)
     state, batch = algorithm.init(jax.random.key(0)), make_batch()
     other = state.replace(actor=state.actor.replace(target_params=jax.tree.map(jnp.ones_like, state.actor.target_params)))
-    (first, _), (second, _) = (algorithm.update_step(s, batch, base.Hypers()) for s in (state, other))
+    update = jax.jit(algorithm.update_step)
+    (first, _), (second, _) = (update(s, batch, base.Hypers()) for s in (state, other))
     for a, b in zip(jax.tree.leaves((first.critic, first.value)), jax.tree.leaves((second.critic, second.value)), strict=True):
         np.testing.assert_array_equal(a, b)
