@@ -9,6 +9,7 @@ import numpy as np
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
 
+MAX_ENVS = 100  # simulators at a time
 Act = Callable[[np.ndarray, int], np.ndarray]  # (observation [S, E', O] float32, step) -> action [S, E', A] in its units
 
 
@@ -20,7 +21,7 @@ class Episodes:
     lengths: np.ndarray  # [S, E] int
 
 
-def rollout(act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = 100) -> Episodes:
+def rollout(act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = MAX_ENVS) -> Episodes:
     """Runs episode e of training seed s from the environment seed `seeds[s, e]`, one episode per environment.
 
     Args:

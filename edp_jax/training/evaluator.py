@@ -9,11 +9,10 @@ import numpy as np
 from edp_jax.algorithms import Algorithm, policy_params
 from edp_jax.algorithms.base import AgentState, evaluation_key
 from edp_jax.evaluation import normalized_score, rollout
+from edp_jax.evaluation.rollout import MAX_ENVS
 from edp_jax.policy import in_dataset_units
 from edp_jax.training import hosts, sharding
 from edp_jax.types import EnvSpec
-
-MAX_ENVS = 100  # simulators at a time, those of all processes together
 
 
 class Evaluation(NamedTuple):
