@@ -36,6 +36,7 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
 
     # the data
     config.data_dir = ""  # "": $D4RL_DATASET_DIR, else ~/.d4rl/datasets
+    config.data_placement = "auto"  # device, or host: batches are sent ahead; auto: host for data above 0.4 of a device's memory
     config.batch_size = 256
     config.reward_transform = "none"  # none, antmaze, iql_antmaze, standardize, iql_locomotion
     config.reward_scale = 1.0  # the learner sees reward_scale * reward + reward_shift, after the transform

@@ -5,7 +5,7 @@ A run is a function of (config, seed, step): batches and noise are drawn from fo
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -27,14 +27,16 @@ class Replay:
 
     def sample(self, key: chex.PRNGKey, batch_size: int) -> Transition:
         """Draws rows with replacement."""
-        if self.cumulative_weights is None:
-            index = jax.random.randint(key, (batch_size,), 0, self.transitions.size)
-        else:
-            index = jnp.searchsorted(self.cumulative_weights, jax.random.uniform(key, (batch_size,)), side="right")
+        index = draw_rows(key, batch_size, self.transitions.size, self.cumulative_weights)
         return jax.tree.map(lambda x: x[index], self.transitions)
+
+    def batches(self, state: AgentState, steps: chex.Array, batch_size: int) -> Transition:
+        """The batches of the updates `steps` [T], leaves [T, batch_size, ...]."""
+        return jax.vmap(lambda step: self.sample(batch_key(state, step), batch_size))(steps)
 
 
 TrainChunk = Callable[[AgentState, Replay, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
+Advance = Callable[[AgentState, Metrics, Any, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
 
 
 class Chunk(NamedTuple):
@@ -47,6 +49,13 @@ class Chunk(NamedTuple):
     seconds: float
 
 
+def draw_rows(key: chex.PRNGKey, batch_size: int, size: int, cumulative_weights: chex.Array | None) -> chex.Array:
+    """Rows [batch_size] of a dataset of `size` rows, with replacement; `cumulative_weights` as in `Replay`."""
+    if cumulative_weights is None:
+        return jax.random.randint(key, (batch_size,), 0, size)
+    return jnp.searchsorted(cumulative_weights, jax.random.uniform(key, (batch_size,)), side="right")
+
+
 def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
     """One agent per seed, stacked on axis 0 [R] and laid out over the devices."""
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
@@ -56,11 +65,15 @@ def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
 
 def put_dataset(transitions: Transition, num_seeds: int, weights: np.ndarray | None = None) -> Replay:
     """Copies the dataset to every device that trains; `weights` [B] are the probabilities of its rows, None for all alike."""
-    replay = Replay(transitions)
-    if weights is not None:
-        cumulative = np.cumsum(weights, dtype=np.float64)
-        replay = replay.replace(cumulative_weights=(cumulative / cumulative[-1]).astype(np.float32))
-    return sharding.put(replay, sharding.replicated(sharding.seed_mesh(num_seeds)))
+    return sharding.put(Replay(transitions, cumulate(weights)), sharding.replicated(sharding.seed_mesh(num_seeds)))
+
+
+def cumulate(weights: np.ndarray | None) -> np.ndarray | None:
+    """Probabilities [B] as `Replay.cumulative_weights`."""
+    if weights is None:
+        return None
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    return (cumulative / cumulative[-1]).astype(np.float32)
 
 
 def put_hypers(hypers: Hypers, num_members: int) -> Hypers:
@@ -69,31 +82,51 @@ def put_hypers(hypers: Hypers, num_members: int) -> Hypers:
     return sharding.put(leaves, sharding.over_seeds(sharding.seed_mesh(num_members)))
 
 
+def put_span(step: int, num_updates: int, num_members: int) -> tuple[jax.Array, jax.Array]:
+    """Where updates start and how many they are, on every device that trains."""
+    return sharding.put((np.int32(step), np.int32(num_updates)), sharding.replicated(sharding.seed_mesh(num_members)))
+
+
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
     """Compiles (state [R], replay, hypers [R], step [], num_updates []) -> (state, metrics [R] averaged over the updates).
 
     The state is donated; `step` is its number of updates. How many follow is an argument of the compiled program, so chunks of
     any length share one, and where a run is cut into chunks changes nothing.
     """
+    advance = make_advance(algorithm, batch_size)
+
+    def train_member(state: AgentState, replay: Replay, hypers: Hypers, start: chex.Array, num_updates: chex.Array):
+        sums = zero_sums(algorithm, batch_size, state, replay, hypers)
+        state, sums = advance(state, sums, replay, hypers, start, num_updates)
+        return state, means(sums, num_updates)
+
+    return jax.jit(jax.vmap(train_member, in_axes=(0, None, 0, None, None)), donate_argnums=0)
+
+
+def make_advance(algorithm: Algorithm, batch_size: int) -> Advance:
+    """(state, metrics' sums, source, hypers, step [], num_updates []) -> (state, sums) of one member, to be compiled.
+
+    `source` is a `Replay`, or what has its `batches`.
+    """
     ahead = algorithm.draws_ahead
 
-    def draw(state: AgentState, replay: Replay, first: chex.Array):
+    def draw(state: AgentState, source: Any, first: chex.Array):
         """Batches and draws of the updates first, first + 1, ..., leaves [ahead, ...]."""
         steps = first + jnp.arange(ahead)
-        batches = jax.vmap(lambda step: replay.sample(batch_key(state, step), batch_size))(steps)
+        batches = source.batches(state, steps, batch_size)
         keys = jax.vmap(lambda step: update_key(state, step))(steps)
         return batches, jax.vmap(algorithm.draw, in_axes=(0, None, 0))(keys, state.actor.target_params, batches)
 
-    def train_member(state: AgentState, replay: Replay, hypers: Hypers, start: chex.Array, num_updates: chex.Array):
-        _, metrics = jax.eval_shape(algorithm.update_step, state, replay.sample(state.key, batch_size), hypers)
-        sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+    def advance(
+        state: AgentState, sums: Metrics, source: Any, hypers: Hypers, start: chex.Array, num_updates: chex.Array
+    ) -> tuple[AgentState, Metrics]:
         end = start + num_updates
 
         def block(index, carry):
             """The updates of one block, as far as they lie in the chunk. One sampling chain serves them all: the policy that
             makes their target actions does not move within the block."""
             first = index * ahead
-            batches, draws = draw(carry[0], replay, first)
+            batches, draws = draw(carry[0], source, first)
 
             def update(j, carry):
                 state, sums = carry
@@ -103,10 +136,23 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
 
             return jax.lax.fori_loop(jnp.maximum(start - first, 0), jnp.minimum(end - first, ahead), update, carry)
 
-        state, sums = jax.lax.fori_loop(start // ahead, (end + ahead - 1) // ahead, block, (state, sums))
-        return state, jax.tree.map(lambda total: total / num_updates, sums)
+        return jax.lax.fori_loop(start // ahead, (end + ahead - 1) // ahead, block, (state, sums))
 
-    return jax.jit(jax.vmap(train_member, in_axes=(0, None, 0, None, None)), donate_argnums=0)
+    return advance
+
+
+def zero_sums(algorithm: Algorithm, batch_size: int, state: AgentState, source: Any, hypers: Hypers) -> Metrics:
+    """Sums of one member's metrics before the first update."""
+
+    def metrics(state: AgentState, source: Any, hypers: Hypers) -> Metrics:
+        batch = jax.tree.map(lambda x: x[0], source.batches(state, state.step[None], batch_size))
+        return algorithm.update_step(state, batch, hypers)[1]
+
+    return jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), jax.eval_shape(metrics, state, source, hypers))
+
+
+def means(sums: Metrics, num_updates: chex.Array) -> Metrics:
+    return jax.tree.map(lambda total: total / num_updates, sums)
 
 
 def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[int]:
@@ -130,11 +176,10 @@ def train(
       ends: increasing steps.
     """
     step, size = int(hosts.fetch(state.step)[0]), len(state.step)
-    devices, hypers = sharding.replicated(sharding.seed_mesh(size)), put_hypers(hypers, size)
+    hypers = put_hypers(hypers, size)
     for end in ends:
         start = time.perf_counter()
-        span = [sharding.put(np.int32(number), devices) for number in (step, end - step)]
-        state, metrics = train_chunk(state, replay, hypers, *span)
+        state, metrics = train_chunk(state, replay, hypers, *put_span(step, end - step, size))
         metrics = hosts.fetch(metrics)  # waits for the device
         yield Chunk(end, state, metrics, end - step, time.perf_counter() - start)
         step = end

@@ -17,7 +17,9 @@ from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
 PER_PROCESS = {"process_id", "data_dir", "compilation_cache"}  # may differ between the processes of a run
-MAY_CHANGE = PER_PROCESS | {"num_steps", "writers", "distributed", "coordinator_address", "num_processes"}  # when it goes on
+MAY_CHANGE = PER_PROCESS | {  # when it goes on
+    *("num_steps", "writers", "data_placement", "distributed", "coordinator_address", "num_processes")
+}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edp_jax.algorithms import Algorithm, Hypers
 from edp_jax.algorithms.base import AgentState
-from edp_jax.training import hosts, loop, writers
+from edp_jax.training import hosts, loop, stream, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.hosts import Stopped
@@ -101,6 +101,7 @@ def run(
     algorithm: Algorithm,
     dataset: Transition,
     weights: np.ndarray | None,
+    data_on_host: bool,
     hypers: Hypers,
     members: tuple[Member, ...],
     batch_size: int,
@@ -113,8 +114,8 @@ def run(
 
     Rows go to metrics.csv and evaluations.csv, states to `checkpoints`; the newest of these is where the run starts. A chunk's
     rows are written before its checkpoint, and rows newer than the checkpoint are dropped at the start, so a run that was
-    stopped anywhere leaves the same tables as one that was not. The rate is None where no second chunk was run. Where several
-    processes share the run, all call this with the same arguments and process 0 writes the tables.
+    stopped anywhere leaves the same tables as one that was not, wherever its data are. The rate is None where no second chunk was
+    run. Where several processes share the run, all call this with the same arguments and process 0 writes the tables.
 
     Raises:
       Stopped: `check_stop` raised it; the state is saved.
@@ -146,8 +147,12 @@ def run(
         score = record_evaluation(start, state)  # the signal came during this evaluation
 
     timed_updates, timed_seconds, diverged = 0, 0.0, set()
-    train_chunk = loop.make_train_chunk(algorithm, batch_size)
-    replay = loop.put_dataset(dataset, len(members), weights)
+    if data_on_host:
+        train_chunk = stream.make_train_chunk(algorithm, batch_size)
+        replay = stream.HostReplay(dataset, len(members), batch_size, algorithm.draws_ahead, weights)
+    else:
+        train_chunk = loop.make_train_chunk(algorithm, batch_size)
+        replay = loop.put_dataset(dataset, len(members), weights)
     ends = loop.chunk_ends(start, schedule.num_steps, schedule.periods)
     if start < schedule.num_steps:
         print("compiling", flush=True)

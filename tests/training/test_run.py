@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edp_jax import TaskSpec, Transition, algorithms
+from edp_jax.training import stream
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation, episode_seeds
 from edp_jax.training.members import grid
@@ -38,17 +39,18 @@ def evaluate(state) -> Evaluation:
     return Evaluation(returns, np.full(returns.shape, 7), 2 * returns)
 
 
-def arguments(workdir, checkpoints, dataset, schedule, evaluate) -> dict:
+def arguments(workdir, checkpoints, dataset, schedule, evaluate, data_on_host=False) -> dict:
     fixed = {"algorithm": ALGORITHM, "members": grid(SEEDS, {}), "weights": None, "batch_size": 8, "workdir": str(workdir)}
-    return {"checkpoints": checkpoints, "dataset": dataset, "schedule": schedule, "evaluate": evaluate, **fixed}
+    given = {"checkpoints": checkpoints, "dataset": dataset, "schedule": schedule, "evaluate": evaluate}
+    return given | fixed | {"data_on_host": data_on_host}
 
 
-def start(workdir, num_steps=12, *, evaluate=evaluate, check_stop=lambda: None, log_every=2):
+def start(workdir, num_steps=12, *, evaluate=evaluate, check_stop=lambda: None, log_every=2, data_on_host=False):
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     schedule = Schedule(num_steps, log_every=log_every, eval_every=4, checkpoint_every=4)
     hypers = algorithms.Hypers()
-    state, _ = run(**arguments(workdir, checkpoints, make_dataset(), schedule, evaluate), hypers=hypers, check_stop=check_stop)
-    return state
+    given = arguments(workdir, checkpoints, make_dataset(), schedule, evaluate, data_on_host)
+    return run(**given, hypers=hypers, check_stop=check_stop)[0]
 
 
 def stop_at_call(number: int):
@@ -82,6 +84,13 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path, uninterrupted, 
     with pytest.raises(Stopped):
         start(tmp_path, check_stop=stop_at_call(call))
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
+
+
+def test_a_run_whose_data_stay_on_the_host_is_the_same_run_also_when_it_is_stopped(tmp_path, monkeypatch, uninterrupted):
+    monkeypatch.setattr(stream, "MAX_WINDOW", 5)  # windows end at 5, 10, 15; rows of the tables at 2, 4, ...
+    with pytest.raises(Stopped):
+        start(tmp_path, check_stop=stop_at_call(3), data_on_host=True)
+    assert_same_run(start(tmp_path, data_on_host=True), tmp_path, *uninterrupted)
 
 
 def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(tmp_path, uninterrupted):
