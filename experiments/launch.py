@@ -16,7 +16,7 @@ from edp_jax import InputError, TaskSpec, algorithms, data, evaluation
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.data import preprocess
 from edp_jax.evaluation import envs
-from edp_jax.training import hosts, writers
+from edp_jax.training import hosts, stream, writers
 from edp_jax.training.members import Member, grid
 from edp_jax.types import EnvSpec
 
@@ -152,6 +152,8 @@ def resolve(config: ConfigDict) -> Settings:
     )
     kinds = preprocess.REWARD_KINDS
     _require(config.reward_transform in kinds, "reward_transform", config.reward_transform, f"must be one of {', '.join(kinds)}")
+    place, places = config.data_placement, stream.PLACEMENTS
+    _require(place in places, "data_placement", place, f"must be one of {', '.join(places)}")
     writers.check_kinds(config.writers)
     algorithm = AlgorithmConfig(**_pick(config, AlgorithmConfig))
     algorithms.make(config.algorithm, algorithm, TaskSpec(1, 1))  # refuses what cannot be built, before any data is made
@@ -198,14 +200,17 @@ def data_folder(configured: str) -> str:
     return os.path.expanduser(configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
 
 
-def load_dataset(settings: Settings, progress: Callable[[str], None]) -> data.Dataset:
+def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], None]) -> data.Dataset:
     """Reads the task's dataset, tells what is in it, checks it against the environment and makes it ready for training.
+
+    Arrays that are large for the free memory, and all where the data are to stay on the host, lie on the disk of `workdir`.
 
     Raises:
       InputError: it cannot be had or used, is smaller than a batch, or does not fit the environment.
     """
     config, task = settings.config, settings.task
-    raw, info = data.load(task, settings.data_dir, progress)
+    storage = data.storage_near(workdir, always=config.data_placement == "host")
+    raw, info = data.load(task, settings.data_dir, progress, storage)
     progress(f"{task.name}:\n{preprocess.describe(info['summary'])}")
     box = None
     if settings.environment:
@@ -219,6 +224,7 @@ def load_dataset(settings: Settings, progress: Callable[[str], None]) -> data.Da
         data.Preprocessing(**_pick(config, data.Preprocessing)),
         action_box=settings.action_box,
         environment_box=box,
+        storage=storage,
     )
     if config.batch_size > dataset.transitions.size:
         raise InputError(

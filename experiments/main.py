@@ -10,7 +10,7 @@ from absl import flags
 
 from edp_jax import InputError, TaskSpec, algorithms
 from edp_jax.export import PolicyFile, save_policy
-from edp_jax.training import hosts, outputs, programs, sharding, writers
+from edp_jax.training import hosts, outputs, programs, sharding, stream, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import make_evaluate
 from edp_jax.training.hosts import Stopped
@@ -47,7 +47,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         print(line, flush=True)
 
     sharding.check_members(len(members))
-    dataset = hosts.first_before_others(lambda: launch.load_dataset(settings, progress))
+    dataset = hosts.first_before_others(lambda: launch.load_dataset(settings, workdir, progress))
     hosts.check_alike("configuration or dataset", outputs.identity(config.to_dict(), dataset.info))
     hosts.first_agreed(lambda: outputs.check_workdir(workdir, config.to_dict(), dataset.info))
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
@@ -88,6 +88,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             algorithm=algorithm,
             dataset=dataset.transitions,
             weights=dataset.weights,
+            data_on_host=stream.stays_on_host(config.data_placement, dataset.transitions, len(members)),
             hypers=settings.hypers,
             members=members,
             batch_size=config.batch_size,

@@ -5,6 +5,7 @@ python -m experiments.tasks kitchen-complete-v0     a summary of one dataset, wh
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 
 from absl import flags
@@ -39,7 +40,7 @@ def list_all(data_dir: str) -> None:
 
 def show(name: str, data_dir: str) -> None:
     task = data.find_task(name)
-    raw, info = data.load(task, data_dir)
+    raw, info = data.load(task, data_dir, storage=data.storage_near(tempfile.gettempdir()))
     print(f"{task.name}: {info['path'] or 'no single file'}, sha256 {info['sha256']}")
     print(preprocess.describe(info["summary"]))
     if raw.action_low is not None:

@@ -4,22 +4,36 @@ import dataclasses
 import os
 
 import h5py
-import numpy as np
 
 from edp_jax.data.raw import RawDataset, find_names, from_arrays
+from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.files import replacing
 from edp_jax.types import InputError
 
 
-def read_hdf5(path: str | os.PathLike, *, max_episode_steps: int | None = None) -> RawDataset:
-    """Reads and checks one file; `from_arrays` says what is checked and converted.
+def read_hdf5(
+    path: str | os.PathLike, *, max_episode_steps: int | None = None, storage: Storage = MEMORY
+) -> RawDataset:
+    """Reads and checks one file, block by block; `from_arrays` says what is checked and converted, `storage` where it lies then.
 
     Raises:
       InputError: the file is missing, truncated or no HDF5, a key is missing, or its content is not usable.
     """
     path = os.fspath(path)
     source = f"data file {path!r}"
-    return from_arrays(source, _read_arrays(path, source), max_episode_steps=max_episode_steps)
+    check_readable(path)
+    size = os.path.getsize(path)
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{source}: not an HDF5 file ({size} bytes); delete it and copy or download it again")
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {key: _array(source, name, file[name]) for key, name in find_names(source, file).items()}
+            return from_arrays(source, arrays, max_episode_steps=max_episode_steps, storage=storage)
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{source}: truncated or damaged at {size} bytes ({reason}); delete it and copy or download it again"
+        ) from error
 
 
 def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) -> None:
@@ -46,22 +60,8 @@ def check_readable(path: str) -> None:
         raise InputError(f"data file {path!r}: no permission to read it; give yourself read access to the file")
 
 
-def _read_arrays(path: str, source: str) -> dict[str, np.ndarray]:
-    check_readable(path)
-    size = os.path.getsize(path)
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{source}: not an HDF5 file ({size} bytes); delete it and copy or download it again")
-    try:
-        with h5py.File(path, "r") as file:
-            return {key: _read_array(source, name, file[name]) for key, name in find_names(source, file).items()}
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{source}: truncated or damaged at {size} bytes ({reason}); delete it and copy or download it again"
-        ) from error
-
-
-def _read_array(source: str, name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
-    if not isinstance(item, h5py.Dataset):
-        raise InputError(f"{source}: key {name!r} is a group, not an array; store one array under {name!r}")
-    return item[()]
+def _array(source: str, name: str, item: h5py.Dataset | h5py.Group) -> h5py.Dataset:
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        kind = "an empty dataset" if isinstance(item, h5py.Dataset) else "a group"
+        raise InputError(f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}")
+    return item

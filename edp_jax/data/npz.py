@@ -8,11 +8,12 @@ import numpy as np
 
 from edp_jax.data.d4rl import check_readable
 from edp_jax.data.raw import RawDataset, find_names, from_arrays
+from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.types import InputError
 
 
-def read_npz(path: str | os.PathLike) -> RawDataset:
-    """Reads and checks one file; Python objects in it are refused, never unpickled.
+def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDataset:
+    """Reads and checks one file, which must fit into memory; Python objects in it are refused, never unpickled.
 
     Raises:
       InputError: the file is missing, damaged, no .npz, or holds Python objects, a key is missing, its content is not usable,
@@ -37,7 +38,7 @@ def read_npz(path: str | os.PathLike) -> RawDataset:
             f"{source}: nothing tells which steps were the last before a time limit; store 'timeouts' (all False where every "
             "episode ends in a terminal) or 'next_observations'"
         )
-    return from_arrays(source, arrays)
+    return from_arrays(source, arrays, storage=storage)
 
 
 def _read_array(source: str, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from edp_jax.data import preprocess, returns
 from edp_jax.data.raw import RawDataset
+from edp_jax.data.storage import MEMORY, Storage, map_rows
 from edp_jax.data.tasks import Task
 from edp_jax.types import InputError, Transition
 
@@ -57,8 +58,9 @@ def prepare(
     *,
     action_box: tuple | None = None,
     environment_box: tuple | None = None,
+    storage: Storage = MEMORY,
 ) -> Dataset:
-    """Makes what `load` read ready for training.
+    """Makes what `load` read ready for training, block by block; the transitions lie in `storage`.
 
     Actions are taken to be in `action_box`, else in the one the dataset declares, else in that of the environment, else in
     [-1, 1].
@@ -68,20 +70,21 @@ def prepare(
     """
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     low, high = preprocess.action_box(raw, action_box, declared, environment_box)
-    transitions = preprocess.to_transitions(raw)
+    transitions = preprocess.to_transitions(raw, storage)
     size = transitions.observation.shape[1]
     mean, std = np.zeros(size, np.float32), np.ones(size, np.float32)
     if options.normalize_observations:
         mean, std = preprocess.normalization(transitions.observation)
-    transitions = transitions.replace(
-        observation=(transitions.observation - mean) / std,
-        next_observation=(transitions.next_observation - mean) / std,
-        action=preprocess.scale_actions(transitions.action, low, high),
-        reward=options.reward_scale * preprocess.transform_rewards(transitions.reward, raw, options.reward_transform)
-        + options.reward_shift,
-    )
+        for leaf in (transitions.observation, transitions.next_observation):
+            map_rows(lambda observations: (observations - mean) / std, leaf, out=leaf)
+    map_rows(lambda actions: preprocess.scale_actions(actions, low, high), transitions.action, out=transitions.action)
+    rewards = preprocess.transform_rewards(transitions.reward, raw, options.reward_transform)
+    transitions.reward[:] = options.reward_scale * rewards + options.reward_shift
     episode, episode_returns = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)], preprocess.episode_returns(raw)
-    transitions = returns.n_step_transitions(transitions, episode, options.n_step, options.discount)
+    reward, discount, last = returns.n_step_returns(transitions, episode, options.n_step, options.discount)
+    transitions.reward[:], transitions.discount[:] = reward, discount
+    following = transitions.next_observation
+    map_rows(lambda rows: following[rows], last, out=following)  # last >= its own row: none is needed that is overwritten already
     weights = None
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)

@@ -5,7 +5,8 @@ import difflib
 import numpy as np
 
 from edp_jax.data.raw import RawDataset
-from edp_jax.types import InputError, Transition
+from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows, row_blocks
+from edp_jax.types import InputError, Transition, unpack
 
 REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
 ACTION_LIMIT = 0.999  # actions are clipped to +- this, in the learners' [-1, 1]: EDP's public code, after CQL's
@@ -32,8 +33,9 @@ def episode_numbers(raw: RawDataset) -> np.ndarray:
     return np.append(0, np.cumsum(episode_ends(raw))[:-1])
 
 
-def to_transitions(raw: RawDataset) -> Transition:
-    """Pairs each step with its next observation (METHOD section 6 no. 5); numpy leaves with leading axis B, see `usable_rows`.
+def to_transitions(raw: RawDataset, storage: Storage = MEMORY) -> Transition:
+    """Pairs each step with its next observation (METHOD section 6 no. 5); leaves with leading axis B, see `usable_rows`, views of
+    one new array of packed rows in `storage`.
 
     A terminal has discount 0 and, as nothing follows it, its own observation as the next one. A timeout has discount 1:
     learners bootstrap through it. Without `next_observations` in the file, the last step of an episode that a timeout or
@@ -42,21 +44,21 @@ def to_transitions(raw: RawDataset) -> Transition:
     Raises:
       InputError: no transition is left.
     """
-    keep = usable_rows(raw)
-    if raw.next_observations is not None:
-        following = raw.next_observations
-    else:
-        following = np.roll(raw.observations, -1, axis=0)
-        following[raw.terminals] = raw.observations[raw.terminals]
-    if not keep.any():
+    rows = np.flatnonzero(usable_rows(raw))
+    if not len(rows):
         raise InputError("dataset: no transition has a next observation, every row ends an episode; add next_observations")
-    return Transition(
-        observation=raw.observations[keep],
-        action=raw.actions[keep],
-        reward=raw.rewards[keep],
-        discount=(~raw.terminals[keep]).astype(np.float32),
-        next_observation=following[keep],
-    )
+    terminals = raw.terminals[rows]
+    followed, following = raw.next_observations, rows
+    if followed is None:
+        followed, following = raw.observations, np.where(terminals, rows, rows + 1)
+    packed = storage.empty((len(rows), 2 * raw.observation_dim + raw.action_dim + 2))
+    transitions = unpack(packed, raw.observation_dim, raw.action_dim)
+    map_rows(lambda index: raw.observations[index], rows, out=transitions.observation)
+    map_rows(lambda index: raw.actions[index], rows, out=transitions.action)
+    map_rows(lambda index: followed[index], following, out=transitions.next_observation)
+    transitions.reward[:] = raw.rewards[rows]
+    transitions.discount[:] = ~terminals
+    return transitions
 
 
 def episode_returns(raw: RawDataset) -> np.ndarray:
@@ -79,8 +81,9 @@ def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Statistics are per dimension (METHOD section 6 no. 2); constant columns get standard deviation 1, so they become 0.
     """
-    mean = observations.mean(axis=0, dtype=np.float64)
-    std = observations.std(axis=0, dtype=np.float64)
+    size, blocks = len(observations), list(row_blocks(observations))
+    mean = sum(observations[rows].sum(axis=0, dtype=np.float64) for rows in blocks) / size
+    std = np.sqrt(sum(np.square(observations[rows] - mean).sum(axis=0) for rows in blocks) / size)
     return mean.astype(np.float32), np.where(constant_columns(observations), 1.0, std).astype(np.float32)
 
 
@@ -105,11 +108,11 @@ def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, 
             "--config.action_high"
         )
     slack = _ACTION_TOLERANCE * (high - low) / 2
-    outside = (raw.actions < low - slack) | (raw.actions > high + slack)
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
+    outside, first = count_where(lambda actions: (actions < low - slack) | (actions > high + slack), raw.actions)
+    if first is not None:
+        row, column = first
         raise InputError(
-            f"dataset: {int(outside.sum())} action values outside their box, the first {raw.actions[row, column]} in row {row}, "
+            f"dataset: {outside} action values outside their box, the first {raw.actions[row, column]} in row {row}, "
             f"column {column} (box: {low[column]} to {high[column]}); set --config.action_low and --config.action_high, "
             "or the environment, --config.env_id"
         )

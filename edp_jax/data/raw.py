@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows
 from edp_jax.types import InputError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
@@ -71,8 +73,12 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def from_arrays(source: str, arrays: Mapping[str, np.ndarray], *, max_episode_steps: int | None = None) -> RawDataset:
+def from_arrays(
+    source: str, arrays: Mapping[str, Any], *, max_episode_steps: int | None = None, storage: Storage = MEMORY
+) -> RawDataset:
     """Checks arrays under the names of `RawDataset` and converts them: numbers of any width become float32, flags bool.
+
+    They are numpy's, or h5py's, which are read block by block; the new ones lie in `storage`.
 
     Where `timeouts` is missing, an episode that no terminal ends is cut at every `max_episode_steps`-th step; where that is
     unknown too, at the steps whose next observation is not the following row's observation.
@@ -81,10 +87,10 @@ def from_arrays(source: str, arrays: Mapping[str, np.ndarray], *, max_episode_st
       InputError: a shape or type is wrong, a value is not finite, or there are fewer than 2 transitions; the line begins
         with `source`.
     """
-    arrays = {key: _check_array(source, key, np.asarray(value)) for key, value in arrays.items()}
+    arrays = {key: _check_array(source, key, value) for key, value in arrays.items()}
     _check_shapes(source, arrays)
-    for key in arrays.keys() - {"reference_scores"}:
-        arrays[key] = _to_float32(source, key, arrays[key])
+    for key, value in arrays.items():
+        arrays[key] = np.asarray(value) if key == "reference_scores" else _to_float32(source, key, value, storage)
     arrays["terminals"] = arrays["terminals"] != 0
     if "timeouts" in arrays:
         arrays["timeouts"] = arrays["timeouts"] != 0
@@ -97,7 +103,7 @@ def from_arrays(source: str, arrays: Mapping[str, np.ndarray], *, max_episode_st
     return RawDataset(**arrays)
 
 
-def _check_array(source: str, key: str, value: np.ndarray) -> np.ndarray:
+def _check_array(source: str, key: str, value: Any) -> Any:
     """Returns `value`, with [N, 1] flags and rewards as [N]."""
     if value.dtype.kind not in _NUMERIC_KINDS:
         raise InputError(f"{source}: key {key!r} has dtype {value.dtype}, not numbers; store float32 (flags: bool)")
@@ -109,7 +115,7 @@ def _check_array(source: str, key: str, value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _check_shapes(source: str, arrays: Mapping[str, np.ndarray]) -> None:
+def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
     lengths = {key: len(arrays[key]) for key in _ROWS + _STEPS if key in arrays}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
@@ -127,15 +133,14 @@ def _check_shapes(source: str, arrays: Mapping[str, np.ndarray]) -> None:
         raise InputError(f"{source}: one of action_low and action_high is missing; store both, or none")
 
 
-def _to_float32(source: str, key: str, value: np.ndarray) -> np.ndarray:
+def _to_float32(source: str, key: str, value: Any, storage: Storage) -> np.ndarray:
     with np.errstate(over="ignore"):
-        value = value.astype(np.float32)
-    bad = ~np.isfinite(value)
-    if bad.any() and key not in ("action_low", "action_high"):
-        rows = np.flatnonzero(bad.reshape(len(value), -1).any(axis=1))
+        value = map_rows(lambda rows: rows.astype(np.float32), value, out=storage.empty(value.shape))
+    bad, first = count_where(lambda rows: ~np.isfinite(rows), value)
+    if bad and key not in ("action_low", "action_high"):
         raise InputError(
-            f"{source}: key {key!r} holds {int(bad.sum())} values that are NaN or infinite in float32, "
-            f"the first in row {rows[0]}; remove the episodes with such values"
+            f"{source}: key {key!r} holds {bad} values that are NaN or infinite in float32, "
+            f"the first in row {first[0]}; remove the episodes with such values"
         )
     return value
 
@@ -153,5 +158,6 @@ def _timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.nda
 def _timeouts_by_jumps(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Returns [N] bool: true where what follows is not the next row, in the last row too, unless it is a terminal."""
     jumps = np.ones(len(arrays["rewards"]), bool)
-    jumps[:-1] = (arrays["next_observations"][:-1] != arrays["observations"][1:]).any(axis=1)
+    following, observations = arrays["next_observations"][:-1], arrays["observations"][1:]
+    map_rows(lambda a, b: (a != b).any(axis=1), following, observations, out=jumps[:-1])
     return jumps & ~arrays["terminals"]

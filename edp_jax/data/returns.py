@@ -5,12 +5,16 @@ import numpy as np
 from edp_jax.types import Transition
 
 
-def n_step_transitions(transitions: Transition, episode: np.ndarray, n: int, discount: float) -> Transition:
-    """Transitions over up to n steps of one episode (METHOD section 6 no. 4; Sutton & Barto 2018, Eq. 7.1), leaves [B].
+def n_step_returns(
+    transitions: Transition, episode: np.ndarray, n: int, discount: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rewards, discounts and last rows [B] of windows of up to n steps of one episode, one from each of the `transitions` on
+    (METHOD section 6 no. 4; Sutton & Barto 2018, Eq. 7.1).
 
-    With m <= n steps left in the episode: reward sum_i discount^i r_i, i < m; next observation that of step m - 1; and a
-    `discount` leaf of discount^(m - 1), 0 after a true terminal, since losses multiply by one more discount. Windows end at a
-    terminal, at a timeout (which bootstraps) and wherever `episode` [B] (the number of each row's episode) changes.
+    With m <= n steps left in the episode: reward sum_i discount^i r_i, i < m; the last row, that of step m - 1, whose next
+    observation is the window's; and a discount of discount^(m - 1), 0 after a true terminal, since losses multiply by one more
+    discount. Windows end at a terminal, at a timeout (which bootstraps) and wherever `episode` [B] (the number of each row's
+    episode) changes.
     """
     size = transitions.size
     reward = transitions.reward.astype(np.float64)
@@ -24,11 +28,7 @@ def n_step_transitions(transitions: Transition, episode: np.ndarray, n: int, dis
         reward = np.where(open_window, reward + discount**step * transitions.reward[inside], reward)
         factor = np.where(open_window, discount**step * transitions.discount[inside], factor)
         last = np.where(open_window, inside, last)
-    return transitions.replace(
-        reward=reward.astype(np.float32),
-        discount=factor.astype(np.float32),
-        next_observation=transitions.next_observation[last],
-    )
+    return reward.astype(np.float32), factor.astype(np.float32), last
 
 
 def return_weights(returns: np.ndarray, episode: np.ndarray, temperature: float) -> np.ndarray:

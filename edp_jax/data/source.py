@@ -4,9 +4,12 @@ import hashlib
 import os
 from collections.abc import Callable
 
+import numpy as np
+
 from edp_jax.data import builtin, d4rl, download, minari, npz, preprocess
 from edp_jax.data.download import Remote
 from edp_jax.data.raw import RawDataset, find_names, from_arrays
+from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.data.tasks import BUILTIN, LEGACY, MINARI, Task
 from edp_jax.types import InputError
 
@@ -27,8 +30,12 @@ _KNOWN = {  # bytes and sha256 of D4RL's files, of those that were at hand
 }
 
 
-def load(task: Task, data_dir: str, progress: Callable[[str], None] = print) -> tuple[RawDataset, dict]:
+def load(
+    task: Task, data_dir: str, progress: Callable[[str], None] = print, storage: Storage = MEMORY
+) -> tuple[RawDataset, dict]:
     """Reads the dataset of `task`; one that is not there is made (built-in) or downloaded (D4RL, Minari) first.
+
+    The arrays of a file lie in `storage`; an HDF5 file may be larger than the memory.
 
     Returns:
       The dataset, and a dict of its `name`, `path` and `size_bytes` (None where it is not one file), `sha256` (of the file, else
@@ -47,9 +54,9 @@ def load(task: Task, data_dir: str, progress: Callable[[str], None] = print) -> 
         return _without_file(task, from_arrays(task.name, {key: arrays[name] for key, name in names.items()}))
     path = _path(task, os.path.abspath(os.path.expanduser(data_dir)), progress)
     if path.endswith(".npz"):
-        raw = npz.read_npz(path)
+        raw = npz.read_npz(path, storage=storage)
     else:
-        raw = d4rl.read_hdf5(path, max_episode_steps=task.max_episode_steps)
+        raw = d4rl.read_hdf5(path, max_episode_steps=task.max_episode_steps, storage=storage)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return raw, _info(task, raw, digest, os.path.abspath(path), os.path.getsize(path))
@@ -88,7 +95,7 @@ def _path(task: Task, data_dir: str, progress: Callable[[str], None]) -> str:
 def _without_file(task: Task, raw: RawDataset) -> tuple[RawDataset, dict]:
     digest = hashlib.sha256()
     for array in (raw.observations, raw.actions, raw.rewards, raw.terminals, raw.timeouts):
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array))
     return raw, _info(task, raw, digest.hexdigest(), None, None)
 
 

@@ -14,26 +14,26 @@ def make(reward, discount) -> Transition:
 def test_n_step_by_hand():
     """An episode of 4 that ends in a terminal and one of 2 that a timeout cut; n = 3, gamma = 0.5."""
     transitions = make([1, 2, 4, 8, 16, 32], [1, 1, 1, 0, 1, 1])
-    result = returns.n_step_transitions(transitions, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5)
-    np.testing.assert_allclose(result.reward, [1 + 1 + 1, 2 + 2 + 2, 4 + 4, 8, 16 + 16, 32])
-    np.testing.assert_allclose(result.discount, [0.25, 0, 0, 0, 0.5, 1])  # times gamma in the loss: gamma^3, ..., gamma^2, gamma
-    np.testing.assert_array_equal(result.next_observation[:, 0], [3, 4, 4, 4, 6, 6])
-    np.testing.assert_array_equal(result.observation, transitions.observation)
+    reward, discount, last = returns.n_step_returns(transitions, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5)
+    np.testing.assert_allclose(reward, [1 + 1 + 1, 2 + 2 + 2, 4 + 4, 8, 16 + 16, 32])
+    np.testing.assert_allclose(discount, [0.25, 0, 0, 0, 0.5, 1])  # times gamma in the loss: gamma^3, ..., gamma^2, gamma
+    np.testing.assert_array_equal(last, [2, 3, 3, 3, 5, 5])
 
 
 def test_one_step_changes_nothing():
     transitions = make([1, 2, 3], [1, 0, 1])
-    result = returns.n_step_transitions(transitions, np.array([0, 0, 1]), 1, 0.9)
-    for name in ("reward", "discount", "next_observation"):
-        np.testing.assert_array_equal(getattr(result, name), getattr(transitions, name))
+    reward, discount, last = returns.n_step_returns(transitions, np.array([0, 0, 1]), 1, 0.9)
+    np.testing.assert_array_equal(reward, transitions.reward)
+    np.testing.assert_array_equal(discount, transitions.discount)
+    np.testing.assert_array_equal(last, [0, 1, 2])
 
 
 def test_a_constant_reward_keeps_its_value_whatever_the_number_of_steps():
     """V = r / (1 - gamma) solves V = sum_i gamma^i r + gamma^m V for every window."""
     transitions = make(np.full(7, 2.0), np.ones(7))
     for n in (1, 2, 5, 20):
-        result = returns.n_step_transitions(transitions, np.zeros(7, int), n, 0.8)
-        np.testing.assert_allclose(result.reward + 0.8 * result.discount * 10.0, 10.0, rtol=1e-6)
+        reward, discount, _ = returns.n_step_returns(transitions, np.zeros(7, int), n, 0.8)
+        np.testing.assert_allclose(reward + 0.8 * discount * 10.0, 10.0, rtol=1e-6)
 
 
 def test_trajectories_of_higher_return_are_drawn_more_often():

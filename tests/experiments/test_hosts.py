@@ -35,7 +35,8 @@ def start_both(workdir, *arguments) -> list[subprocess.Popen]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    shared = ("--config.distributed=True", f"--config.coordinator_address={address}", "--config.num_processes=2")
+    shared = ("--config.data_placement=host", "--config.distributed=True", "--config.num_processes=2")
+    shared += (f"--config.coordinator_address={address}",)
     return [start(workdir, *shared, f"--config.process_id={index}", *arguments) for index in (0, 1)]
 
 
@@ -46,6 +47,7 @@ def wait_for(*processes) -> tuple[list[int], list[str]]:
 
 @pytest.mark.slow
 def test_two_processes_leave_what_one_leaves(tmp_path, monkeypatch):
+    """The data of the two stay on the host, those of the one go to its devices."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # one device each; two in the single process
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "hopper_medium-v2.hdf5", "w") as file:
