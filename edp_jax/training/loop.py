@@ -35,7 +35,7 @@ class Replay:
         return jax.vmap(lambda step: self.sample(batch_key(state, step), batch_size))(steps)
 
 
-TrainChunk = Callable[[AgentState, Replay, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
+TrainChunk = Callable[[AgentState, Any, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
 Advance = Callable[[AgentState, Metrics, Any, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
 
 
@@ -164,14 +164,14 @@ def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[i
 
 
 def train(
-    train_chunk: TrainChunk, state: AgentState, replay: Replay, hypers: Hypers, ends: Iterator[int]
+    train_chunk: TrainChunk, state: AgentState, replay: Any, hypers: Hypers, ends: Iterator[int]
 ) -> Iterator[Chunk]:
     """Runs chunk after chunk up to each step of `ends`.
 
     Args:
-      train_chunk: made by `make_train_chunk`.
+      train_chunk: made by `make_train_chunk`, this module's or that of `stream`.
       state: [R]; its step says where to go on. Donated: use the state of the yielded chunks.
-      replay: made by `put_dataset`.
+      replay: made by `put_dataset`; for a chunk of `stream` a `HostReplay`.
       hypers: scalar settings, or [R] where the members' differ.
       ends: increasing steps.
     """

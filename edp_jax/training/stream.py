@@ -6,6 +6,7 @@ one window, the host draws, gathers and copies the next, so that a run leaves th
 
 import concurrent.futures
 import os
+from collections.abc import Callable
 
 import chex
 import jax
@@ -76,9 +77,7 @@ class HostReplay:
         self._cumulative_weights = sharding.put(loop.cumulate(weights), self._replicated)
         own_members = members // jax.process_count()
         self.window_size = _window_size(own_members * batch_size * self._rows[0].nbytes, ahead)
-        self._draw = jax.jit(
-            jax.vmap(self._make_draw(batch_size), in_axes=(0, None, None)), out_shardings=self._over_seeds
-        )
+        self._draw = jax.jit(jax.vmap(self._make_draw(batch_size), in_axes=(0, None, None)), out_shardings=self._over_seeds)
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "gather")
         self._keys: tuple[np.ndarray, jax.Array] | None = None  # key data of this process' members, and of all on the devices
         self._windows: dict[int, concurrent.futures.Future[Window]] = {}
@@ -99,7 +98,7 @@ class HostReplay:
         first = sharding.put(np.int32(number * self.window_size), self._replicated)
         return self._worker.submit(self._gather, self._draw(self._keys[1], self._cumulative_weights, first), number)
 
-    def _make_draw(self, batch_size: int):
+    def _make_draw(self, batch_size: int) -> Callable[..., chex.Array]:
         def draw(key_data: chex.Array, cumulative_weights: chex.Array | None, first: chex.Array) -> chex.Array:
             """Rows [T, B] of one member's batches, from update `first` on."""
             state = AgentState(step=first, key=jax.random.wrap_key_data(key_data), actor=None)
@@ -128,7 +127,7 @@ def _window_size(update_bytes: int, ahead: int) -> int:
     return max(1, min(MAX_WINDOW, WINDOW_BYTES // update_bytes) // ahead) * ahead
 
 
-def make_train_chunk(algorithm: Algorithm, batch_size: int):
+def make_train_chunk(algorithm: Algorithm, batch_size: int) -> loop.TrainChunk:
     """What `loop.make_train_chunk` makes, for a `HostReplay`: (state [R], replay, hypers [R], step [], num_updates []) -> (state,
     metrics [R]). One compiled program takes window after window; the host runs ahead of it by one."""
     advance = jax.jit(jax.vmap(loop.make_advance(algorithm, batch_size), in_axes=(0, 0, 0, 0, None, None)), donate_argnums=0)
