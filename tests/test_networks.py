@@ -47,11 +47,11 @@ def test_mish_at_known_points_and_far_out():
 
 
 def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
-    layer = networks.MultiInputDense(5)
+    layer = networks.Dense(5)
     params = layer.init(jax.random.key(0), OBSERVATION, ACTION)
     dense = nn.Dense(5).apply(params, jnp.concatenate([OBSERVATION, ACTION], axis=-1))
     np.testing.assert_allclose(layer.apply(params, OBSERVATION, ACTION), dense, atol=1e-6)
-    kernel = networks.MultiInputDense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
+    kernel = networks.Dense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
     np.testing.assert_allclose(jnp.std(kernel), (3 + 2) ** -0.5, rtol=0.02)  # initialised for the fan-in of the concatenation
 
 
