@@ -46,7 +46,10 @@ ACTIVATIONS = {"mish": mish, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
 
 @jax.custom_vjp
 def matmul(x: chex.Array, kernel: chex.Array) -> chex.Array:
-    """x [..., I] @ kernel [I, O]; on a CPU the kernel's gradient comes from a transposed copy of x, which XLA multiplies faster."""
+    """x [..., I] @ kernel [I, O]; the kernel's gradient in the kernel's own layout.
+
+    JAX's comes out transposed, which makes Adam three times slower on a CPU (docs/performance.md).
+    """
     return x @ kernel
 
 
@@ -56,14 +59,8 @@ def _matmul_fwd(x, kernel):
 
 def _matmul_bwd(residuals, gradient):
     x, kernel = residuals
-    rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
-    kernel_gradient = jax.lax.platform_dependent(
-        rows,
-        columns,
-        cpu=lambda rows, columns: jax.lax.optimization_barrier(rows.T) @ columns,  # else XLA folds the transposition in
-        default=lambda rows, columns: rows.T @ columns,
-    )
-    return gradient @ kernel.T, kernel_gradient
+    x_gradient = jnp.einsum("...o,io->...i", gradient, kernel)
+    return x_gradient, jnp.einsum("...i,...o->io", x, gradient)
 
 
 matmul.defvjp(_matmul_fwd, _matmul_bwd)

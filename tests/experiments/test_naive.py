@@ -1,4 +1,4 @@
-"""The benchmark's yardstick trains the same learner as the library: from the same state, batch and random numbers, the same update."""
+"""The benchmark's yardstick: from the same state, batch and random numbers it makes the same update as the library."""
 
 import jax
 import numpy as np
