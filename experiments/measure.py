@@ -14,7 +14,7 @@ import numpy as np
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import Algorithm, AlgorithmConfig, Hypers
 from edp_jax.training import loop
-from experiments import launch
+from experiments import launch, naive
 from experiments.flops import update_flops
 
 TASK = "walker2d-medium-expert-v2"  # of the paper's speed figure; its settings, not its data
@@ -184,9 +184,9 @@ def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
 
 
 def _naive(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
-    """The yardstick: one compiled update called from a Python loop, its batch drawn by numpy and copied to the device."""
+    """The yardstick: `naive`'s update called from a Python loop, its batch drawn by numpy and copied to the device."""
     learner, transitions = make_learner(case, sizes), dataset.transitions
-    update = jax.jit(learner.algorithm.update_step)
+    update = jax.jit(naive.make_update(learner.config))
     state = learner.algorithm.init(jax.random.key(0))
     rng = np.random.default_rng(0)
 

@@ -130,7 +130,7 @@ def _window_size(update_bytes: int, ahead: int) -> int:
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> loop.TrainChunk:
     """What `loop.make_train_chunk` makes, for a `HostReplay`: (state [R], replay, hypers [R], step [], num_updates []) -> (state,
     metrics [R]). One compiled program takes window after window; the host runs ahead of it by one."""
-    advance = jax.jit(jax.vmap(loop.make_advance(algorithm, batch_size), in_axes=(0, 0, 0, 0, None, None)), donate_argnums=0)
+    advance = loop.jit_members(loop.make_advance(algorithm, batch_size), (0, 0, 0, 0, None, None))
     means = jax.jit(loop.means)
 
     @jax.jit

@@ -54,8 +54,9 @@ def assert_same_state(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["even", "weighted"])
-@pytest.mark.parametrize("seeds", [(5,), (5, 7), tuple(range(9))], ids=len)
+@pytest.mark.parametrize(
+    ("seeds", "weights"), [((5,), None), ((5, 7), WEIGHTS), (tuple(range(9)), None)], ids=["one", "two weighted", "nine"]
+)
 def test_the_same_numbers_as_with_the_data_on_the_device(monkeypatch, resident_chunk, streamed_chunk, seeds, weights):
     """Windows of 8 updates, blocks of 4, chunks that end inside both."""
     monkeypatch.setattr(stream, "MAX_WINDOW", 9)
