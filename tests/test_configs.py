@@ -134,6 +134,7 @@ def test_a_sweep_is_every_traced_setting_and_nothing_else():
         ({"return_weighting": -1.0}, "return_weighting=-1.0"),
         ({"num_target_critics": 3}, "num_target_critics=3"),
         ({"algorithm": "td3", "policy": "gaussian"}, "does not fit"),
+        ({"data_placement": "disk"}, "data_placement=disk must be one of auto, device, host"),
         ({"writers": ("paper",)}, "'paper'"),
         ({"task": "hoper-medium-v2"}, "hopper-medium-v2"),
     ],
