@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 
 from edp_jax.types import InputError
@@ -87,6 +88,11 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
     return gymnasium.wrappers.TransformObservation(
         env, lambda observation: gymnasium.spaces.flatten(observations, observation).astype(np.float32), space
     )
+
+
+def use_old_collisions(model: mujoco.MjModel) -> None:
+    """Has MuJoCo find contacts of meshes, cylinders and ellipsoids as up to 3.2 (libccd); 3.3 and later do it another way."""
+    model.opt.disableflags |= int(getattr(mujoco.mjtDisableBit, "mjDSBL_NATIVECCD", 0))
 
 
 def _make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:

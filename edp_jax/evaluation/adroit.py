@@ -52,6 +52,7 @@ def make_adroit(name: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
 
     def make_one() -> gymnasium.Env:
         env = gymnasium.make(task.env_id, disable_env_checker=True, max_episode_steps=task.max_episode_steps)
+        adapters.use_old_collisions(env.unwrapped.model)
         return adapters.flatten(_D4RLRules(env, task), name)
 
     return tuple(make_one() for _ in range(num_envs))
