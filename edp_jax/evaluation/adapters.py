@@ -69,12 +69,12 @@ def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
 
 
 def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
-    """`env` with observations [O] float32, as `gymnasium.spaces.flatten` orders them: a Dict by its (sorted) keys.
+    """`env` with observations [O] float32 as `gymnasium.spaces.flatten` makes them, a Dict always by its sorted keys.
 
     Raises:
         InputError: actions are not a box of one axis, observations cannot be flattened, or an episode may never end.
     """
-    actions, observations = env.action_space, env.observation_space
+    actions, observations = env.action_space, _key_sorted(env.observation_space)
     if not (isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1):
         raise InputError(f"environment {label!r}: actions are {actions}, and only a Box of one axis is supported; use another")
     if not observations.is_np_flattenable:
@@ -88,6 +88,15 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
     return gymnasium.wrappers.TransformObservation(
         env, lambda observation: gymnasium.spaces.flatten(observations, observation).astype(np.float32), space
     )
+
+
+def _key_sorted(space: gymnasium.Space) -> gymnasium.Space:
+    """`space` with each Dict in the order of its sorted keys; gymnasium leaves an OrderedDict as it is."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return gymnasium.spaces.Dict({key: _key_sorted(space[key]) for key in sorted(space.keys())})
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return gymnasium.spaces.Tuple([_key_sorted(part) for part in space])
+    return space
 
 
 def use_old_collisions(model: mujoco.MjModel) -> None:
