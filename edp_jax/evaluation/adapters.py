@@ -62,7 +62,8 @@ def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
             return dataset.recover_environment(eval_env=True, disable_env_checker=True)
         except Exception as error:  # constructors raise what they like
             raise InputError(
-                f"environment {label!r} cannot be recovered: {_one_line(error)}; install what it needs, or use 'gymnasium:<id>'"
+                f"environment {label!r} cannot be recovered: {_one_line(error)}; install what it needs, or give another as "
+                "--config.env_id (none: only train)"
             ) from error
 
     return _make_flat(make_one, num_envs, label)
@@ -81,8 +82,8 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
         raise InputError(f"environment {label!r}: observations {observations} cannot be flattened into numbers; use another")
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(
-            f"environment {label!r} has no time limit, so an episode may never end; use 'gymnasium:<id>' with the keyword "
-            f'arguments {{"max_episode_steps": 1000}}'
+            f"environment {label!r} has no time limit, so an episode may never end; give --config.env_id with "
+            """--config.env_kwargs='{"max_episode_steps": 1000}'"""
         )
     space = gymnasium.spaces.Box(-np.inf, np.inf, (gymnasium.spaces.flatdim(observations),), np.float32)
     return gymnasium.wrappers.TransformObservation(
