@@ -67,10 +67,10 @@ matmul.defvjp(_matmul_fwd, _matmul_bwd)
 
 
 class Dense(nn.Module):
-    """Dense layer on the concatenation of its inputs.
+    """Dense layer on the concatenation of its inputs, as a sum of one matmul per input.
 
-    Inputs may have different, broadcastable batch shapes: then it is a sum of one matmul per input, so that what does not change
-    between calls (the observation along a sampling chain, or over candidate actions) is multiplied once.
+    Inputs may have different, broadcastable batch shapes; what does not change between calls (the observation along a sampling
+    chain, or over candidate actions) is multiplied once.
     """
 
     features: int
@@ -80,8 +80,6 @@ class Dense(nn.Module):
         sizes = [x.shape[-1] for x in inputs]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (sum(sizes), self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        if len({x.shape[:-1] for x in inputs}) == 1:
-            return matmul(jnp.concatenate(inputs, axis=-1), kernel) + bias
         parts = jnp.split(kernel, np.cumsum(sizes)[:-1])
         return bias + sum(matmul(x, part) for x, part in zip(inputs, parts, strict=True))
 
