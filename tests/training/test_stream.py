@@ -55,7 +55,12 @@ def assert_same_state(a, b):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "weights"), [((5,), None), ((5, 7), WEIGHTS), (tuple(range(9)), None)], ids=["one", "two weighted", "nine"]
+    ("seeds", "weights"),
+    [
+        pytest.param((5, 7), WEIGHTS, id="two weighted"),
+        pytest.param((5,), None, id="one", marks=pytest.mark.slow),
+        pytest.param(tuple(range(9)), None, id="nine", marks=pytest.mark.slow),
+    ],
 )
 def test_the_same_numbers_as_with_the_data_on_the_device(monkeypatch, resident_chunk, streamed_chunk, seeds, weights):
     """Windows of 8 updates, blocks of 4, chunks that end inside both."""
