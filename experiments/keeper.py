@@ -30,7 +30,6 @@ class Keeper:
         self._returns: dict[int, float] = {}  # of sampled actions, by step
         self._best = -np.inf
         self.random_return = evaluate(uniform(environments[0].action_space.shape[0]), environments).returns.mean()
-        os.makedirs(folder, exist_ok=True)
 
     def keep(self, step: int, actor: Behaviour) -> str:
         """Returns what the evaluation came to, in one line."""

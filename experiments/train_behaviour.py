@@ -8,8 +8,8 @@ from random actions' return to the best one. Both are there from the first evalu
 time. An agent that stands still may earn a medium return and teach nothing: the lengths that are printed tell, take another step.
 """
 
+import glob
 import importlib.metadata
-import os
 import re
 import time
 from typing import Any
@@ -19,6 +19,7 @@ from absl import flags
 
 from edp_jax import InputError
 from edp_jax.data.behaviour import Behaviour
+from edp_jax.data.folder import folder_made
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
 from experiments import launch
@@ -63,7 +64,8 @@ def main(_) -> None:
 
     environment, name = EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs), name_of(given.env_id)
     environments = envs.make(environment, _EPISODES)
-    _check_folder(given.output_dir, name)
+    if present := glob.glob(f"{glob.escape(given.output_dir)}/{name}-*.npz"):
+        raise InputError(f"--output_dir={given.output_dir}: {present[0]} is there already; name a new folder")
     metadata = {"env_id": given.env_id, "env_kwargs": given.env_kwargs, "algorithm": "SAC", "seed": given.seed}
     metadata |= {package: importlib.metadata.version(package) for package in ("sbx-rl", "mujoco", "gymnasium")}
     keeper = Keeper(given.output_dir, name, environments, metadata)
@@ -88,13 +90,8 @@ def main(_) -> None:
         policy_kwargs={"net_arch": {"pi": [128, 128], "qf": [192, 192]}},
         seed=given.seed,
     )
-    model.learn(given.num_steps, callback=KeepActors())
-
-
-def _check_folder(folder: str, name: str) -> None:
-    present = [file for file in os.listdir(folder) if file.startswith(f"{name}-")] if os.path.isdir(folder) else []
-    if present or os.path.isfile(folder):
-        raise InputError(f"--output_dir={folder}: holds {present[0] if present else 'no folder'} already; name a new folder")
+    with folder_made(given.output_dir, "give another one as --output_dir"):
+        model.learn(given.num_steps, callback=KeepActors())
 
 
 if __name__ == "__main__":

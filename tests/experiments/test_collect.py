@@ -193,4 +193,4 @@ def test_soft_actor_critic_leaves_behaviour_policies(tmp_path):
     raw = record(tmp_path, policies=(f"{tmp_path}/out/pendulum-expert.npz",), num_transitions=200)
     assert np.abs(raw.actions).max() <= 2
     again = command("train_behaviour", *arguments)
-    assert again.returncode == 2 and "already; name a new folder" in again.stderr
+    assert again.returncode == 2 and "is there already; name a new folder" in again.stderr
