@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from edp_jax.data.behaviour import Behaviour, read_behaviour
 from edp_jax.data.d4rl import write_hdf5
@@ -32,7 +32,7 @@ class Source:
     num_transitions: int
 
 
-def _datasets(robot: str, env_id: str, replay: tuple[int, ...]) -> dict[str, tuple[Source, ...]]:
+def _datasets(robot: str, env_id: str, replay: Iterable[int]) -> dict[str, tuple[Source, ...]]:
     """The datasets of a robot; `replay`: steps of the learner up to the medium stage at which its actor was shipped.
 
     medium-replay is what the learner's replay buffer holds at the medium stage: the random start, then equal shares of its
@@ -53,7 +53,9 @@ def _datasets(robot: str, env_id: str, replay: tuple[int, ...]) -> dict[str, tup
 
 
 DATASETS = {
-    **_datasets("hopper", "Hopper-v4", ()),
+    **_datasets("hopper", "Hopper-v4", range(20_000, 180_000, 20_000)),
+    **_datasets("halfcheetah", "HalfCheetah-v4", range(20_000, 80_000, 10_000)),
+    **_datasets("walker2d", "Walker2d-v4", range(20_000, 320_000, 40_000)),
 }
 
 
