@@ -20,7 +20,8 @@ RANDOM = "random"  # in place of a behaviour policy: uniformly random actions
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
 _NUM_ENVS = 10  # in step with each other; so few rows keep BLAS on one thread, and its sums the same on every run
 _SEED = 0
-_SIZE = 150_000  # transitions of a dataset; medium-expert has twice as many
+_SIZE = 150_000  # transitions of one policy
+_REPLAY_SIZE = 160_000  # of all policies of medium-replay; an eighth is whole episodes of halfcheetah
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +40,14 @@ def _datasets(robot: str, env_id: str, replay: Iterable[int]) -> dict[str, tuple
     actors in training order.
     """
 
-    def equal_shares(*behaviours: str) -> tuple[Source, ...]:
-        return tuple(Source(behaviour, env_id, _SIZE // len(behaviours)) for behaviour in behaviours)
-
-    (medium,), (expert,) = equal_shares(f"{robot}-medium"), equal_shares(f"{robot}-expert")
+    medium, expert, random = (Source(name, env_id, _SIZE) for name in (f"{robot}-medium", f"{robot}-expert", RANDOM))
+    learner = (RANDOM, *(f"{robot}-step_{step}" for step in replay), medium.behaviour)
     return {
         f"{robot}-medium": (medium,),
-        f"{robot}-medium-replay": equal_shares(RANDOM, *(f"{robot}-step_{step}" for step in replay), medium.behaviour),
+        f"{robot}-medium-replay": tuple(Source(name, env_id, _REPLAY_SIZE // len(learner)) for name in learner),
         f"{robot}-medium-expert": (medium, expert),
         f"{robot}-expert": (expert,),
-        f"{robot}-random": equal_shares(RANDOM),
+        f"{robot}-random": (random,),
     }
 
 

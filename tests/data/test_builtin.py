@@ -135,7 +135,7 @@ def test_shipped_datasets_have_their_policies(name):
             assert all(np.isfinite(array).all() for layer in behaviour.layers for array in layer)
     assert len({source.num_transitions for source in builtin.DATASETS[name]}) == 1
     total = sum(source.num_transitions for source in builtin.DATASETS[name])
-    assert total == (300_000 if name.endswith("medium-expert") else 150_000)
+    assert total == {"medium-expert": 300_000, "medium-replay": 160_000}.get(name.partition("-")[2], 150_000)
 
 
 def test_every_robot_has_the_five_qualities():
