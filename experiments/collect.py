@@ -85,6 +85,7 @@ def collect(plan: Plan, progress: Callable[[str], None] = print) -> None:
             raw = _record(plan, environments, acts, progress)
             write_hdf5(plan.output, raw, attributes={"recipe": _recipe(plan)})
         task = f"{plan.output} --config.env_id={plan.env_id}"
+        task += "" if plan.env_kwargs == "{}" else f" --config.env_kwargs='{plan.env_kwargs}'"
     progress(f"written: {plan.minari_id or plan.output}\n{preprocess.describe(preprocess.summarize(raw))}")
     progress(f"to train on it: python -m experiments.main --config=configs/edp_td3.py:{task} --workdir=DIR")
 
@@ -127,7 +128,7 @@ def _check(plan: Plan) -> None:
 
 
 def _recipe(plan: Plan) -> str:
-    """What the content depends on, as JSON."""
+    """The plan and the versions of what it was recorded with, as JSON."""
     packages = ("gymnasium", "mujoco", "numpy")
     return json.dumps(dataclasses.asdict(plan) | {"versions": {name: importlib.metadata.version(name) for name in packages}})
 

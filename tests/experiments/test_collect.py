@@ -36,9 +36,13 @@ def constant(action, observation_dim=3) -> Behaviour:
     return Behaviour(((np.zeros((observation_dim, 2), np.float32), np.array([action, -20.0], np.float32)),))
 
 
-def record(folder, **changes) -> data.RawDataset:
+def silent(line: str) -> None:
+    pass
+
+
+def record(folder, progress=silent, **changes) -> data.RawDataset:
     plan = collect.Plan(**{"env_id": "Pendulum-v1", "output": str(folder / "data.hdf5"), "num_transitions": 1200, **changes})
-    collect.collect(plan, lambda line: None)
+    collect.collect(plan, progress)
     return read_hdf5(plan.output)
 
 
@@ -79,17 +83,19 @@ def test_the_data_trains_a_policy_which_makes_data_in_turn(tmp_path):
 
 
 def test_dict_observations_and_keyword_arguments(tmp_path):
-    raw = record(tmp_path, env_id="PointMaze_UMaze-v3", env_kwargs='{"max_episode_steps": 20}', num_transitions=60)
+    lines = []
+    kwargs = '{"max_episode_steps": 20}'
+    raw = record(tmp_path, lines.append, env_id="PointMaze_UMaze-v3", env_kwargs=kwargs, num_transitions=60)
     np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [19, 39, 59])
     assert raw.observations.shape == (60, 8)  # achieved_goal, desired_goal, observation
+    assert lines[-1].endswith(f"data.hdf5 --config.env_id=PointMaze_UMaze-v3 --config.env_kwargs='{kwargs}' --workdir=DIR")
 
 
 def test_minaris_layout_is_loaded_back_and_names_the_environment(tmp_path, monkeypatch):
     pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    collect.collect(
-        collect.Plan("Pendulum-v1", num_transitions=400, minari_id="test/random-v0", env_kwargs='{"g": 5.0}'), lambda line: None
-    )
+    plan = collect.Plan("Pendulum-v1", num_transitions=400, minari_id="test/random-v0", env_kwargs='{"g": 5.0}')
+    collect.collect(plan, silent)
     raw, info = data.load(data.find_task("minari:test/random-v0"), "unused")
     assert info["summary"]["episodes"] == 2
     np.testing.assert_array_equal([raw.action_low, raw.action_high], [[-2], [2]])
