@@ -32,7 +32,8 @@ class LegacyEnv:
 
 
 def load(name: str) -> dict[str, np.ndarray]:
-    """D4RL's dataset of that name as `env.get_dataset()` gives it: observations, actions, rewards, terminals, timeouts, ...
+    """D4RL's dataset of that name as `env.get_dataset()` gives it: observations, actions, rewards, terminals, timeouts, ...; and
+    the environment's `reference_scores` [2] and `max_episode_steps` [], where it has them.
 
     Raises:
         InputError: a part of the stack is missing, gym knows no such name, or d4rl cannot give the dataset.
@@ -41,10 +42,14 @@ def load(name: str) -> dict[str, np.ndarray]:
     try:
         dataset = env.get_dataset()
     except (AttributeError, OSError, ValueError) as error:  # not of d4rl; no network; no dataset of that name
-        raise InputError(
-            f"legacy:{name}: no dataset ({_one_line(error)}); use a name of D4RL with one, or put its file into $D4RL_DATASET_DIR"
-        ) from error
-    return {key: np.asarray(value) for key, value in dataset.items()}
+        url = getattr(env, "dataset_url", None)
+        remedy = f"put the file of {url} at {env.dataset_filepath!r}" if url else "use a name of D4RL with one"
+        raise InputError(f"legacy:{name}: no dataset ({_one_line(error)}); {remedy}") from error
+    scores = [getattr(env, key, None) for key in ("ref_min_score", "ref_max_score")]
+    declared = {} if None in scores else {"reference_scores": scores}
+    if limit := getattr(getattr(env, "spec", None), "max_episode_steps", None):
+        declared["max_episode_steps"] = limit
+    return {key: np.asarray(value) for key, value in (dataset | declared).items()}
 
 
 def make_env(name: str) -> LegacyEnv:

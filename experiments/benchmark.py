@@ -28,10 +28,16 @@ from edp_jax.training import outputs, sharding, writers
 from experiments import benchmark_figure, launch
 from experiments.measure import LEARNERS, QUICK, Case, Sizes, measure
 
-PARTS = ("learners", "ablations", "seeds", "batch", "sampling", "roofline")
+PARTS = ("learners", "ablations", "seeds", "batch", "curves", "sampling", "roofline")
 QUICK_LEARNERS = ("edp_td3", "iql")
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
+CURVES = {  # settings whose cost part curves measures one at a time
+    "num_timesteps": (20, 100, 1000),
+    "sampler_calls": (1, 2, 5, 10, 15, 30),
+    "width": (64, 128, 256, 512),
+    "num_transitions": (1_000, 10_000, 100_000, 1_000_000),
+}
 FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles several times faster, to slower programs
 
 Path = tuple[str, ...]  # of an entry in benchmark.json
@@ -123,6 +129,9 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
     if "batch" in parts:
         batches = powers(sizes.batch_size, 2, sizes.max_batch)
         cases |= {("batch", str(rows)): Case("train", rows, MAIN) for rows in batches}
+    if "curves" in parts:
+        for setting, values in CURVES.items():
+            cases |= {("curves", setting, str(x)): curve_case(setting, x, sizes) for x in values[: sizes.max_points]}
     if "sampling" in parts:
         cases |= {("sampling", str(rows)): Case("act", rows, MAIN) for rows in powers(1, 10, sizes.max_observations)}
     if "roofline" in parts:
@@ -130,6 +139,14 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
         cases["roofline", "chain"] = Case("matmul", CHAIN)
         cases |= {("roofline", "learners", name): case for name, case in training.items()}
     return cases
+
+
+def curve_case(setting: str, value: int, sizes: Sizes) -> Case:
+    """`MAIN` with another value of one of `CURVES`."""
+    if setting == "num_transitions":
+        return Case("train", sizes.batch_size, MAIN, num_transitions=min(value, sizes.num_transitions))
+    change = ("hidden_dims", (value,) * 3) if setting == "width" else (setting, value)
+    return Case("train", sizes.batch_size, MAIN, changes=(change,))
 
 
 def powers(first: int, factor: int, last: int) -> list[int]:

@@ -62,6 +62,16 @@ def _batch(axes, batches: Mapping[str, Mapping]) -> None:
     _line(axes, rows, "Batch size", "Transitions per second")
 
 
+def _curves(axes, curves: Mapping[str, Mapping]) -> None:
+    """Milliseconds per update against each setting, as multiples of its smallest value."""
+    for setting, entries in curves.items():
+        values = [int(value) for value in entries]
+        times = [1e3 / entry["updates_per_second"] for entry in entries.values()]
+        axes.plot([value / values[0] for value in values], times, marker="o", label=f"{setting}, {values[0]} to {values[-1]}")
+    axes.set(xscale="log", ylim=(0, None), xlabel="Multiple of the smallest value", ylabel="Milliseconds per update")
+    axes.legend(frameon=False, fontsize=8.5)
+
+
 def _sampling(axes, sizes: Mapping[str, Mapping]) -> None:
     rates = {int(size): entry["actions_per_second"] for size, entry in sizes.items()}
     _line(axes, rates, "Observations per call", "Actions per second")
@@ -97,6 +107,7 @@ _PANELS = (
     ("ablations", "What the paper's speed comes from", _ablations),
     ("seeds", "Seeds trained together", _seeds),
     ("batch", "Batch size", _batch),
+    ("curves", "What an update costs", _curves),
     ("sampling", "Choosing actions", _sampling),
     ("roofline", "How near the machine's limit", _roofline),
 )

@@ -17,7 +17,7 @@ class Dense:
     rest: int  # the layers behind
 
     def forward(self, rows: int, observation_rows: int | None = None) -> int:
-        """One pass; fewer `observation_rows` where several rows share an observation (networks.MultiInputDense)."""
+        """One pass; fewer `observation_rows` where several rows share an observation (networks.Dense)."""
         shared = rows if observation_rows is None else observation_rows
         return 2 * (self.observation * shared + (self.own + self.rest) * rows)
 

@@ -14,7 +14,7 @@ import numpy as np
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import Algorithm, AlgorithmConfig, Hypers
 from edp_jax.training import loop
-from experiments import launch
+from experiments import launch, naive
 from experiments.flops import update_flops
 
 TASK = "walker2d-medium-expert-v2"  # of the paper's speed figure; its settings, not its data
@@ -43,6 +43,7 @@ class Sizes:
     num_transitions: int = _option(1_000_000, "Rows of the random dataset")
     batch_size: int = _option(256, "B")
     max_batch: int = _option(4096, "Part batch doubles B up to so many")
+    max_points: int = _option(8, "Part curves takes so many values of each setting, smallest first")
     max_observations: int = _option(1000, "Part sampling acts on 1, 10, ... observations at once, up to so many")
     width: int = _option(0, "Width of all hidden layers; 0: as configured")
     max_calls: int = _option(0, "Upper limit of the sampler's calls and candidates; 0: as configured")
@@ -59,6 +60,7 @@ QUICK = Sizes(
     num_transitions=1000,
     batch_size=16,
     max_batch=32,
+    max_points=1,
     max_observations=10,
     width=16,
     max_calls=2,
@@ -77,6 +79,7 @@ class Case:
     size: int  # batch (train, naive), observations per call (act), rows and columns (matmul)
     config: str = ""  # a file of configs/
     changes: tuple[tuple[str, object], ...] = ()  # of its AlgorithmConfig
+    num_transitions: int | None = None  # of the dataset; None: all
 
 
 class Program(NamedTuple):
@@ -106,7 +109,8 @@ def measure(cases: Iterable[Case], sizes: Sizes, progress: Callable[[str], None]
     for case in cases:
         if case not in programs:
             programs[case] = _BUILDERS[case.kind](case, sizes, dataset)
-            name = f"{case.kind} {case.size} {case.config} {dict(case.changes) or ''}".rstrip()
+            rows = f"{case.num_transitions} transitions" if case.num_transitions else ""
+            name = f"{case.kind} {case.size} {case.config} {dict(case.changes) or rows}".rstrip()
             progress(f"compiled in {programs[case].facts['compile_seconds']:.1f} s: {name}")
     rates = rotate(programs, sizes.rounds, sizes.seconds)
     return {
@@ -169,14 +173,18 @@ def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     state = loop.init_seeds(learner.algorithm, range(sizes.num_seeds))
     hypers = loop.put_hypers(learner.hypers, sizes.num_seeds)
     train_chunk = loop.make_train_chunk(learner.algorithm, case.size)
-    compiled, facts = _compile(train_chunk, state, dataset.replay, hypers, np.int32(0), np.int32(1))
+    replay = dataset.replay
+    if case.num_transitions is not None:
+        part = jax.tree.map(lambda column: column[: case.num_transitions], dataset.transitions)
+        replay = loop.put_dataset(part, sizes.num_seeds)
+    compiled, facts = _compile(train_chunk, state, replay, hypers, np.int32(0), np.int32(1))
     spec = TaskSpec(sizes.observation_dim, sizes.action_dim)
     facts["flops_per_update"] = update_flops(learner.name, learner.config, spec, case.size)
 
     def run(num_updates: int) -> float:
         nonlocal state
         end = int(state.step[0]) + num_updates
-        chunk = next(loop.train(compiled, state, dataset.replay, learner.hypers, iter([end])))
+        chunk = next(loop.train(compiled, state, replay, learner.hypers, iter([end])))
         state = chunk.state
         return chunk.seconds
 
@@ -184,9 +192,9 @@ def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
 
 
 def _naive(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
-    """The yardstick: one compiled update called from a Python loop, its batch drawn by numpy and copied to the device."""
+    """The yardstick: `naive`'s update called from a Python loop, its batch drawn by numpy and copied to the device."""
     learner, transitions = make_learner(case, sizes), dataset.transitions
-    update = jax.jit(learner.algorithm.update_step)
+    update = jax.jit(naive.make_update(learner.config))
     state = learner.algorithm.init(jax.random.key(0))
     rng = np.random.default_rng(0)
 

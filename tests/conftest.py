@@ -1,7 +1,16 @@
-"""Tests run on the CPU, as eight devices, so that seeds are sharded where there are several; what is compiled once is kept."""
+"""Tests run on the CPU, as eight devices, so that seeds are sharded where there are several; what is compiled once is kept.
 
+For all tests: a web server on this machine that can misbehave.
+"""
+
+import dataclasses
+import http.server
 import os
+import re
 import tempfile
+import threading
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
@@ -9,3 +18,64 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --x
 _cache = tempfile.TemporaryDirectory(prefix="edp_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+@dataclasses.dataclass
+class Server:
+    """Sends `content` for every path; each request sends at most the next number of `cuts` bytes of what it announces."""
+
+    url: str
+    content: bytes
+    cuts: list[int]
+    with_range: bool
+    status: int
+    requests: list[str]  # paths
+    ranges: list[str | None]  # of the requests
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        served: Server = self.server.served
+        wanted = self.headers.get("Range")
+        served.requests.append(self.path)
+        served.ranges.append(wanted)
+        size = len(served.content)
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and served.with_range else 0
+        if served.status != 200:
+            return self.answer(served.status, b"")
+        if start >= size:
+            return self.answer(416, b"", {"Content-Range": f"bytes */{size}"})
+        body = served.content[start:]
+        sent = body[: served.cuts.pop(0)] if served.cuts else body
+        if start:
+            return self.answer(206, sent, {"Content-Range": f"bytes {start}-{size - 1}/{size}", "Content-Length": str(len(body))})
+        return self.answer(200, sent, {"Content-Length": str(len(body))})
+
+    def answer(self, status, body, headers=()):
+        self.send_response(status)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(content, cuts=[...], with_range=True, status=200) -> Server."""
+    monkeypatch.setenv("no_proxy", "*")
+    running = []
+
+    def start(content: bytes, *, cuts=(), with_range=True, status=200) -> Server:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.served = Server(f"http://127.0.0.1:{server.server_port}/", content, list(cuts), with_range, status, [], [])
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        running.append(server)
+        return server.served
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()

@@ -36,6 +36,9 @@ class GymEnv:
             info["TimeLimit.truncated"] = not ended
         return np.array([0.0, 0.0, self.steps]), np.float64(action.sum()), ended or self.steps == 4, info
 
+    dataset_url, dataset_filepath = "http://somewhere/long.hdf5", "/data/long.hdf5"  # as OfflineEnv has them
+    ref_min_score, ref_max_score, spec = -3.0, 7.0, types.SimpleNamespace(max_episode_steps=4)
+
     def get_dataset(self, h5path=None):
         return {
             "observations": np.zeros((5, 3), np.float32),
@@ -89,7 +92,9 @@ def test_reset_is_seeded_and_float32(stack):
 
 def test_load_gives_arrays_under_the_keys_of_d4rl(stack):
     dataset = legacy.load("long-v0")
-    assert set(dataset) == {"observations", "terminals", "metadata/algorithm"}
+    assert set(dataset) == {"observations", "terminals", "metadata/algorithm", "reference_scores", "max_episode_steps"}
+    np.testing.assert_array_equal(dataset["reference_scores"], [-3, 7])
+    assert dataset["max_episode_steps"] == 4
     assert all(isinstance(values, np.ndarray) for values in dataset.values())
     assert (dataset["observations"].shape, dataset["terminals"].dtype) == ((5, 3), bool)
 
@@ -99,7 +104,17 @@ def test_a_dataset_that_cannot_be_fetched_is_refused_in_one_line(stack, monkeypa
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(GymEnv, "get_dataset", get_dataset)
-    with pytest.raises(InputError, match=r"legacy:long-v0: no dataset \(.*no network.*\); .* file into \$D4RL_DATASET_DIR"):
+    with pytest.raises(InputError, match=r"no dataset \(.*no network.*\); .* http://somewhere/long.hdf5 at '/data/long.hdf5'"):
+        legacy.load("long-v0")
+
+
+def test_an_environment_without_a_dataset_or_scores(stack, monkeypatch):
+    monkeypatch.setattr(GymEnv, "ref_max_score", None)
+    monkeypatch.setattr(GymEnv, "spec", None)
+    assert not {"reference_scores", "max_episode_steps"} & set(legacy.load("long-v0"))
+    for name in ("dataset_url", "dataset_filepath", "get_dataset"):  # an environment of gym itself
+        monkeypatch.delattr(GymEnv, name)
+    with pytest.raises(InputError, match=r"legacy:long-v0: no dataset \(.*get_dataset.*\); use a name of D4RL with one"):
         legacy.load("long-v0")
 
 

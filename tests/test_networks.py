@@ -47,11 +47,11 @@ def test_mish_at_known_points_and_far_out():
 
 
 def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
-    layer = networks.MultiInputDense(5)
+    layer = networks.Dense(5)
     params = layer.init(jax.random.key(0), OBSERVATION, ACTION)
     dense = nn.Dense(5).apply(params, jnp.concatenate([OBSERVATION, ACTION], axis=-1))
     np.testing.assert_allclose(layer.apply(params, OBSERVATION, ACTION), dense, atol=1e-6)
-    kernel = networks.MultiInputDense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
+    kernel = networks.Dense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
     np.testing.assert_allclose(jnp.std(kernel), (3 + 2) ** -0.5, rtol=0.02)  # initialised for the fan-in of the concatenation
 
 
@@ -147,3 +147,13 @@ def test_refusals(make, named):
     with pytest.raises(InputError, match=named) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_matmul_has_the_gradients_of_a_matrix_product():
+    """d/dx sum(g * (x @ k)) = g k^T, d/dk = sum over the batch of x^T g, with any batch shape."""
+    rng = np.random.default_rng(0)
+    x, kernel, g = (rng.standard_normal(shape, np.float32) for shape in ((2, 3, 4), (4, 5), (2, 3, 5)))
+    x_gradient, kernel_gradient = jax.grad(lambda x, k: jnp.sum(g * networks.matmul(x, k)), argnums=(0, 1))(x, kernel)
+    np.testing.assert_allclose(networks.matmul(x, kernel), x @ kernel, rtol=1e-6)
+    np.testing.assert_allclose(x_gradient, g @ kernel.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(kernel_gradient, np.tensordot(x, g, axes=((0, 1), (0, 1))), rtol=1e-5, atol=1e-5)

@@ -1,13 +1,15 @@
 """Downloads with the standard library: resumed when cut off, checked, and only then put in their place."""
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import http.client
 import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from edp_jax.data.folder import folder_made
@@ -18,6 +20,7 @@ _TIMEOUT = 30.0  # seconds without a byte
 _FRUITLESS = 3  # attempts in a row that bring nothing new, then the server is believed to have no more
 _PAUSE = 1.0  # seconds before the attempt that follows one of them
 _PROGRESS_PERIOD = 2.0  # seconds between two progress lines
+_WAIT = 5.0  # seconds between two looks at another process that downloads the same file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +45,17 @@ def fetch(remote: Remote, path: str, progress: Callable[[str], None] = print) ->
 
     A transfer that is cut off goes on where it stopped (HTTP Range, RFC 9110 section 14; servers without it send all again).
     The part stays where `progress` raises, where the program is killed or where the network goes away, and the next call goes on
-    with it; a server that has no more to send, or sends something else, leaves nothing behind.
+    with it; a server that has no more to send, or sends something else, leaves nothing behind. Of several processes that want
+    the same file, one downloads it and the others wait for it.
 
     Raises:
       InputError: the folder cannot be written, the server cannot be reached or refuses, or what it sends ends early or is not
         the known file. The line names the URL and `path`.
     """
     part = f"{path}.part"
-    with folder_made(os.path.dirname(path)):
+    with folder_made(os.path.dirname(path)), _alone(part, progress):
+        if os.path.exists(path):
+            return
         try:
             _fill(remote, part, progress)
             _check(remote, part)
@@ -61,6 +67,31 @@ def fetch(remote: Remote, path: str, progress: Callable[[str], None] = print) ->
                 os.remove(part)
             raise InputError(f"download of {remote.url}: {error}{kept}; try again later, or put the file at {path!r}") from error
         os.replace(part, path)
+
+
+@contextlib.contextmanager
+def _alone(part: str, progress: Callable[[str], None]) -> Iterator[None]:
+    """Makes `part` where it is not there and locks it for the block, after which it is removed if empty."""
+    while True:
+        with open(part, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress(f"  {os.path.basename(part).removesuffix('.part')}: another process downloads it, waiting")
+                time.sleep(_WAIT)
+                continue
+            if not _is_at(file, part):  # the other process just finished with it
+                continue
+            try:
+                yield
+            finally:
+                if _is_at(file, part) and not _size(part):
+                    os.remove(part)
+            return
+
+
+def _is_at(file: BinaryIO, path: str) -> bool:
+    return os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path))
 
 
 def _fill(remote: Remote, part: str, progress: Callable[[str], None]) -> None:

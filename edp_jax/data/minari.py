@@ -40,7 +40,8 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
         dataset = minari.load_dataset(dataset_id)
     except FileNotFoundError:
         progress(f"{source}: not on this machine, Minari downloads it")
-        dataset = _read(source, lambda: minari.load_dataset(dataset_id, download=True))
+        place = minari.storage.get_dataset_path(dataset_id)
+        dataset = _read(source, lambda: minari.load_dataset(dataset_id, download=True), f", or put its folder at '{place}'")
     except Exception as error:
         raise _unusable(source, error) from error
     low, high = _action_box(source, dataset.action_space)
@@ -120,20 +121,20 @@ def _import(dataset_id: str) -> ModuleType:
     return minari
 
 
-def _read(source: str, action: Callable[[], Any]) -> Any:
+def _read(source: str, action: Callable[[], Any], otherwise: str = "") -> Any:
     try:
         return action()
     except InputError:
         raise
     except Exception as error:  # damaged files, versions, networks: Minari and its storages raise errors of many kinds
-        raise _unusable(source, error) from error
+        raise _unusable(source, error, otherwise) from error
 
 
-def _unusable(source: str, error: Exception) -> InputError:
+def _unusable(source: str, error: Exception, otherwise: str = "") -> InputError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ImportError):
-        return InputError(f"{source}: {reason}; {_REMEDY}")
-    return InputError(f"{source}: {reason}; see what there is with `minari list local` and `minari list remote`")
+        return InputError(f"{source}: {reason}; {_REMEDY}{otherwise}")
+    return InputError(f"{source}: {reason}; see what there is with `minari list local` and `minari list remote`{otherwise}")
 
 
 def _action_box(source: str, space: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,8 @@ def read_npz(path: str | os.PathLike) -> RawDataset:
     """Reads and checks one file; Python objects in it are refused, never unpickled.
 
     Raises:
-      InputError: the file is missing, damaged, no .npz, or holds Python objects, a key is missing, its content is not usable,
-        or nothing tells where episodes were cut off.
+      InputError: the file is missing, damaged, no .npz, or holds Python objects, a key is missing, or its content is not
+        usable; see `from_arrays`.
     """
     path = os.fspath(path)
     source = f"data file {path!r}"
@@ -32,11 +32,6 @@ def read_npz(path: str | os.PathLike) -> RawDataset:
         raise
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{source}: damaged ({' '.join(str(error).split())}); write or copy it again") from error
-    if not arrays.keys() & {"timeouts", "next_observations"}:
-        raise InputError(
-            f"{source}: nothing tells which steps were the last before a time limit; store 'timeouts' (all False where every "
-            "episode ends in a terminal) or 'next_observations'"
-        )
     return from_arrays(source, arrays)
 
 

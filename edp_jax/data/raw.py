@@ -78,8 +78,8 @@ def from_arrays(source: str, arrays: Mapping[str, np.ndarray], *, max_episode_st
     unknown too, at the steps whose next observation is not the following row's observation.
 
     Raises:
-      InputError: a shape or type is wrong, a value is not finite, or there are fewer than 2 transitions; the line begins
-        with `source`.
+      InputError: a shape or type is wrong, a value is not finite, there are fewer than 2 transitions, or nothing tells where
+        episodes were cut off; the line begins with `source`.
     """
     arrays = {key: _check_array(source, key, np.asarray(value)) for key, value in arrays.items()}
     _check_shapes(source, arrays)
@@ -93,7 +93,10 @@ def from_arrays(source: str, arrays: Mapping[str, np.ndarray], *, max_episode_st
     elif "next_observations" in arrays:
         arrays["timeouts"] = _timeouts_by_jumps(arrays)
     else:
-        arrays["timeouts"] = np.zeros_like(arrays["terminals"])
+        raise InputError(
+            f"{source}: nothing tells which steps were the last before a time limit; store 'timeouts' (all False where every "
+            "episode ends in a terminal) or 'next_observations'"
+        )
     return RawDataset(**arrays)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from edp_jax.data import builtin, d4rl, download, minari, npz, preprocess
+from edp_jax.data import antmaze, builtin, d4rl, download, minari, npz, preprocess
 from edp_jax.data.download import Remote
 from edp_jax.data.raw import RawDataset, find_names, from_arrays
 from edp_jax.data.tasks import BUILTIN, LEGACY, MINARI, Task
@@ -42,14 +42,16 @@ def load(task: Task, data_dir: str, progress: Callable[[str], None] = print) -> 
     if task.name.startswith(LEGACY):
         from edp_jax import legacy
 
-        arrays = legacy.load(task.name.removeprefix(LEGACY))
-        names = find_names(task.name, arrays)
-        return _without_file(task, from_arrays(task.name, {key: arrays[name] for key, name in names.items()}))
+        found = legacy.load(task.name.removeprefix(LEGACY))
+        arrays = {key: found[name] for key, name in find_names(task.name, found).items()}
+        raw = from_arrays(task.name, arrays, max_episode_steps=found.get("max_episode_steps"))
+        return _without_file(task, _repaired(task, raw))
     path = _path(task, os.path.abspath(os.path.expanduser(data_dir)), progress)
     if path.endswith(".npz"):
         raw = npz.read_npz(path)
     else:
         raw = d4rl.read_hdf5(path, max_episode_steps=task.max_episode_steps)
+    raw = _repaired(task, raw)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return raw, _info(task, raw, digest, os.path.abspath(path), os.path.getsize(path))
@@ -83,6 +85,10 @@ def _path(task: Task, data_dir: str, progress: Callable[[str], None]) -> str:
         except InputError as error:
             raise InputError(f"task {task.name!r}: {error}") from error
     return path
+
+
+def _repaired(task: Task, raw: RawDataset) -> RawDataset:
+    return antmaze.cut_at_resets(raw) if task.domain == "antmaze" else raw
 
 
 def _without_file(task: Task, raw: RawDataset) -> tuple[RawDataset, dict]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 
 from edp_jax.types import InputError
@@ -61,32 +62,47 @@ def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
             return dataset.recover_environment(eval_env=True, disable_env_checker=True)
         except Exception as error:  # constructors raise what they like
             raise InputError(
-                f"environment {label!r} cannot be recovered: {_one_line(error)}; install what it needs, or use 'gymnasium:<id>'"
+                f"environment {label!r} cannot be recovered: {_one_line(error)}; install what it needs, or give another as "
+                "--config.env_id (none: only train)"
             ) from error
 
     return _make_flat(make_one, num_envs, label)
 
 
 def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
-    """`env` with observations [O] float32, as `gymnasium.spaces.flatten` orders them: a Dict by its (sorted) keys.
+    """`env` with observations [O] float32 as `gymnasium.spaces.flatten` makes them, a Dict always by its sorted keys.
 
     Raises:
         InputError: actions are not a box of one axis, observations cannot be flattened, or an episode may never end.
     """
-    actions, observations = env.action_space, env.observation_space
+    actions, observations = env.action_space, _key_sorted(env.observation_space)
     if not (isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1):
         raise InputError(f"environment {label!r}: actions are {actions}, and only a Box of one axis is supported; use another")
     if not observations.is_np_flattenable:
         raise InputError(f"environment {label!r}: observations {observations} cannot be flattened into numbers; use another")
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(
-            f"environment {label!r} has no time limit, so an episode may never end; use 'gymnasium:<id>' with the keyword "
-            f'arguments {{"max_episode_steps": 1000}}'
+            f"environment {label!r} has no time limit, so an episode may never end; give --config.env_id with "
+            """--config.env_kwargs='{"max_episode_steps": 1000}'"""
         )
     space = gymnasium.spaces.Box(-np.inf, np.inf, (gymnasium.spaces.flatdim(observations),), np.float32)
     return gymnasium.wrappers.TransformObservation(
         env, lambda observation: gymnasium.spaces.flatten(observations, observation).astype(np.float32), space
     )
+
+
+def _key_sorted(space: gymnasium.Space) -> gymnasium.Space:
+    """`space` with each Dict in the order of its sorted keys; gymnasium leaves an OrderedDict as it is."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return gymnasium.spaces.Dict({key: _key_sorted(space[key]) for key in sorted(space.keys())})
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return gymnasium.spaces.Tuple([_key_sorted(part) for part in space])
+    return space
+
+
+def use_old_collisions(model: mujoco.MjModel) -> None:
+    """Has MuJoCo find contacts of meshes, cylinders and ellipsoids as up to 3.2 (libccd); 3.3 and later do it another way."""
+    model.opt.disableflags |= int(getattr(mujoco.mjtDisableBit, "mjDSBL_NATIVECCD", 0))
 
 
 def _make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:

@@ -1,7 +1,8 @@
 """D4RL's hand tasks (Rajeswaran et al. 2018, arXiv 1709.10087) on the Adroit environments of gymnasium-robotics.
 
 Models, observations and starts are D4RL's (`d4rl/hand_manipulation_suite`). Since release 1.2.1 the package pays +0.1 times
-the distance from the palm to what it should reach where D4RL pays -0.1 times; and its pen goes on after it was dropped.
+the distance from the palm to what it should reach where D4RL pays -0.1 times (1.4.2 announces other versions for 1.4.3, which
+requirements.txt keeps out); and its pen goes on after it was dropped.
 """
 
 from collections.abc import Callable
@@ -52,6 +53,7 @@ def make_adroit(name: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
 
     def make_one() -> gymnasium.Env:
         env = gymnasium.make(task.env_id, disable_env_checker=True, max_episode_steps=task.max_episode_steps)
+        adapters.use_old_collisions(env.unwrapped.model)
         return adapters.flatten(_D4RLRules(env, task), name)
 
     return tuple(make_one() for _ in range(num_envs))

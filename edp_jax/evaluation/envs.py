@@ -8,13 +8,14 @@ import difflib
 import functools
 import importlib.metadata
 import json
+import re
 import warnings
 from typing import Any
 
 from edp_jax import legacy
 from edp_jax.types import EnvSpec, InputError
 
-TESTED_MUJOCO = ((3, 1), (3, 4))  # first and last tested release, both included
+TESTED_MUJOCO = ((3, 1, 6), (3, 5))  # the first tested release, and the first that is not: those of requirements.txt
 
 _LOCOMOTION = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
 _KITCHEN = {
@@ -74,13 +75,13 @@ def check_sizes(environment: EnvSpec, observation_dim: int, action_dim: int) -> 
 
 def warn_about_mujoco(version: str) -> None:
     """Warns where a MuJoCo release was not tested: its contacts may differ, and with them returns and built-in datasets."""
-    release = tuple(int(part) for part in version.split(".")[:2])
-    first, last = TESTED_MUJOCO
-    if not first <= release <= last:
-        tested = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
+    release = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    first, untested = TESTED_MUJOCO
+    if not first <= release < untested:
+        tested = ",".join(sign + ".".join(map(str, numbers)) for sign, numbers in ((">=", first), ("<", untested)))
         warnings.warn(
             f"mujoco {version} is outside the tested range {tested}: contacts are solved differently, so returns and built-in "
-            f"datasets may differ from the published ones; install 'mujoco>={first[0]}.{first[1]},<{last[0]}.{last[1] + 1}'",
+            f"datasets may differ from the published ones; install 'mujoco{tested}'",
             stacklevel=3,
         )
 

@@ -5,6 +5,8 @@ import mujoco
 import numpy as np
 from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES, KitchenEnv
 
+from edp_jax.evaluation import adapters
+
 _STEPS = 280
 _NOISE_RATIO = 0.1  # D4RL's; of the noise amplitudes in the robot's configuration file
 
@@ -33,6 +35,7 @@ def make_kitchens(elements: tuple[str, ...], num_envs: int) -> tuple[gymnasium.E
         robot_noise_ratio=_NOISE_RATIO,
         object_noise_ratio=_NOISE_RATIO,
     )
+    adapters.use_old_collisions(first.model)
     space = gymnasium.spaces.Box(-np.inf, np.inf, (60,), np.float32)
 
     def d4rl_observation(observation):

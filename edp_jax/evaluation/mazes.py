@@ -161,7 +161,7 @@ def ant_maze_model(size: str) -> mujoco.MjModel:
 def point_maze_model(size: str) -> mujoco.MjModel:
     """A ball of radius 0.1 pushed along two axes, without gravity, between boxes of side 1."""
     walls = "".join(f'<geom type="box" size=".5 .5 .2" pos="{row + 1} {column + 1} 0"/>' for row, column in _wall_cells(size))
-    return mujoco.MjModel.from_xml_string(f"""
+    model = mujoco.MjModel.from_xml_string(f"""
         <mujoco>
           <option timestep="0.01" gravity="0 0 0" iterations="20" integrator="Euler"/>
           <default>
@@ -180,6 +180,9 @@ def point_maze_model(size: str) -> mujoco.MjModel:
           </worldbody>
           <actuator><motor joint="x"/><motor joint="y"/></actuator>
         </mujoco>""")
+    # MuJoCo 2 took the mean over three axes, along one of which the ball cannot move; 3 takes two, and its walls are softer
+    model.body_invweight0[1, 0] = 2 / 3 / model.body_mass[1]
+    return model
 
 
 def _wall_cells(size: str) -> list[tuple[int, int]]:

@@ -16,13 +16,19 @@ MAX_CPU_DEVICES = 8  # each holds a copy of the dataset
 
 
 def split_cpu(num_members: int) -> None:
-    """Gives the CPU backend one virtual device per member, up to `MAX_CPU_DEVICES`; call it before anything runs on JAX.
+    """Gives the CPU backend virtual devices to share the members: call it before anything runs on JAX.
 
-    Small matmuls gain little from several threads: independent seeds on devices of their own train about twice as fast on
-    two cores as the same seeds vmapped on one device. A device count in XLA_FLAGS is left as it is.
+    Small matmuls gain little from several threads: independent seeds on devices of their own are faster than the same seeds
+    vmapped on one device, as long as the devices are not many more than the cores. A device count in XLA_FLAGS is left as it is.
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", _largest_divisor(num_members, MAX_CPU_DEVICES))
+        jax.config.update("jax_num_cpu_devices", cpu_devices(num_members, os.cpu_count() or 1))
+
+
+def cpu_devices(num_members: int, num_cores: int) -> int:
+    """The fewest devices that keep all cores busy with the same number of members each; at most `MAX_CPU_DEVICES`."""
+    divisors = [d for d in range(1, MAX_CPU_DEVICES + 1) if num_members % d == 0]
+    return next((d for d in divisors if d >= num_cores), divisors[-1])
 
 
 def check_members(num_members: int) -> None:

@@ -1,6 +1,7 @@
 """Downloads from a server on this machine: complete, cut off, resumed, wrong."""
 
 import hashlib
+import threading
 import urllib.error
 
 import numpy as np
@@ -17,6 +18,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(download, "_PAUSE", 0)
+    monkeypatch.setattr(download, "_WAIT", 0.01)
 
 
 def message_of(remote, path) -> str:
@@ -146,3 +148,41 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_request(tmp_path, se
     with pytest.raises(InputError, match="cannot be written to; give another one as --config.data_dir"):
         fetch(Remote(server.url), str(tmp_path / "file" / "a"), lambda line: None)
     assert server.requests == []
+
+
+def test_of_two_that_want_the_same_file_one_waits_for_the_other(tmp_path, serve):
+    server, path = serve(CONTENT), tmp_path / "folder" / "a"
+    waiting, told = threading.Event(), []
+
+    def tell(line):
+        told.append(line)
+        waiting.set()
+
+    second = threading.Thread(target=lambda: fetch(Remote(server.url), str(path), tell))
+
+    def start_second(line):
+        if not second.ident:
+            second.start()
+            assert waiting.wait(10)
+
+    fetch(Remote(server.url, sha256=SHA256), str(path), start_second)
+    second.join(10)
+    assert path.read_bytes() == CONTENT and [entry.name for entry in path.parent.iterdir()] == ["a"]
+    assert len(server.requests) == 1 and set(told) == {"  a: another process downloads it, waiting"}
+
+
+def test_who_waited_for_one_that_failed_tries_himself(tmp_path, serve):
+    server, path = serve(CONTENT, cuts=[300_000]), tmp_path / "a"
+    waiting = threading.Event()
+    second = threading.Thread(target=lambda: fetch(Remote(server.url, sha256=SHA256), str(path), lambda line: waiting.set()))
+
+    def stop(line):
+        second.start()
+        assert waiting.wait(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(Remote(server.url), str(path), iter_after(1, stop))
+    second.join(10)
+    assert path.read_bytes() == CONTENT and server.ranges == [None, "bytes=300000-", "bytes=300000-"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]

@@ -106,7 +106,8 @@ def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
     def load(name):
         asked.append(name)
         fields = {field: getattr(small(), field) for field in ("observations", "actions", "rewards", "terminals", "timeouts")}
-        return fields | {"infos/qpos": np.zeros((4, 7))}
+        del fields["timeouts"]
+        return fields | {"infos/qpos": np.zeros((4, 7)), "max_episode_steps": np.array(2), "reference_scores": np.array([-1, 5])}
 
     legacy = types.SimpleNamespace(load=load)
     monkeypatch.setitem(sys.modules, "edp_jax.legacy", legacy)
@@ -116,6 +117,8 @@ def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
     assert asked == ["hopper-medium-v2"] and task.environment == "legacy:hopper-medium-v2"
     assert task.reference_scores == data.find_task("hopper-medium-v2").reference_scores
     np.testing.assert_array_equal(raw.rewards, small().rewards)
+    np.testing.assert_array_equal(raw.timeouts, [0, 1, 0, 0])  # every two steps, but for the terminal
+    np.testing.assert_array_equal(raw.reference_scores, [-1, 5])
     assert info["path"] is None and len(info["sha256"]) == 64 and info["summary"]["transitions"] == 4
 
 

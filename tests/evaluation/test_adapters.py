@@ -1,5 +1,6 @@
 import sys
 import types
+from collections import OrderedDict
 
 import gymnasium
 import numpy as np
@@ -34,6 +35,13 @@ class Endless(gymnasium.Env):
         return self._observe(), float(action[0]), False, False, {}
 
 
+class Ordered(Endless):
+    """The same observations from a space whose keys are in no order."""
+
+    parts = Endless.observation_space
+    observation_space = gymnasium.spaces.Dict(OrderedDict(b=gymnasium.spaces.Dict(OrderedDict(parts["b"].items())), a=parts["a"]))
+
+
 class Boxless(Endless):
     action_space = gymnasium.spaces.Discrete(2)
 
@@ -42,8 +50,10 @@ class Boxless(Endless):
 def registered():
     gymnasium.register("EdpTestEndless-v0", Endless)
     gymnasium.register("EdpTestBoxless-v0", Boxless, max_episode_steps=5)
+    gymnasium.register("EdpTestOrdered-v0", Ordered, max_episode_steps=5)
     yield
-    del gymnasium.registry["EdpTestEndless-v0"], gymnasium.registry["EdpTestBoxless-v0"]
+    for kind in ("Endless", "Boxless", "Ordered"):
+        del gymnasium.registry[f"EdpTest{kind}-v0"]
 
 
 def make(name, kwargs="{}"):
@@ -72,6 +82,8 @@ def test_dict_observations_are_flattened_by_key():
     np.testing.assert_array_equal(env.reset(seed=0)[0], [7, 2, 0, 1, 0, 4, 5])
     observation, *_ = env.step(np.array([1.0]))
     assert observation.dtype == np.float32 and env.observation_space.shape == observation.shape == (7,)
+    assert list(Ordered.observation_space.keys()) == ["b", "a"]
+    np.testing.assert_array_equal(make("gymnasium:EdpTestOrdered-v0").reset(seed=0)[0], [0, 2, 0, 1, 0, 4, 5])
 
 
 def test_point_maze_observation_is_achieved_goal_desired_goal_observation():

@@ -148,7 +148,7 @@ def test_random_actions_earn_what_d4rl_counts_as_0(name, reference, tolerance):
     assert episodes.returns.mean() == pytest.approx(reference, abs=tolerance)
 
 
-@pytest.mark.parametrize("index", [1, 5, 24])
+@pytest.mark.parametrize("index", [1, 17, 24])  # 17 rests on contacts that MuJoCo 3.3 finds in another way
 def test_stored_actions_of_a_door_demonstration_repeat_it(demonstrations, index):
     (env,) = envs.make(EnvSpec("door"), 1)
     demonstration = demonstrations[index]
@@ -162,6 +162,4 @@ def test_returns_of_door_demonstrations(demonstrations):
     stored = np.array([demonstration["rewards"].sum(dtype=np.float64) for demonstration in demonstrations])
     replayed = np.array([replay(env, demonstration)[1].sum() for demonstration in demonstrations])
     assert len(stored) == 25 and stored.mean() == pytest.approx(795.7, abs=0.05)
-    # starts are known in float32; in 8 of 25 the door's contacts make more of that than 1e-3, at most 0.017
-    np.testing.assert_allclose(replayed, stored, rtol=1e-4)
-    assert np.sum(np.abs(replayed - stored) < 1e-3) >= 15
+    np.testing.assert_allclose(replayed, stored, atol=1e-4, rtol=0)

@@ -10,6 +10,7 @@ import pytest
 from edp_jax.evaluation import envs, kitchen
 from edp_jax.types import EnvSpec, InputError
 
+ROOT = pathlib.Path(__file__).parents[2]
 DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data"))
 KITCHEN_FILE = DATA_DIR / "kitchen-complete-v0" / "mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
 
@@ -84,10 +85,12 @@ def test_tested_mujoco_is_silent(version, recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("version", ["2.3.7", "3.5.0", "4.0.0"])
+@pytest.mark.parametrize("version", ["2.3.7", "3.1.5", "3.5.0", "4.0.0"])
 def test_untested_mujoco_warns_of_the_effect(version):
-    with pytest.warns(UserWarning, match=f"mujoco {version} .* returns and built-in datasets may differ"):
+    with pytest.warns(UserWarning, match=f"mujoco {version} .* returns and built-in datasets may differ") as caught:
         envs.warn_about_mujoco(version)
+    required = str(caught[0].message).split("install ")[1].strip("'")
+    assert required in (ROOT / "requirements.txt").read_text().splitlines()
 
 
 def test_kitchen_goal_is_zero_but_for_the_elements_of_the_task():

@@ -222,6 +222,22 @@ def test_a_step_of_the_ball_by_hand():
     np.testing.assert_allclose(observation, [*(np.array([1.0, 2.0]) + 0.01 * velocity), *velocity], rtol=1e-6)
 
 
+def test_a_wall_throws_the_ball_back_as_in_mujoco_2():
+    # one contact by the equations of MuJoCo's chapter "Computation", with its default solref and solimp
+    mass, damping, step, time_constant, impedance = 1000 * 4 / 3 * np.pi * 0.1**3, 1.0, 0.01, 0.02, 0.95
+    depth, speed = 0.008 + 0.002, 2.0  # beyond the wall's surface, which the margin moves by 0.002
+    wanted = 2 / (impedance * time_constant) * speed + depth / (impedance * time_constant**2)
+    free = damping * speed / mass
+    regularisation = (1 - impedance) / impedance * 2 / (3 * mass)  # 2 / 3: one axis of three is fixed
+    acceleration = free + (wanted - free) / mass / (1 / mass + regularisation)
+    expected = speed - step * acceleration * mass / (mass + step * damping)
+    (env,) = make("maze2d-umaze")
+    env.reset(seed=0)
+    put(env, (1.208, 1.0), (speed, 0))
+    assert env.step(np.zeros(2))[0][2] == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(-0.28284755, rel=1e-5)  # MuJoCo 2.3.3; 3.1 without the ball's old inverse weight: -0.2449
+
+
 @pytest.mark.parametrize(("action", "wall"), [((-1, 0), 0.4), ((0, -1), 0.4), ((1, 0), 1.2)])
 def test_walls_stop_the_ball(action, wall):
     # the corridor of cells 1 is [0.5, 1.5] wide around its middle 1; less the offset 0.2 and the radius 0.1: [0.4, 1.2]

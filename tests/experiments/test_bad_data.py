@@ -2,27 +2,16 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 
 import h5py
 import numpy as np
 import pytest
 
-from configs import edp_td3
-from edp_jax import InputError
-from edp_jax.data import download
-from experiments import launch, main
-
 ROOT = pathlib.Path(__file__).parents[2]
 NAME = "hopper_medium-v2.hdf5"
-
-
-class Signals:
-    def check(self) -> None:
-        pass
 
 
 def arrays(size=40, observation_dim=11) -> dict:
@@ -63,7 +52,7 @@ def snapshot(folder) -> dict:
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None for path in paths}
 
 
-CASES = {
+CASES = {  # what is written into the data folder, the task, and what the line says; hopper-medium-v2 where there is no task
     "truncated HDF5": (truncated, None, "truncated or damaged at 3000 bytes"),
     "missing key": (lambda f: hdf5(f, {k: v for k, v in arrays().items() if k != "actions"}), None, "no key 'actions'"),
     "unequal lengths": (lambda f: hdf5(f, arrays() | {"rewards": np.zeros(39)}), None, "unequal length .*rewards 39"),
@@ -78,44 +67,67 @@ CASES = {
     "no transitions": (lambda f: hdf5(f, arrays(0)), None, "0 transitions, at least 2"),
     "one transition": (lambda f: hdf5(f, arrays(1)), None, "1 transitions, at least 2"),
     "not HDF5": (lambda f: (f / NAME).write_text("<html>"), None, r"not an HDF5 file \(6 bytes\)"),
+    "own HDF5 without timeouts": (
+        lambda f: hdf5(f, {k: v for k, v in arrays().items() if k != "timeouts"}, "mine.hdf5"),
+        "{folder}/mine.hdf5",
+        "nothing tells which steps were the last before a time limit",
+    ),
     "not npz": (lambda f: (f / "mine.npz").write_text("a,b"), "{folder}/mine.npz", r"not a complete .npz file \(3 bytes\)"),
     "Python objects": (python_objects, "{folder}/mine.npz", "Python objects, which are never unpickled"),
-    "no network": (lambda f: None, None, "no network.*put the file at '.*gym_mujoco_v2/hopper_medium-v2.hdf5'"),
+    "a file that is not there": (lambda f: None, "{folder}/mine.npz", "there is no such file"),
+    "no network": (
+        lambda f: None,
+        None,
+        "download of http://127.0.0.1:1/gym_mujoco_v2/hopper_medium-v2.hdf5: .*refused"
+        ".*put the file at '{folder}/gym_mujoco_v2/hopper_medium-v2.hdf5'",
+    ),
     "name with dots": (lambda f: None, "../hopper-medium-v2", "no such task"),
+    "name with dots inside": (lambda f: None, "builtin/../hopper-medium", "no such task"),
     "Minari id with dots": (lambda f: None, "minari:../hopper-v0", "not an id"),
 }
 
 
+def refused(type_main, folder, task, says, **keywords) -> None:
+    """The command exits with 2 and one line that `says` why, and all below `folder` is as it was."""
+    before = snapshot(folder)
+    result = type_main(
+        f"--config=configs/edp_td3.py:{task}",
+        f"--workdir={folder / 'run'}",
+        f"--config.data_dir={folder / 'data'}",
+        "--config.batch_size=8",
+        **keywords,
+    )
+    assert result.code == 2, result
+    assert re.fullmatch(f"error: .*{says}.*\n", result.stderr), result.stderr
+    assert snapshot(folder) == before
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_changes_and_the_line_says_what_is_wrong(tmp_path, monkeypatch, case):
+def test_nothing_changes_and_the_line_says_what_is_wrong(tmp_path, type_main, case):
     write, task, says = CASES[case]
-
-    def unreachable(*_, **__):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    monkeypatch.setattr(download, "_PAUSE", 0)
     folder = tmp_path / "data"
     folder.mkdir()
     write(folder)
-    before = snapshot(tmp_path)
-    config = edp_td3.get_config((task or "hopper-medium-v2").format(folder=folder))
-    config.update({"data_dir": str(folder), "batch_size": 8})
-    with pytest.raises(InputError, match=says) as error:
-        main.train(launch.resolve(config), str(tmp_path / "run"), Signals())
-    assert "\n" not in str(error.value)
-    assert snapshot(tmp_path) == before
+    refused(type_main, tmp_path, (task or "hopper-medium-v2").format(folder=folder), says.replace("{folder}", str(folder)))
 
 
-def test_a_data_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    before = snapshot(tmp_path)
-    for task in ("hopper-medium-v2", "builtin/hopper-medium"):
-        config = edp_td3.get_config(task)
-        config.data_dir = str(tmp_path / "file")
-        with pytest.raises(InputError, match="cannot be written to; give another one as --config.data_dir"):
-            main.train(launch.resolve(config), str(tmp_path / "run"), Signals())
-    assert snapshot(tmp_path) == before
+@pytest.mark.parametrize(
+    ("task", "size", "server", "says"),
+    [
+        ("walker2d-medium-v2", 1_000, {"cuts": [500, 0, 0, 0]}, "ends early, after 500 bytes"),
+        ("walker2d-medium-v2", 1_000, {"status": 404}, "the server answers 404"),
+        ("kitchen-complete-v0", 1_000, {}, "the server has 1,000 bytes, the file should have 556,544"),
+        ("kitchen-complete-v0", 556_544, {}, "its sha256 is [0-9a-f]*, not cd797c38cd52"),
+    ],
+)
+def test_a_download_that_cannot_become_the_file(tmp_path, type_main, serve, task, size, server, says):
+    refused(type_main, tmp_path, task, says, d4rl_url=serve(bytes(size), **server).url)
+
+
+@pytest.mark.parametrize("task", ["hopper-medium-v2", "builtin/hopper-medium"])
+def test_a_data_folder_that_cannot_be_written(tmp_path, type_main, task):
+    (tmp_path / "data").write_text("")
+    refused(type_main, tmp_path, task, "cannot be written to; give another one as --config.data_dir")
 
 
 def tasks(*arguments):

@@ -1,5 +1,6 @@
 """The benchmark: what it measures and how it puts the numbers together. No test looks at how fast anything is."""
 
+import collections
 import dataclasses
 import json
 import math
@@ -58,6 +59,13 @@ def test_equal_programs_are_one_case():
     }
     assert {path[1] for path in cases if path[0] == "batch"} == {"256", "512", "1024"}
     assert {path[1] for path in cases if path[0] == "sampling"} == {"1", "10", "100"}
+    changed = collections.defaultdict(list)
+    for path, case in cases.items():
+        if path[0] == "curves":
+            changed[path[1]].append(dict(case.changes) or case.num_transitions)
+    assert changed["sampler_calls"] == [{"sampler_calls": calls} for calls in (1, 2, 5, 10, 15, 30)]
+    assert changed["width"] == [{"hidden_dims": (width,) * 3} for width in (64, 128, 256, 512)]
+    assert changed["num_transitions"] == [1_000, 10_000, 100_000, 1_000_000]
 
 
 def test_a_measurement_takes_about_the_time_it_is_given():
@@ -152,6 +160,9 @@ def test_every_part_leaves_its_numbers(tmp_path):
         assert (found["ablations"][title].get("ratio_to_naive", 0) > 0) == bool(bar.config)
     assert found["ablations"]["EDP, naive loop"]["ratio_to_naive"] == 1.0
     assert [entry["seeds"] for entry in found["seeds"]] == [1, 2]
+    assert {setting: list(entries) for setting, entries in found["curves"].items()} == {
+        setting: [str(values[0])] for setting, values in benchmark.CURVES.items()
+    }
     assert set(found["batch"]) == {"16", "32"} and set(found["sampling"]) == {"1", "10"}
     assert all(entry["actions_per_second"] > 0 for entry in found["sampling"].values())
     for name, entry in found["roofline"]["learners"].items():

@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from collections import OrderedDict
 
 import gymnasium
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 import edp_jax
 from configs import edp_td3
-from edp_jax import legacy
+from edp_jax import data, legacy
+from edp_jax.evaluation import envs
+from edp_jax.types import EnvSpec
 from experiments import launch, main
 
 TINY = {"hidden_dims": (8, 8), "num_timesteps": 10, "sampler_calls": 2, "batch_size": 8, "seeds": (0,), "num_steps": 4}
@@ -25,9 +28,8 @@ class Signals:
 class Reach(gymnasium.Env):
     """A goal task: the action, in [0, 4], is added to the position; the reward is minus the distance to the goal."""
 
-    observation_space = gymnasium.spaces.Dict(
-        {key: gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64) for key in ("observation", "desired_goal", "achieved_goal")}
-    )
+    number = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    observation_space = gymnasium.spaces.Dict(OrderedDict(observation=number, desired_goal=number, achieved_goal=number))
     action_space = gymnasium.spaces.Box(0.0, 4.0, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
@@ -60,15 +62,20 @@ def train(folder, task, **changes):
 def test_a_minari_dataset_is_trained_on_and_evaluated_in_its_environment(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    collector = minari.DataCollector(gymnasium.make("EdpReach-v0"))
-    for episode in range(3):
-        collector.reset(seed=episode)
-        for _ in range(10):
-            collector.step(collector.action_space.sample())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about an author and an algorithm
-        collector.create_dataset("test/reach-v0", ref_min_score=-200.0, ref_max_score=0.0)
-    dataset, rows = train(tmp_path, "minari:test/reach-v0")
+    for data_format in ("hdf5", "arrow"):
+        collector = minari.DataCollector(gymnasium.make("EdpReach-v0"), data_format=data_format)
+        for episode in range(3):
+            collector.reset(seed=episode)
+            for _ in range(10):
+                collector.step(collector.action_space.sample())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about an author and an algorithm
+            collector.create_dataset(f"test/reach-{data_format}-v0", ref_min_score=-200.0, ref_max_score=0.0)
+        task = data.find_task(f"minari:test/reach-{data_format}-v0")
+        raw, _ = data.load(task, "unused")
+        (env,) = envs.make(EnvSpec(task.environment), 1)
+        np.testing.assert_array_equal(env.reset(seed=0)[0], raw.observations[0])  # one order in training and evaluation
+    dataset, rows = train(tmp_path, "minari:test/reach-hdf5-v0")
     assert dataset["summary"]["transitions"] == 30 and dataset["summary"]["timeouts"] == 3
     assert (dataset["action_low"], dataset["action_high"], dataset["reference_scores"]) == ([0.0], [4.0], [-200.0, 0.0])
     assert [row["length"] for row in rows] == ["10", "10"]

@@ -53,8 +53,7 @@ class Recordings:
         return self._mlp(arrays, f"{version}/vf")
 
     def _mlp(self, arrays, prefix) -> dict:
-        hidden = {f"Dense_{i}": _dense(arrays, f"{prefix}/Dense_{i + 1}") for i in range(len(self.hidden_dims))}
-        return {"MultiInputDense_0": _dense(arrays, f"{prefix}/Dense_0"), **hidden}
+        return {f"Dense_{i}": _dense(arrays, f"{prefix}/Dense_{i}") for i in range(len(self.hidden_dims) + 1)}
 
 
 def _dense(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
