@@ -21,7 +21,7 @@ setup(
         "test": ["pytest>=9,<10", "ruff>=0.17,<0.18", "tensorboardX>=2.6.5,<3", "minari[hdf5,arrow]>=0.5.3,<0.6"],
         "minari": ["minari[hdf5,arrow,hf]>=0.5.3,<0.6"],
         "log": ["tensorboardX>=2.6.5,<3", "wandb>=0.31,<0.32"],
-        "collect": ["sbx-rl>=0.28,<0.29"],  # brings PyTorch and tfp-nightly; only experiments.collect needs it
+        "collect": ["sbx-rl>=0.28,<0.29"],  # brings PyTorch and tfp-nightly; only experiments.train_behaviour needs it
         "d4rl": ["d4rl==1.1", "gym>=0.23,<0.25", "mujoco-py>=2.1.2,<2.2"],  # abandoned: Python packages of 2022
     },
 )

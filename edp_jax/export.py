@@ -54,6 +54,14 @@ class Policy:
         act = in_dataset_units(algorithms.make(file.algorithm, file.config, file.spec).act, **file.units)
         self._run = jax.jit(functools.partial(act, params))
 
+    @property
+    def observation_dim(self) -> int:
+        return self._file.spec.observation_dim
+
+    @property
+    def action_dim(self) -> int:
+        return self._file.spec.action_dim
+
     def __call__(self, observation: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
         """Draws actions; without a `key` the n-th call of every freshly loaded policy uses the same randomness.
 
@@ -61,7 +69,7 @@ class Policy:
           InputError: the observation has another size than the policy's.
         """
         observation = np.asarray(observation, np.float32)
-        size = self._file.spec.observation_dim
+        size = self.observation_dim
         if observation.ndim not in (1, 2) or observation.shape[-1] != size:
             raise InputError(f"observation of shape {observation.shape} does not fit: this policy takes ({size},) or (B, {size})")
         if key is None:

@@ -1,119 +1,140 @@
-"""How the behaviour policies of the embedded datasets were made (needs the extra `[collect]`).
+"""Makes a dataset by rolling out policies in a gymnasium environment, in D4RL's layout or Minari's.
 
-    python -m experiments.collect --env_id=Hopper-v4 --output_dir=behaviours
+python -m experiments.collect --env_id=Pendulum-v1 --policies=random,behaviours/pendulum-expert.npz --output=pendulum.hdf5
 
-trains Soft Actor-Critic (sbx-rl) online and keeps the actor as .npz files: `step_<n>` at every evaluation, `expert` for the
-best so far, and `medium` for the first whose sampled return lies in --medium_score while it still falls before the time limit
-(an agent that stands still for a whole episode may have the same return, and teaches nothing).
+A policy is `random`, an .npz of `experiments.train_behaviour`, or the policy/ folder of a run of `experiments.main`; each
+contributes an equal share, and one that is named twice two shares. Actions are sampled and stored in the environment's own box.
 """
 
+import dataclasses
 import importlib.metadata
+import json
 import os
-import time
+from collections.abc import Callable
 
-import gymnasium
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from edp_jax.data.behaviour import Behaviour, save_behaviour
+from edp_jax import InputError
+from edp_jax.data import RawDataset, minari, preprocess
+from edp_jax.data.builtin import RANDOM
+from edp_jax.data.d4rl import write_hdf5
+from edp_jax.data.folder import folder_made
+from edp_jax.data.raw import from_arrays
+from edp_jax.data.recording import Act, concatenate, record
+from edp_jax.evaluation import adapters, envs
+from edp_jax.types import EnvSpec
+from experiments import launch
+from experiments.policies import load_act
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("env_id", "Hopper-v4", "Gymnasium environment with a box of observations and of actions.")
-flags.DEFINE_string("output_dir", "behaviours", "Folder the .npz files are written to.")
-flags.DEFINE_integer("num_steps", 1_000_000, "Environment steps at most; see --expert_score.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Seed of the learner and of its environment.")
-flags.DEFINE_integer("evaluate_every", 10_000, "Environment steps between two evaluations.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 128, "Transitions per update.", lower_bound=1)
-flags.DEFINE_integer("update_every", 8, "Environment steps between two compiled loops of as many updates.", lower_bound=1)
-flags.DEFINE_float("learning_rate", 5e-4, "Learning rate of actor, critics and entropy coefficient.", lower_bound=0.0)
-flags.DEFINE_list("reference_scores", ["-20.272305", "3234.3"], "Random and expert return: scores 0 and 100.")
-flags.DEFINE_list("medium_score", ["35", "42"], "Range of sampled scores at which the medium actor is kept.")
-flags.DEFINE_float("expert_score", 105.0, "Training stops when the lower of sampled and deterministic score passes this.")
-
-_EPISODES = 10
-_FALLS_BEFORE = 700  # steps; the time limit is 1000
-_SEED_OF_EVALUATIONS = 10_000
+_MOST_ENVS = 10
 
 
-def actor_of(model) -> Behaviour:
-    """The actor of an sbx model as a numpy policy; its two heads become one last layer."""
-    params = model.policy.actor_state.params["params"]
-    *hidden, mean, log_std = [params[f"Dense_{index}"] for index in range(len(params))]
-    head = {name: np.concatenate([mean[name], log_std[name]], axis=-1) for name in ("kernel", "bias")}
-    return Behaviour(tuple((np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in (*hidden, head)))
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to record, as the flags of the same names say; `output` or `minari_id` is empty."""
+
+    env_id: str
+    policies: tuple[str, ...] = (RANDOM,)
+    num_transitions: int = 100_000
+    output: str = ""
+    minari_id: str = ""
+    env_kwargs: str = "{}"
+    seed: int = 0
+    reference_scores: tuple[float, ...] = ()
 
 
-def evaluate(behaviour: Behaviour, env_id: str, sampled: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns and lengths, each [_EPISODES], of one episode in each of as many environments, actions sampled or the mean's."""
-    environments = [gymnasium.make(env_id) for _ in range(_EPISODES)]
-    low, high = environments[0].action_space.low, environments[0].action_space.high
-    rng = np.random.default_rng(_SEED_OF_EVALUATIONS) if sampled else None
-    observations = np.stack([env.reset(seed=_SEED_OF_EVALUATIONS + i)[0] for i, env in enumerate(environments)])
-    returns, lengths, running = np.zeros(_EPISODES), np.zeros(_EPISODES, int), np.ones(_EPISODES, bool)
-    while running.any():
-        actions = low + (behaviour.act(observations, rng) + 1) / 2 * (high - low)
-        for i in np.flatnonzero(running):
-            observations[i], reward, terminated, truncated, _ = environments[i].step(actions[i])
-            returns[i] += reward
-            lengths[i] += 1
-            running[i] = not (terminated or truncated)
-    return returns, lengths
+def define_flags() -> None:
+    flags.DEFINE_string("env_id", None, "Gymnasium environment with a box of actions.", required=True)
+    flags.DEFINE_list("policies", list(Plan.policies), "random, .npz files of behaviour policies, policy/ folders of runs.")
+    flags.DEFINE_integer("num_transitions", Plan.num_transitions, "Steps of all policies together.", lower_bound=2)
+    flags.DEFINE_string("output", Plan.output, "The .hdf5 file to write, in D4RL's layout.")
+    flags.DEFINE_string("minari_id", Plan.minari_id, "Or the Minari dataset, (namespace/)name-v<number>.")
+    flags.DEFINE_string("env_kwargs", Plan.env_kwargs, "JSON object of the environment's keyword arguments.")
+    flags.DEFINE_integer("seed", Plan.seed, "Seed of environments and actions.", lower_bound=0)
+    flags.DEFINE_list("reference_scores", list(Plan.reference_scores), "Returns that count as 0 and 100, kept with the data.")
 
 
-def main(argv) -> None:
-    del argv
-    from sbx import SAC
-    from stable_baselines3.common.callbacks import BaseCallback
+def main(_) -> None:
+    given = flags.FLAGS
+    try:
+        scores = tuple(map(float, given.reference_scores))
+    except ValueError as error:
+        raise InputError(f"--reference_scores={','.join(given.reference_scores)}: must be numbers, as in -1200,-150") from error
+    policies = tuple(map(os.path.expanduser, given.policies))
+    changes = {"policies": policies, "output": os.path.expanduser(given.output), "reference_scores": scores}
+    collect(Plan(**{field.name: given[field.name].value for field in dataclasses.fields(Plan)} | changes))
 
-    low, high = map(float, FLAGS.reference_scores)
-    medium_low, medium_high = map(float, FLAGS.medium_score)
-    name = FLAGS.env_id.split("-")[0].lower()
-    os.makedirs(FLAGS.output_dir, exist_ok=True)
-    start = time.time()
 
-    class KeepActors(BaseCallback):
-        best, medium_kept = -np.inf, False
+def collect(plan: Plan, progress: Callable[[str], None] = print) -> None:
+    """Records what is planned and writes it.
 
-        def _on_step(self) -> bool:
-            if self.num_timesteps % FLAGS.evaluate_every:
-                return True
-            behaviour = actor_of(self.model)
-            metadata = {"env_id": FLAGS.env_id, "algorithm": "SAC", "seed": FLAGS.seed, "steps": self.num_timesteps}
-            metadata |= {package: importlib.metadata.version(package) for package in ("sbx-rl", "mujoco", "gymnasium")}
-            scores, line = {}, f"step {self.num_timesteps}  {time.time() - start:.0f} s"
-            for kind in ("sampled", "deterministic"):
-                returns, lengths = evaluate(behaviour, FLAGS.env_id, kind == "sampled")
-                mean, std, length = returns.mean(), returns.std(), lengths.mean()
-                scores[kind] = 100 * (mean - low) / (high - low)
-                metadata |= {f"{kind}_return_mean": mean, f"{kind}_return_std": std, f"{kind}_length": length}
-                line += f"  {kind} {mean:.0f} +- {std:.0f} in {length:.0f} steps (score {scores[kind]:.1f})"
-            print(line, flush=True)
-            stages, falls = [f"step_{self.num_timesteps}"], metadata["sampled_length"] < _FALLS_BEFORE
-            if falls and not self.medium_kept and medium_low <= scores["sampled"] <= medium_high:
-                self.medium_kept = True
-                stages.append("medium")
-            score = min(scores.values())
-            if score > self.best:
-                self.best = score
-                stages.append("expert")
-            for stage in stages:
-                save_behaviour(os.path.join(FLAGS.output_dir, f"{name}-{stage}.npz"), behaviour, metadata)
-            return score < FLAGS.expert_score
+    Raises:
+      InputError: something in the plan is of no use; nothing is written then.
+    """
+    _check(plan)
+    environments = _environments(plan)
+    acts = [load_act(name, environments[0]) for name in plan.policies]
+    if plan.minari_id:
+        env = environments[0].env  # without the conversion to float32
+        if repr(adapters.key_sorted(env.observation_space)) != repr(env.observation_space):
+            raise InputError(f"--minari_id: Minari loses the order of {plan.env_id}'s observations; use --output=FILE.hdf5")
+        raw = _record(plan, environments, acts, progress)
+        minari.write_minari(plan.minari_id, raw, env, algorithm=", ".join(plan.policies), description=_recipe(plan))
+        task = f"minari:{plan.minari_id}"
+    else:
+        with folder_made(os.path.dirname(os.path.abspath(plan.output)), "give another file as --output"):
+            raw = _record(plan, environments, acts, progress)
+            write_hdf5(plan.output, raw, attributes={"recipe": _recipe(plan)})
+        task = f"{plan.output} --config.env_id={plan.env_id}"
+        task += "" if plan.env_kwargs == "{}" else f" --config.env_kwargs='{plan.env_kwargs}'"
+    progress(f"written: {plan.minari_id or plan.output}\n{preprocess.describe(preprocess.summarize(raw))}")
+    progress(f"to train on it: python -m experiments.main --config=configs/edp_td3.py:{task} --workdir=DIR")
 
-    model = SAC(
-        "MlpPolicy",
-        FLAGS.env_id,
-        train_freq=FLAGS.update_every,
-        gradient_steps=FLAGS.update_every,
-        learning_starts=10_000,
-        learning_rate=FLAGS.learning_rate,
-        batch_size=FLAGS.batch_size,
-        policy_delay=2,
-        policy_kwargs={"net_arch": {"pi": [128, 128], "qf": [192, 192]}},
-        seed=FLAGS.seed,
-    )
-    model.learn(FLAGS.num_steps, callback=KeepActors())
+
+def _environments(plan: Plan) -> tuple:
+    """As many as run in step without cutting most of the episodes off: each one's last is."""
+    environment = EnvSpec(f"gymnasium:{plan.env_id}", plan.env_kwargs)
+    episode = envs.make(environment, 1)[0].spec.max_episode_steps
+    return envs.make(environment, min(_MOST_ENVS, max(1, plan.num_transitions // len(plan.policies) // episode)))
+
+
+def _record(plan: Plan, environments: tuple, acts: list[Act], progress: Callable[[str], None]) -> RawDataset:
+    parts = []
+    for index, (name, act) in enumerate(zip(plan.policies, acts, strict=True)):
+        share = plan.num_transitions * (index + 1) // len(acts) - plan.num_transitions * index // len(acts)
+        seed = len(acts) * plan.seed + index
+        parts.append(record(environments, act, share, seed=seed, title=name, progress=progress))
+    box = environments[0].action_space
+    declared = {"reference_scores": np.array(plan.reference_scores)} if plan.reference_scores else {}
+    if np.isfinite([box.low, box.high]).all():
+        declared |= {"action_low": box.low, "action_high": box.high}
+    recorded = {key: value for key, value in vars(concatenate(parts)).items() if value is not None}
+    return from_arrays(f"environment {plan.env_id!r}", recorded | declared)
+
+
+def _check(plan: Plan) -> None:
+    if bool(plan.output) == bool(plan.minari_id):
+        raise InputError("--output, --minari_id: give one of them, such as --output=data.hdf5")
+    if plan.minari_id:
+        minari.check_new(plan.minari_id)
+    elif not plan.output.endswith(".hdf5"):
+        raise InputError(f"--output={plan.output}: must end in .hdf5")
+    elif os.path.exists(plan.output):
+        raise InputError(f"--output={plan.output}: exists already; name a new file, or delete that one")
+    if not 0 < len(plan.policies) <= plan.num_transitions:
+        raise InputError(f"--policies: {len(plan.policies)} of them; give at least one, at most --num_transitions")
+    scores = plan.reference_scores
+    if scores and not (len(scores) == 2 and scores[0] < scores[1]):
+        raise InputError(f"--reference_scores={','.join(map(str, scores))}: must be two numbers, the smaller one first")
+
+
+def _recipe(plan: Plan) -> str:
+    """The plan and the versions of what it was recorded with, as JSON."""
+    packages = ("gymnasium", "mujoco", "numpy")
+    return json.dumps(dataclasses.asdict(plan) | {"versions": {name: importlib.metadata.version(name) for name in packages}})
 
 
 if __name__ == "__main__":
-    app.run(main)
+    define_flags()
+    launch.run(main)

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def list_all(data_dir: str) -> None:
-    columns = "{:30} {:>9}  {:18} {:>22}  {}"
+    columns = "{:34} {:>9}  {:18} {:>22}  {}"
     print(f"data folder: {data_dir}")
     print(columns.format("task", "on disk", "evaluated in", "reference scores", "file"))
     for task in map(data.find_task, data.list_tasks()):

@@ -46,6 +46,7 @@ def test_the_papers_tasks_have_settings_for_every_learner(algorithm, policy):
         ("antmaze-large-play-v0", {"eta": 4.5, "grad_clip": 10.0, "num_backup_actions": 10, "reward_transform": "antmaze"}),
         ("antmaze-umaze-v0", {"eta": 0.5, "grad_clip": 2.0, "num_backup_actions": 1}),
         ("pen-human-v1", {"eta": 0.15, "learning_rate": 3e-5, "reward_transform": "standardize"}),
+        ("builtin/walker2d-medium-replay", {"eta": 0.1, "num_steps": 15_000, "seeds": (0,), "normalize_observations": True}),
     ],
 )
 def test_a_task_brings_its_settings(task, expected):

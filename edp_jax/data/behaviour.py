@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import zipfile
 
 import numpy as np
 
@@ -19,6 +20,10 @@ class Behaviour:
     """
 
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @property
+    def observation_dim(self) -> int:
+        return self.layers[0][0].shape[0]
 
     @property
     def action_dim(self) -> int:
@@ -48,15 +53,21 @@ def save_behaviour(path: str, behaviour: Behaviour, metadata: dict[str, str | in
 
 
 def read_behaviour(path: str) -> Behaviour:
-    """Reads what `save_behaviour` wrote.
+    """Reads what `save_behaviour` wrote; layers stored as float16 (half the bytes) will do too.
 
     Raises:
-        InputError: the file does not exist or holds no layers.
+        InputError: the file does not exist, is damaged or holds no layers.
     """
+    remedy = "make one with `python -m experiments.train_behaviour`"
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such behaviour policy; make one with `python -m experiments.collect`")
-    with np.load(path, allow_pickle=False) as file:
-        count = sum(name.endswith("_weight") for name in file.files)
-        if count == 0:
-            raise InputError(f"{path}: not a behaviour policy (no layer_0_weight); make one with `python -m experiments.collect`")
-        return Behaviour(tuple((file[f"layer_{i}_weight"], file[f"layer_{i}_bias"]) for i in range(count)))
+        raise InputError(f"behaviour policy {path!r}: there is no such file; {remedy}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            count = sum(name.endswith("_weight") for name in file.files)
+            names = [(f"layer_{i}_weight", f"layer_{i}_bias") for i in range(count)]
+            layers = tuple((file[weight].astype(np.float32), file[bias].astype(np.float32)) for weight, bias in names)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"behaviour policy {path!r}: damaged, or something else; {remedy}") from error
+    if not layers:
+        raise InputError(f"behaviour policy {path!r}: something else, there is no layer_0_weight; {remedy}")
+    return Behaviour(layers)

@@ -6,21 +6,22 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterator
-
-import numpy as np
+from collections.abc import Callable, Iterable
 
 from edp_jax.data.behaviour import Behaviour, read_behaviour
 from edp_jax.data.d4rl import write_hdf5
 from edp_jax.data.folder import folder_made
 from edp_jax.data.raw import RawDataset
+from edp_jax.data.recording import concatenate, in_box, record, uniform
 from edp_jax.types import InputError
 
+RANDOM = "random"  # in place of a behaviour policy: uniformly random actions
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
 _NUM_ENVS = 10  # in step with each other; so few rows keep BLAS on one thread, and its sums the same on every run
 _SEED = 0
+_SIZE = 150_000  # transitions of one policy
+_REPLAY_SIZE = 160_000  # of all policies of medium-replay; an eighth is whole episodes of halfcheetah
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +33,29 @@ class Source:
     num_transitions: int
 
 
-_MEDIUM = Source("hopper-medium", "Hopper-v4", 150_000)
-_EXPERT = Source("hopper-expert", "Hopper-v4", 150_000)
-DATASETS = {"hopper-medium": (_MEDIUM,), "hopper-medium-expert": (_MEDIUM, _EXPERT)}
+def _datasets(robot: str, env_id: str, replay: Iterable[int]) -> dict[str, tuple[Source, ...]]:
+    """The datasets of a robot; `replay`: steps of the learner up to the medium stage at which its actor was shipped.
+
+    medium-replay is what the learner's replay buffer holds at the medium stage: the random start, then equal shares of its
+    actors in training order.
+    """
+
+    medium, expert, random = (Source(name, env_id, _SIZE) for name in (f"{robot}-medium", f"{robot}-expert", RANDOM))
+    learner = (RANDOM, *(f"{robot}-step_{step}" for step in replay), medium.behaviour)
+    return {
+        f"{robot}-medium": (medium,),
+        f"{robot}-medium-replay": tuple(Source(name, env_id, _REPLAY_SIZE // len(learner)) for name in learner),
+        f"{robot}-medium-expert": (medium, expert),
+        f"{robot}-expert": (expert,),
+        f"{robot}-random": (random,),
+    }
+
+
+DATASETS = {
+    **_datasets("hopper", "Hopper-v4", range(20_000, 180_000, 20_000)),
+    **_datasets("halfcheetah", "HalfCheetah-v4", range(20_000, 80_000, 10_000)),
+    **_datasets("walker2d", "Walker2d-v4", range(20_000, 320_000, 40_000)),
+}
 
 
 def load_behaviour(name: str) -> Behaviour:
@@ -56,9 +77,7 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
         return path
     with folder_made(os.path.dirname(path)):
         progress(f"builtin/{name}: made once on this machine, kept as {path}")
-        parts = [collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])]
-        fields = [field.name for field in dataclasses.fields(RawDataset) if getattr(parts[0], field.name) is not None]
-        raw = RawDataset(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+        raw = concatenate([collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])])
         write_hdf5(path, raw, attributes={"recipe": json.dumps(describe(name), sort_keys=True)})
     return path
 
@@ -72,7 +91,9 @@ def path_of(name: str, data_dir: str) -> str:
 def describe(name: str) -> dict:
     """Everything the content of a built-in dataset depends on, as JSON values."""
 
-    def digest(source: Source) -> str:
+    def digest(source: Source) -> str | None:
+        if source.behaviour == RANDOM:
+            return None
         with open(_behaviour_path(source.behaviour), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -86,54 +107,23 @@ def describe(name: str) -> dict:
 
 
 def collect(source: Source, seed: int, progress: Callable[[str], None] = print) -> RawDataset:
-    """Rolls out a behaviour policy, sampling its actions, from environment seeds `seed` on; the same numbers on every run.
-
-    The steps of environment 0 come first, then those of environment 1 and so on; the last step of each is a timeout.
-    """
+    """Rolls out a behaviour policy, sampling its actions, in environments seeded from `seed` on."""
     import gymnasium
 
-    behaviour = load_behaviour(source.behaviour)
-    rng = np.random.default_rng(seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)
         environments = [gymnasium.make(source.env_id, disable_env_checker=True) for _ in range(_NUM_ENVS)]
-    steps = source.num_transitions // _NUM_ENVS
-    observation_dim = environments[0].observation_space.shape[0]
-    observations = np.zeros((_NUM_ENVS, steps, observation_dim), np.float32)
-    next_observations = np.zeros_like(observations)
-    actions = np.zeros((_NUM_ENVS, steps, behaviour.action_dim), np.float32)
-    rewards = np.zeros((_NUM_ENVS, steps), np.float32)
-    terminals, timeouts = np.zeros((_NUM_ENVS, steps), bool), np.zeros((_NUM_ENVS, steps), bool)
-
-    current = np.zeros((_NUM_ENVS, observation_dim), np.float32)
-    for index, env in enumerate(environments):
-        current[index] = env.reset(seed=_NUM_ENVS * seed + index)[0]
-    for step in _with_progress(steps, f"{source.behaviour}: {source.num_transitions} transitions", progress):
-        observations[:, step] = current
-        actions[:, step] = behaviour.act(current, rng)
-        for index, env in enumerate(environments):
-            observation, rewards[index, step], terminated, truncated, _ = env.step(actions[index, step])
-            next_observations[index, step] = observation
-            terminals[index, step] = terminated
-            timeouts[index, step] = not terminated and (truncated or step == steps - 1)
-            current[index] = env.reset()[0] if terminated or truncated else observation
-
-    def flat(array: np.ndarray) -> np.ndarray:
-        return array.reshape(_NUM_ENVS * steps, *array.shape[2:])
-
-    return RawDataset(*map(flat, (observations, actions, rewards, terminals, timeouts, next_observations)))
+    box = environments[0].action_space
+    act = uniform(box.shape[0]) if source.behaviour == RANDOM else load_behaviour(source.behaviour).act
+    return record(
+        environments,
+        in_box(act, box.low, box.high),
+        source.num_transitions,
+        seed=seed,
+        title=source.behaviour,
+        progress=progress,
+    )
 
 
 def _behaviour_path(name: str) -> str:
     return os.path.join(_FOLDER, f"{name}.npz")
-
-
-def _with_progress(steps: int, title: str, progress: Callable[[str], None]) -> Iterator[int]:
-    """Yields 0 .. steps - 1 and reports every tenth of them with the time left."""
-    start, every = time.monotonic(), max(1, steps // 10)
-    for step in range(steps):
-        yield step
-        done = step + 1
-        if done % every == 0:
-            left = (time.monotonic() - start) * (steps - done) / done
-            progress(f"  {title}, {100 * done // steps:3d} %, {left:.0f} s left")

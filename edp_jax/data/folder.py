@@ -8,7 +8,7 @@ from edp_jax.types import InputError
 
 
 @contextlib.contextmanager
-def folder_made(folder: str) -> Iterator[None]:
+def folder_made(folder: str, remedy: str = "give another one as --config.data_dir") -> Iterator[None]:
     """Makes `folder` and its parents for the block; where the block fails, those that are empty then go again.
 
     Raises:
@@ -25,7 +25,7 @@ def folder_made(folder: str) -> Iterator[None]:
         except OSError:
             writable = False
         if not writable:
-            raise InputError(f"data folder {folder!r}: cannot be written to; give another one as --config.data_dir")
+            raise InputError(f"folder {folder!r}: cannot be written to; {remedy}")
         yield
     except BaseException:
         with contextlib.suppress(OSError):

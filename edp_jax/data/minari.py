@@ -1,11 +1,15 @@
 """Minari's datasets (minari.farama.org), by the optional package of that name, as one array per quantity."""
 
 import re
+import shutil
+import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from edp_jax.data.preprocess import episode_ends
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.types import InputError
 
@@ -30,10 +34,7 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
       InputError: the package is missing, there is no such dataset, it cannot be read, or its spaces are no numbers.
     """
     check_id(dataset_id)
-    try:
-        import minari
-    except ImportError as error:
-        raise InputError(f"minari:{dataset_id}: {error}; {_REMEDY}") from error
+    minari = _import(dataset_id)
     source = f"minari:{dataset_id}"
     try:
         dataset = minari.load_dataset(dataset_id)
@@ -53,6 +54,71 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
     if None not in scores:
         declared["reference_scores"] = np.array(scores, np.float64)
     return from_arrays(source, arrays | declared)
+
+
+def check_new(dataset_id: str) -> None:
+    """Raises InputError where no dataset of that id can be written: not an id, no package, no folder, or there is one already."""
+    check_id(dataset_id)
+    minari = _import(dataset_id)
+    try:
+        path = minari.storage.get_dataset_path(dataset_id)
+    except OSError as error:
+        raise InputError(f"minari:{dataset_id}: {error}; give another folder as $MINARI_DATASETS_PATH") from error
+    if path.exists():
+        raise InputError(f"minari:{dataset_id}: exists already, {path}; count its version up, or delete that folder")
+
+
+def write_minari(dataset_id: str, raw: RawDataset, env: Any, *, algorithm: str, description: str) -> None:
+    """Writes the steps of `raw`, recorded in copies of `env`, as a dataset of this machine; all of it or nothing.
+
+    `env`, as gymnasium makes it, becomes the dataset's environment, with `FlattenObservation` around it where its observations
+    are no vectors, since those of `raw` are flat.
+
+    Raises:
+      InputError: see `check_new`.
+    """
+    check_new(dataset_id)
+    minari = _import(dataset_id)
+    import gymnasium
+
+    if len(env.observation_space.shape or ()) != 1:
+        env = gymnasium.wrappers.FlattenObservation(env)
+    starts = np.append(0, np.flatnonzero(episode_ends(raw)) + 1)
+    episodes = [slice(start, end) for start, end in zip(starts[:-1], starts[1:], strict=True)]
+    scores = None if raw.reference_scores is None else raw.reference_scores.tolist()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that there is no author, no permalink
+            minari.create_dataset_from_buffers(
+                dataset_id,
+                [_buffer(minari, raw, rows) for rows in episodes],
+                env=env,
+                observation_space=gymnasium.spaces.Box(-np.inf, np.inf, raw.observations.shape[1:], np.float32),
+                algorithm_name=algorithm,
+                description=description,
+                **({} if scores is None else {"ref_min_score": scores[0], "ref_max_score": scores[1]}),
+            )
+    except BaseException:
+        shutil.rmtree(minari.storage.get_dataset_path(dataset_id), ignore_errors=True)
+        raise
+
+
+def _buffer(minari: ModuleType, raw: RawDataset, rows: slice) -> Any:
+    return minari.data_collector.EpisodeBuffer(
+        observations=np.concatenate([raw.observations[rows], raw.next_observations[rows][-1:]]),
+        actions=raw.actions[rows],
+        rewards=raw.rewards[rows],
+        terminations=raw.terminals[rows],
+        truncations=raw.timeouts[rows],
+    )
+
+
+def _import(dataset_id: str) -> ModuleType:
+    try:
+        import minari
+    except ImportError as error:
+        raise InputError(f"minari:{dataset_id}: {error}; {_REMEDY}") from error
+    return minari
 
 
 def _read(source: str, action: Callable[[], Any], otherwise: str = "") -> Any:

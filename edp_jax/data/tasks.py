@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 
+from edp_jax.data import builtin
 from edp_jax.data.minari import check_id
 from edp_jax.types import InputError
 
@@ -47,8 +48,12 @@ _PLAY = "_noisy_multistart_True_multigoal_False_sparse"
 _DIVERSE = "_noisy_multistart_True_multigoal_True_sparse"
 
 _TABLE = (
-    Task("builtin/hopper-medium", "locomotion", "hopper", None, 1000, _HOPPER),
-    Task("builtin/hopper-medium-expert", "locomotion", "hopper", None, 1000, _HOPPER),
+    *(
+        Task(f"{BUILTIN}{name}", "locomotion", robot, None, 1000, scores)
+        for robot, scores in (("hopper", _HOPPER), ("halfcheetah", _HALFCHEETAH), ("walker2d", _WALKER2D))
+        for name in builtin.DATASETS
+        if name.startswith(robot)
+    ),
     Task("halfcheetah-medium-v2", "locomotion", "halfcheetah", _MUJOCO + "halfcheetah_medium-v2.hdf5", 1000, _HALFCHEETAH),
     Task("hopper-medium-v2", "locomotion", "hopper", _MUJOCO + "hopper_medium-v2.hdf5", 1000, _HOPPER),
     Task("walker2d-medium-v2", "locomotion", "walker2d", _MUJOCO + "walker2d_medium-v2.hdf5", 1000, _WALKER2D),

@@ -75,7 +75,7 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
     Raises:
         InputError: actions are not a box of one axis, observations cannot be flattened, or an episode may never end.
     """
-    actions, observations = env.action_space, _key_sorted(env.observation_space)
+    actions, observations = env.action_space, key_sorted(env.observation_space)
     if not (isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1):
         raise InputError(f"environment {label!r}: actions are {actions}, and only a Box of one axis is supported; use another")
     if not observations.is_np_flattenable:
@@ -91,12 +91,12 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
     )
 
 
-def _key_sorted(space: gymnasium.Space) -> gymnasium.Space:
+def key_sorted(space: gymnasium.Space) -> gymnasium.Space:
     """`space` with each Dict in the order of its sorted keys; gymnasium leaves an OrderedDict as it is."""
     if isinstance(space, gymnasium.spaces.Dict):
-        return gymnasium.spaces.Dict({key: _key_sorted(space[key]) for key in sorted(space.keys())})
+        return gymnasium.spaces.Dict({key: key_sorted(space[key]) for key in sorted(space.keys())})
     if isinstance(space, gymnasium.spaces.Tuple):
-        return gymnasium.spaces.Tuple([_key_sorted(part) for part in space])
+        return gymnasium.spaces.Tuple([key_sorted(part) for part in space])
     return space
 
 

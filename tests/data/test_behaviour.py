@@ -12,7 +12,7 @@ def test_behaviour_mean_action_by_hand():
     first = (np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
     last = (np.array([[0.25, 0.0], [1.0, 0.0]], np.float32), np.array([0.0, -1.0], np.float32))
     behaviour = Behaviour((first, last))
-    assert behaviour.action_dim == 1
+    assert (behaviour.observation_dim, behaviour.action_dim) == (2, 1)
     np.testing.assert_allclose(behaviour.act(np.array([[2.0, -3.0]]), None), [[np.tanh(0.5)]], rtol=1e-6)
 
 
@@ -35,13 +35,52 @@ def test_behaviour_file_round_trip(tmp_path):
     assert os.listdir(tmp_path) == ["policy.npz"]
 
 
+def test_layers_may_be_stored_in_half_the_bytes(tmp_path):
+    path = str(tmp_path / "policy.npz")
+    weight, bias = np.array([[0.1, -2.0]], np.float16), np.array([0.5, 1.0], np.float16)
+    np.savez_compressed(path, layer_0_weight=weight, layer_0_bias=bias, env_id="Hopper-v4")
+    ((read_weight, read_bias),) = read_behaviour(path).layers
+    assert read_weight.dtype == read_bias.dtype == np.float32
+    np.testing.assert_array_equal(read_weight, weight)
+    np.testing.assert_array_equal(read_bias, bias)
+
+
 def test_missing_behaviour_file(tmp_path):
-    with pytest.raises(InputError, match="no such behaviour policy"):
+    with pytest.raises(InputError, match="there is no such file; make one with `python -m experiments.train_behaviour`"):
         read_behaviour(str(tmp_path / "none.npz"))
 
 
-def test_file_of_something_else(tmp_path):
-    path = str(tmp_path / "policy.npz")
-    np.savez(path, rewards=np.zeros(3))
-    with pytest.raises(InputError, match="not a behaviour policy"):
-        read_behaviour(path)
+def text(path):
+    path.write_text("a policy")
+
+
+def truncated(path):
+    np.savez(path, layer_0_weight=np.zeros((3, 4)), layer_0_bias=np.zeros(4))
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def one_array(path):
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def objects(path):
+    np.savez(path, layer_0_weight=np.array([{}], object), layer_0_bias=np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda path: np.savez(path, rewards=np.zeros(3)), "there is no layer_0_weight"),
+        (lambda path: np.savez(path, layer_0_weight=np.zeros((3, 4))), "damaged"),
+        (text, "damaged"),
+        (truncated, "damaged"),
+        (one_array, "damaged"),
+        (objects, "damaged"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, write, says):
+    write(tmp_path / "policy.npz")
+    with pytest.raises(InputError, match=says) as error:
+        read_behaviour(str(tmp_path / "policy.npz"))
+    assert "\n" not in str(error.value)

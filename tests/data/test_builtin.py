@@ -1,3 +1,4 @@
+import glob
 import os
 
 import numpy as np
@@ -38,6 +39,12 @@ def test_folder_that_cannot_be_made(tmp_path, tiny):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written to; give another one as --config.data_dir"):
         builtin.ensure("tiny-dataset", str(tmp_path / "file"), silent)
+
+
+def test_random_actions_need_no_policy(tiny):
+    raw = builtin.collect(builtin.Source(builtin.RANDOM, "Hopper-v4", 1000), 0, silent)
+    assert raw.actions.min() < -0.9 and raw.actions.max() > 0.9
+    assert abs(raw.actions.mean()) < 4 / np.sqrt(3 * 3000)  # four standard deviations of a uniform's mean
 
 
 def test_layout_is_that_of_d4rl(tiny):
@@ -115,9 +122,38 @@ def test_the_name_follows_what_the_content_depends_on(tiny, monkeypatch):
     assert len({with_two_sources, with_one_source, with_other_versions, with_other_policy}) == 4
 
 
-@pytest.mark.parametrize("name", sorted(builtin.DATASETS))
+@pytest.mark.parametrize("name", builtin.DATASETS)
 def test_shipped_datasets_have_their_policies(name):
+    import gymnasium
+
+    env = gymnasium.make(builtin.DATASETS[name][0].env_id)
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
     for source in builtin.DATASETS[name]:
-        behaviour = builtin.load_behaviour(source.behaviour)
-        assert behaviour.act(np.zeros((2, 11)), np.random.default_rng(0)).shape == (2, 3)
-        assert os.path.getsize(builtin._behaviour_path(source.behaviour)) < 150_000
+        if source.behaviour != builtin.RANDOM:
+            behaviour = builtin.load_behaviour(source.behaviour)
+            assert (behaviour.observation_dim, behaviour.action_dim) == sizes
+            assert all(np.isfinite(array).all() for layer in behaviour.layers for array in layer)
+    assert len({source.num_transitions for source in builtin.DATASETS[name]}) == 1
+    total = sum(source.num_transitions for source in builtin.DATASETS[name])
+    assert total == {"medium-expert": 300_000, "medium-replay": 160_000}.get(name.partition("-")[2], 150_000)
+
+
+def test_every_robot_has_the_five_qualities():
+    qualities = ("medium", "medium-replay", "medium-expert", "expert", "random")
+    robots = ("hopper", "halfcheetah", "walker2d")
+    assert set(builtin.DATASETS) == {f"{robot}-{quality}" for robot in robots for quality in qualities}
+
+
+@pytest.mark.parametrize("robot", ["hopper", "halfcheetah", "walker2d"])
+def test_medium_replay_is_the_learner_from_its_random_start_to_the_medium_stage(robot):
+    behaviours = [source.behaviour for source in builtin.DATASETS[f"{robot}-medium-replay"]]
+    assert behaviours[0] == "random" and behaviours[-1] == f"{robot}-medium"
+    steps = [int(name.removeprefix(f"{robot}-step_")) for name in behaviours[1:-1]]
+    assert len(steps) >= 3 and steps == sorted(set(steps))
+
+
+def test_shipped_policies_are_small_and_all_of_use():
+    files = {path: os.path.getsize(path) for path in glob.glob(os.path.join(builtin._FOLDER, "*.npz"))}
+    assert sum(files.values()) < 2_000_000
+    used = {source.behaviour for sources in builtin.DATASETS.values() for source in sources} - {builtin.RANDOM}
+    assert {builtin._behaviour_path(name) for name in used} == set(files)

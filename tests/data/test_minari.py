@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edp_jax import data
-from edp_jax.data import preprocess
+from edp_jax.data import RawDataset, preprocess
+from edp_jax.data.minari import check_new, write_minari
 from edp_jax.types import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari.utils")
@@ -156,3 +157,73 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
 def test_an_id_that_is_a_path_is_refused(name):
     with pytest.raises(InputError, match="not an id"):
         data.find_task(name)
+
+
+RAW = RawDataset(
+    observations=np.array([[0.0, 1], [2, 3], [10, 11]], np.float32),
+    actions=np.array([[-2.0, 0], [2, 10], [1, 5]], np.float32),
+    rewards=np.array([1.0, 2, 4], np.float32),
+    terminals=np.array([False, True, False]),
+    timeouts=np.array([False, False, True]),
+    next_observations=np.array([[2.0, 3], [4, 5], [12, 13]], np.float32),
+    reference_scores=np.array([-5.0, 15]),
+)
+
+
+class Pair(gymnasium.Env):
+    """Observes two numbers in a Dict."""
+
+    observation_space = gymnasium.spaces.Dict({key: gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64) for key in "ba"})
+    action_space = ACTIONS
+
+    def reset(self, *, seed=None, options=None):
+        return {"b": np.array([2.0]), "a": np.array([1.0])}, {}
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """A Pair, and an empty folder of Minari's datasets."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    gymnasium.register("EdpTestPair-v0", f"{__name__}:Pair", max_episode_steps=7)
+    yield gymnasium.make("EdpTestPair-v0", disable_env_checker=True)
+    del gymnasium.registry["EdpTestPair-v0"]
+
+
+def test_what_is_written_is_read_back(pair):
+    write_minari("test/pair-v0", RAW, pair, algorithm="by hand", description="three steps")
+    raw, info = data.load(data.find_task("minari:test/pair-v0"), "unused")
+    for key in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations", "reference_scores"):
+        np.testing.assert_array_equal(getattr(raw, key), getattr(RAW, key), err_msg=key)
+    np.testing.assert_array_equal([raw.action_low, raw.action_high], [ACTIONS.low, ACTIONS.high])
+    assert info["summary"]["episodes"] == 2
+    dataset = minari.load_dataset("test/pair-v0")
+    assert dataset.storage.metadata["description"] == "three steps"
+    env = dataset.recover_environment(eval_env=True)
+    np.testing.assert_array_equal(env.reset()[0], [1, 2])  # as flat as the data
+    assert env.spec.max_episode_steps == 7
+
+
+def test_a_dataset_that_is_there_is_not_written_over(pair):
+    write_minari("test/pair-v0", RAW, pair, algorithm="", description="")
+    for attempt in (check_new, lambda name: write_minari(name, RAW, pair, algorithm="", description="")):
+        with pytest.raises(InputError, match="^minari:test/pair-v0: exists already"):
+            attempt("test/pair-v0")
+    check_new("test/pair-v1")
+
+
+def test_a_dataset_that_cannot_be_finished_is_not_there(pair, monkeypatch):
+    def fail(storage):
+        assert storage.total_episodes == 2
+        raise OSError("disk full")
+
+    monkeypatch.setattr(minari.utils, "MinariDataset", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_minari("test/pair-v0", RAW, pair, algorithm="", description="")
+    check_new("test/pair-v0")
+
+
+def test_a_folder_of_minaris_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "file" / "minari"))
+    with pytest.raises(InputError, match="^minari:test/pair-v0: .*give another folder as .MINARI_DATASETS_PATH"):
+        check_new("test/pair-v0")

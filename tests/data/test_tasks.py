@@ -30,6 +30,14 @@ def test_paper_tasks_are_known():
     assert set(locomotion + antmaze + others) <= set(list_tasks())
 
 
+@pytest.mark.parametrize("robot", ["hopper", "halfcheetah", "walker2d"])
+@pytest.mark.parametrize("quality", ["medium", "medium-replay", "medium-expert", "expert", "random"])
+def test_built_in_tasks_are_evaluated_and_scored_as_d4rls(robot, quality):
+    task, d4rl = find_task(f"builtin/{robot}-{quality}"), find_task(f"{robot}-medium-v2")
+    assert task.environment == d4rl.environment == robot
+    assert (task.reference_scores, task.max_episode_steps) == (d4rl.reference_scores, 1000)
+
+
 def test_file_names_follow_d4rl():
     assert find_task("hopper-medium-replay-v2").file_name == "gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
     assert find_task("antmaze-large-play-v0").file_name == (

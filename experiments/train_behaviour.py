@@ -1,0 +1,99 @@
+"""Trains behaviour policies online, for `experiments.collect` to make a dataset with (needs the extra `[collect]`).
+
+python -m experiments.train_behaviour --env_id=Pendulum-v1 --output_dir=behaviours --num_steps=20000 --learning_starts=1000
+
+Soft Actor-Critic (sbx-rl) in any gymnasium environment with a box of actions. At every evaluation the actor is kept as
+<name>-step_<n>.npz; <name>-expert.npz is the best so far, and <name>-medium.npz the one that is nearest to a third of the way
+from random actions' return to the best one. Both are there from the first evaluation on, so the training may be stopped at any
+time. An agent that stands still may earn a medium return and teach nothing: the lengths that are printed tell, take another step.
+"""
+
+import glob
+import importlib.metadata
+import re
+import time
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from edp_jax import InputError
+from edp_jax.data.behaviour import Behaviour
+from edp_jax.data.folder import folder_made
+from edp_jax.evaluation import envs
+from edp_jax.types import EnvSpec
+from experiments import launch
+from experiments.keeper import Keeper
+
+_EPISODES = 10  # per evaluation
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("env_id", None, "Gymnasium environment with a box of actions.", required=True)
+    flags.DEFINE_string("env_kwargs", "{}", "JSON object of its keyword arguments.")
+    flags.DEFINE_string("output_dir", "behaviours", "Folder the .npz files are written to.")
+    flags.DEFINE_integer("num_steps", 1_000_000, "Environment steps.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the learner and of its environment.", lower_bound=0)
+    flags.DEFINE_integer("evaluate_every", 10_000, "Environment steps between two evaluations.", lower_bound=1)
+    flags.DEFINE_integer("learning_starts", 10_000, "Steps of random actions before the first update.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 128, "Transitions per update.", lower_bound=1)
+    flags.DEFINE_integer("update_every", 8, "Environment steps between two compiled loops of as many updates.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", 5e-4, "Learning rate of actor, critics and entropy coefficient.", lower_bound=0.0)
+
+
+def name_of(env_id: str) -> str:
+    """How the files of an environment begin: "hopper" for Hopper-v4, "reach" for my_module:lab/Reach-v0."""
+    return re.split("[:/]", env_id)[-1].split("-")[0].lower()
+
+
+def actor_of(model: Any) -> Behaviour:
+    """The actor of an sbx model as a numpy policy; its two heads become one last layer."""
+    params = model.policy.actor_state.params["params"]
+    *hidden, mean, log_std = [params[f"Dense_{index}"] for index in range(len(params))]
+    head = {name: np.concatenate([mean[name], log_std[name]], axis=-1) for name in ("kernel", "bias")}
+    return Behaviour(tuple((np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in (*hidden, head)))
+
+
+def main(_) -> None:
+    given = flags.FLAGS
+    try:
+        from sbx import SAC
+        from stable_baselines3.common.callbacks import BaseCallback
+    except ImportError as error:
+        raise InputError(f"experiments.train_behaviour: {error}; pip install -e '.[collect]'") from error
+
+    environment, name = EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs), name_of(given.env_id)
+    environments = envs.make(environment, _EPISODES)
+    if present := glob.glob(f"{glob.escape(given.output_dir)}/{name}-*.npz"):
+        raise InputError(f"--output_dir={given.output_dir}: {present[0]} is there already; name a new folder")
+    metadata = {"env_id": given.env_id, "env_kwargs": given.env_kwargs, "algorithm": "SAC", "seed": given.seed}
+    metadata |= {package: importlib.metadata.version(package) for package in ("sbx-rl", "mujoco", "gymnasium")}
+    keeper = Keeper(given.output_dir, name, environments, metadata)
+    print(f"random actions: {keeper.random_return:.6g}", flush=True)
+    start = time.monotonic()
+
+    class KeepActors(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps % given.evaluate_every == 0 or self.num_timesteps == given.num_steps:
+                print(f"{time.monotonic() - start:6.0f} s  {keeper.keep(self.num_timesteps, actor_of(self.model))}", flush=True)
+            return True
+
+    model = SAC(
+        "MlpPolicy",
+        envs.make(environment, 1)[0],
+        train_freq=given.update_every,
+        gradient_steps=given.update_every,
+        learning_starts=given.learning_starts,
+        learning_rate=given.learning_rate,
+        batch_size=given.batch_size,
+        policy_delay=2,
+        policy_kwargs={"net_arch": {"pi": [128, 128], "qf": [192, 192]}},
+        seed=given.seed,
+    )
+    with folder_made(given.output_dir, "give another one as --output_dir"):
+        model.learn(given.num_steps, callback=KeepActors())
+
+
+if __name__ == "__main__":
+    define_flags()
+    launch.run(main)
