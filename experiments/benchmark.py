@@ -28,7 +28,7 @@ from edp_jax.training import outputs, sharding, writers
 from experiments import benchmark_figure, launch
 from experiments.measure import LEARNERS, QUICK, Case, Sizes, measure
 
-PARTS = ("learners", "ablations", "seeds", "batch", "curves", "sampling", "roofline")
+PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
 QUICK_LEARNERS = ("edp_td3", "iql")
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
@@ -39,6 +39,7 @@ CURVES = {  # settings whose cost part curves measures one at a time
     "num_transitions": (1_000, 10_000, 100_000, 1_000_000),
 }
 FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles several times faster, to slower programs
+PLACES = {"device": "train", "host": "stream"}  # where the data are, and how that is measured
 
 Path = tuple[str, ...]  # of an entry in benchmark.json
 
@@ -132,6 +133,8 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
     if "curves" in parts:
         for setting, values in CURVES.items():
             cases |= {("curves", setting, str(x)): curve_case(setting, x, sizes) for x in values[: sizes.max_points]}
+    if "stream" in parts:
+        cases |= {("stream", place): Case(kind, sizes.batch_size, MAIN) for place, kind in PLACES.items()}
     if "sampling" in parts:
         cases |= {("sampling", str(rows)): Case("act", rows, MAIN) for rows in powers(1, 10, sizes.max_observations)}
     if "roofline" in parts:

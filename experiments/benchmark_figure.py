@@ -33,8 +33,8 @@ def describe_sizes(sizes: Mapping) -> str:
     return text + (", networks or samplers cut down: not to be compared with others" if cut_down else "")
 
 
-def _learners(axes, learners: Mapping[str, Mapping]) -> None:
-    _bars(axes, {name: entry["updates_per_second"] for name, entry in learners.items()}, "Updates per second")
+def _rates(axes, entries: Mapping[str, Mapping]) -> None:
+    _bars(axes, {name: entry["updates_per_second"] for name, entry in entries.items()}, "Updates per second")
 
 
 def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
@@ -103,11 +103,12 @@ def _line(axes, values: Mapping[int, float], x_label: str, y_label: str) -> None
 
 
 _PANELS = (
-    ("learners", "Training, every learner", _learners),
+    ("learners", "Training, every learner", _rates),
     ("ablations", "What the paper's speed comes from", _ablations),
     ("seeds", "Seeds trained together", _seeds),
     ("batch", "Batch size", _batch),
     ("curves", "What an update costs", _curves),
+    ("stream", "Where the data are", _rates),
     ("sampling", "Choosing actions", _sampling),
     ("roofline", "How near the machine's limit", _roofline),
 )

@@ -5,7 +5,7 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import Algorithm, AlgorithmConfig, Hypers
-from edp_jax.training import loop
+from edp_jax.training import loop, stream
 from experiments import launch, naive
 from experiments.flops import update_flops
 
@@ -24,6 +24,7 @@ LEARNERS = (  # files of configs/; the last three are feed-forward
 )
 UNITS = {  # what a program's rate is called
     "train": "updates_per_second",
+    "stream": "updates_per_second",
     "naive": "updates_per_second",
     "act": "actions_per_second",
     "matmul": "flops_per_second",
@@ -76,7 +77,7 @@ class Case:
     """One program to measure; equal cases are measured once."""
 
     kind: str  # a key of `UNITS`
-    size: int  # batch (train, naive), observations per call (act), rows and columns (matmul)
+    size: int  # batch (train, stream, naive), observations per call (act), rows and columns (matmul)
     config: str = ""  # a file of configs/
     changes: tuple[tuple[str, object], ...] = ()  # of its AlgorithmConfig
     num_transitions: int | None = None  # of the dataset; None: all
@@ -170,25 +171,37 @@ def make_learner(case: Case, sizes: Sizes) -> Learner:
 def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     """The library's own loop: the chunk that a run compiles, called as a run calls it. All seeds' updates are counted."""
     learner = make_learner(case, sizes)
+    transitions = jax.tree.map(lambda column: column[: case.num_transitions], dataset.transitions)
+    replay = dataset.replay if case.num_transitions is None else loop.put_dataset(transitions, sizes.num_seeds)
     state = loop.init_seeds(learner.algorithm, range(sizes.num_seeds))
     hypers = loop.put_hypers(learner.hypers, sizes.num_seeds)
     train_chunk = loop.make_train_chunk(learner.algorithm, case.size)
-    replay = dataset.replay
-    if case.num_transitions is not None:
-        part = jax.tree.map(lambda column: column[: case.num_transitions], dataset.transitions)
-        replay = loop.put_dataset(part, sizes.num_seeds)
     compiled, facts = _compile(train_chunk, state, replay, hypers, np.int32(0), np.int32(1))
     spec = TaskSpec(sizes.observation_dim, sizes.action_dim)
     facts["flops_per_update"] = update_flops(learner.name, learner.config, spec, case.size)
+    return Program(_runner(compiled, replay, learner, sizes), sizes.num_seeds, facts)
+
+
+def _stream(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
+    """`_train` with the dataset on the host."""
+    learner = make_learner(case, sizes)
+    replay = stream.HostReplay(dataset.transitions, sizes.num_seeds, case.size, learner.algorithm.draws_ahead)
+    run = _runner(stream.make_train_chunk(learner.algorithm, case.size), replay, learner, sizes)
+    return Program(run, sizes.num_seeds, {"compile_seconds": run(1)})
+
+
+def _runner(train_chunk: Callable, replay: Any, learner: Learner, sizes: Sizes) -> Callable[[int], float]:
+    """run(num_updates) -> seconds, of a training that goes on from call to call."""
+    state = loop.init_seeds(learner.algorithm, range(sizes.num_seeds))
 
     def run(num_updates: int) -> float:
         nonlocal state
         end = int(state.step[0]) + num_updates
-        chunk = next(loop.train(compiled, state, replay, learner.hypers, iter([end])))
+        chunk = next(loop.train(train_chunk, state, replay, learner.hypers, iter([end])))
         state = chunk.state
         return chunk.seconds
 
-    return Program(run, sizes.num_seeds, facts)
+    return run
 
 
 def _naive(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
@@ -248,7 +261,7 @@ def _matmul(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     return Program(run, 2 * n**3, facts)
 
 
-_BUILDERS = {"train": _train, "naive": _naive, "act": _act, "matmul": _matmul}
+_BUILDERS = {"train": _train, "stream": _stream, "naive": _naive, "act": _act, "matmul": _matmul}
 
 
 def _compile(function: Callable, *args) -> tuple[jax.stages.Compiled, dict]:

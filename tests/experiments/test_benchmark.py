@@ -55,6 +55,7 @@ def test_equal_programs_are_one_case():
         ("learners", "edp_td3"),
         ("ablations", "EDP", "training"),
         ("batch", "256"),
+        ("stream", "device"),
         ("roofline", "learners", "edp_td3"),
     }
     assert {path[1] for path in cases if path[0] == "batch"} == {"256", "512", "1024"}
@@ -163,6 +164,7 @@ def test_every_part_leaves_its_numbers(tmp_path):
     assert {setting: list(entries) for setting, entries in found["curves"].items()} == {
         setting: [str(values[0])] for setting, values in benchmark.CURVES.items()
     }
+    assert all(found["stream"][place]["updates_per_second"] > 0 for place in ("device", "host"))
     assert set(found["batch"]) == {"16", "32"} and set(found["sampling"]) == {"1", "10"}
     assert all(entry["actions_per_second"] > 0 for entry in found["sampling"].values())
     for name, entry in found["roofline"]["learners"].items():
