@@ -82,7 +82,7 @@ def _roofline(axes, roofline: Mapping) -> None:
     limit = 100 * roofline["chain"]["flops_per_second"] / roofline["matmul"]["flops_per_second"]
     _bars(axes, fractions, "Per cent of the rate of large matrix products")
     axes.axvline(limit, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label="products of 256 rows")
-    axes.legend(frameon=False, fontsize=8.5)
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
 def _bars(axes, values: Mapping[str, float], label: str) -> None:
