@@ -47,6 +47,7 @@ def write_dataset(path, observation_dim=11, size=60):
         file["actions"] = rng.uniform(-1, 1, (size, 3)).astype(np.float32)
         file["rewards"] = rng.normal(size=size).astype(np.float32)
         file["terminals"] = np.arange(size) % 20 == 19
+        file["timeouts"] = np.zeros(size, bool)
 
 
 @pytest.fixture
@@ -137,9 +138,9 @@ def test_data_options_reach_the_learner(folder):
     """Rewards are scaled and shifted before they are summed over n steps; rows are drawn by return."""
     config = edp_td3.get_config("hopper-medium-v2")
     config.update({**TINY, "data_dir": str(folder)})
-    plain = launch.load_dataset(launch.resolve(config), lambda line: None)
+    plain = launch.load_dataset(launch.resolve(config), str(folder), lambda line: None)
     config.update(reward_scale=2.0, reward_shift=1.0, n_step=3, discount=0.5, return_weighting=0.1)
-    changed = launch.load_dataset(launch.resolve(config), lambda line: None)
+    changed = launch.load_dataset(launch.resolve(config), str(folder), lambda line: None)
     r = plain.transitions.reward
     np.testing.assert_allclose(changed.transitions.reward[0], np.dot(2 * r[:3] + 1, [1, 0.5, 0.25]), rtol=1e-5)
     np.testing.assert_allclose(changed.transitions.discount[[0, 17, 18, 19]], [0.25, 0, 0, 0])  # an episode has 20 steps
