@@ -18,7 +18,10 @@ setup(
     python_requires=">=3.11",
     install_requires=REQUIREMENTS,
     extras_require={
-        "test": ["pytest>=9,<10", "ruff>=0.17,<0.18", "tensorboardX>=2.6.5,<3", "minari[hdf5,arrow]>=0.5.3,<0.6"],
+        "test": [
+            *("pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"),
+            *("tensorboardX>=2.6.5,<3", "minari[hdf5,arrow]>=0.5.3,<0.6"),
+        ],
         "minari": ["minari[hdf5,arrow,hf]>=0.5.3,<0.6"],
         "log": ["tensorboardX>=2.6.5,<3", "wandb>=0.31,<0.32"],
         "collect": ["sbx-rl>=0.28,<0.29"],  # brings PyTorch and tfp-nightly; only experiments.train_behaviour needs it

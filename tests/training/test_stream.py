@@ -1,6 +1,5 @@
 """Data on the host: the same rows, the same numbers, however windows and chunks are cut."""
 
-
 import jax
 import numpy as np
 import pytest
@@ -58,7 +57,6 @@ def assert_same_state(a, b):
     ("seeds", "weights"),
     [
         pytest.param((5, 7), WEIGHTS, id="two weighted"),
-        pytest.param((5,), None, id="one", marks=pytest.mark.slow),
         pytest.param(tuple(range(9)), None, id="nine", marks=pytest.mark.slow),
     ],
 )
