@@ -170,9 +170,10 @@ def make_learner(case: Case, sizes: Sizes) -> Learner:
 
 def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     """The library's own loop: the chunk that a run compiles, called as a run calls it. All seeds' updates are counted."""
-    learner = make_learner(case, sizes)
-    transitions = jax.tree.map(lambda column: column[: case.num_transitions], dataset.transitions)
-    replay = dataset.replay if case.num_transitions is None else loop.put_dataset(transitions, sizes.num_seeds)
+    learner, replay = make_learner(case, sizes), dataset.replay
+    if case.num_transitions is not None:
+        part = jax.tree.map(lambda column: column[: case.num_transitions], dataset.transitions)
+        replay = loop.put_dataset(part, sizes.num_seeds)
     state = loop.init_seeds(learner.algorithm, range(sizes.num_seeds))
     hypers = loop.put_hypers(learner.hypers, sizes.num_seeds)
     train_chunk = loop.make_train_chunk(learner.algorithm, case.size)
