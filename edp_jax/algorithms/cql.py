@@ -22,12 +22,16 @@ def make_penalty(
     *,
     num_actions: int,
 ) -> td3.Regularizer:
-    """CQL(H)'s penalty over `num_actions` uniform actions and the policy's a0_hat, which its own loss needs anyway."""
+    """CQL(H)'s penalty over `num_actions` uniform actions and the policy's a0_hat, which its own loss needs anyway.
+
+    Every action has its own copy of the observation: a larger product in the first layer is faster than a sum in its gradient.
+    """
     uniform = jax.random.uniform(key, (num_actions, *batch.action.shape), minval=-ACTION_BOUND, maxval=ACTION_BOUND)
     actions = jnp.concatenate([uniform, prediction.action[None]])
+    observations = jnp.broadcast_to(batch.observation, (len(actions), *batch.observation.shape))
 
     def penalty(params, q):
-        excess = losses.cql_penalty(critics.apply(params, batch.observation, actions), q)
+        excess = losses.cql_penalty(critics.apply(params, observations, actions), q)
         return hypers.cql_alpha * excess, {"cql_penalty": excess}
 
     return penalty
