@@ -110,6 +110,8 @@ def _parse_flags(argv: Sequence[str], positional: int) -> list[str]:
 
 
 def _flag_problem(argv: Sequence[str], error: Exception) -> str:
+    if "before a value for --config" in str(error):  # ml_collections' words
+        return "--config=FILE[:TASK] must stand before every --config.KEY=VALUE"
     keys = _config_keys(argv)
     for argument in argv[1:]:
         key = argument.split("=")[0].removeprefix("--config.")

@@ -5,6 +5,7 @@ python -m experiments.tasks kitchen-complete-v0     a summary of one dataset, wh
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str]) -> None:
     if argv[1:]:
         show(argv[1], data_dir)
     else:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head`: end as other lists do
         list_all(data_dir)
 
 

@@ -146,6 +146,15 @@ def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
     assert lines["builtin/hopper-medium"][1] == "-"
 
 
+def test_a_reader_of_the_list_may_leave_early(tmp_path):
+    command = [sys.executable, "-u", "-m", "experiments.tasks", f"--data_dir={tmp_path}"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **options) as process:
+        assert process.stdout.readline().startswith("data folder: ")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_one_task_is_summed_up_and_bad_ones_exit_with_2(tmp_path):
     hdf5(tmp_path, arrays())
     result = tasks("hopper-medium-v2", f"--data_dir={tmp_path}")

@@ -120,6 +120,11 @@ def test_a_truncated_file_is_refused(tmp_path, data_dir):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_override_before_the_file_is_refused(type_main, tmp_path):
+    result = type_main("--config.num_steps=5", "--config=configs/edp_td3.py", f"--workdir={tmp_path / 'run'}")
+    assert (result.code, result.stderr) == (2, "error: --config=FILE[:TASK] must stand before every --config.KEY=VALUE\n")
+
+
 def test_a_missing_config_file_is_refused(tmp_path):
     arguments = [sys.executable, "-m", "experiments.main", "--config=configs/edp_td4.py", f"--workdir={tmp_path / 'run'}"]
     result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
