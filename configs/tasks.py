@@ -8,12 +8,8 @@ _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 
 _RUNS = {  # per domain, for every learner: length and evaluation of a run [paper]
     "locomotion": dict(seeds=_PAPER_SEEDS, num_steps=2_000_000, eval_every=50_000, eval_episodes=10),
-    "antmaze": dict(
-        seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="antmaze"
-    ),
-    "adroit": dict(
-        seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="standardize"
-    ),
+    "antmaze": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="antmaze"),
+    "adroit": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="standardize"),
     "kitchen": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100),
 }
 

@@ -11,9 +11,7 @@ from edp_jax.files import replacing
 from edp_jax.types import InputError
 
 
-def read_hdf5(
-    path: str | os.PathLike, *, max_episode_steps: int | None = None, storage: Storage = MEMORY
-) -> RawDataset:
+def read_hdf5(path: str | os.PathLike, *, max_episode_steps: int | None = None, storage: Storage = MEMORY) -> RawDataset:
     """Reads and checks one file, block by block; `from_arrays` says what is checked and converted, `storage` where it lies then.
 
     Raises:

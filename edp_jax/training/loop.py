@@ -173,9 +173,7 @@ def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[i
         yield step
 
 
-def train(
-    train_chunk: TrainChunk, state: AgentState, replay: Any, hypers: Hypers, ends: Iterator[int]
-) -> Iterator[Chunk]:
+def train(train_chunk: TrainChunk, state: AgentState, replay: Any, hypers: Hypers, ends: Iterator[int]) -> Iterator[Chunk]:
     """Runs chunk after chunk up to each step of `ends`.
 
     Args:
