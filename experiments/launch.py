@@ -14,9 +14,10 @@ from ml_collections import ConfigDict, config_flags
 
 from edp_jax import InputError, TaskSpec, algorithms, data, evaluation
 from edp_jax.algorithms import AlgorithmConfig, Hypers
+from edp_jax.algorithms.base import AgentState
 from edp_jax.data import preprocess
 from edp_jax.evaluation import envs
-from edp_jax.training import hosts, stream, writers
+from edp_jax.training import evaluator, hosts, stream, writers
 from edp_jax.training.members import Member, grid
 from edp_jax.types import EnvSpec
 
@@ -234,6 +235,23 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
             f"transitions; set --config.batch_size to at most that"
         )
     return dataset
+
+
+def make_evaluate(
+    settings: Settings, dataset: data.Dataset, algorithm: algorithms.Algorithm, check_stop: Callable[[], None]
+) -> Callable[[AgentState], evaluator.Evaluation] | None:
+    """`evaluator.make_evaluate` as configured; None where there is no environment."""
+    if not settings.environment:
+        return None
+    return evaluator.make_evaluate(
+        algorithm,
+        settings.environment,
+        dataset.reference_scores,
+        dataset.units,
+        seeds=tuple(member.seed for member in settings.members),
+        num_episodes=settings.config.eval_episodes,
+        check_stop=check_stop,
+    )
 
 
 def _environment(config: ConfigDict, task: data.Task) -> EnvSpec | None:

@@ -12,7 +12,6 @@ from edp_jax import InputError, TaskSpec, algorithms
 from edp_jax.export import PolicyFile, save_policy
 from edp_jax.training import hosts, outputs, programs, sharding, stream, writers
 from edp_jax.training.checkpoint import Checkpoints
-from edp_jax.training.evaluator import make_evaluate
 from edp_jax.training.hosts import Stopped
 from edp_jax.training.run import Schedule, StopSignals, run
 from experiments import launch
@@ -65,17 +64,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     extra_writers = writers.open_writers(kinds, workdir, members, config.to_dict(), done)
     spec = TaskSpec(dataset.observation_dim, dataset.action_dim)
     algorithm = algorithms.make(config.algorithm, settings.algorithm, spec)
-    evaluate = None
-    if settings.environment:
-        evaluate = make_evaluate(
-            algorithm,
-            settings.environment,
-            dataset.reference_scores,
-            dataset.units,
-            seeds=tuple(member.seed for member in members),
-            num_episodes=config.eval_episodes,
-            check_stop=signals.check,
-        )
+    evaluate = launch.make_evaluate(settings, dataset, algorithm, signals.check)
 
     names = "; ".join(map(str, members))
     print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}", flush=True)

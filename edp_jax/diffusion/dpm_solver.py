@@ -22,14 +22,13 @@ def time_grid(marginals: Marginals, num_steps: int) -> np.ndarray:
 
 
 def singlestep_orders(order: int, num_calls: int) -> list[int]:
-    """Orders of the steps that use `num_calls` calls; lower orders come last (2206.00927, App. D.3: 15 -> 3,3,3,3,2,1)."""
-    if order < 3:
-        full, rest = divmod(num_calls, order)
-        return [order] * full + [rest] * (rest > 0)
-    full, rest = divmod(num_calls, 3)
-    if rest == 0:
-        return [3] * (full - 1) + [2, 1]
-    return [3] * full + [rest]
+    """Orders of the steps that use `num_calls` calls; the last one is always 1 (2206.00927, App. D.3: 15 -> 3,3,3,3,2,1).
+
+    PARITY: the published rule ends in order 2 for 3 n + 2 calls (order 3) or 2 n (order 2). With steps uniform in time the last
+    one spans most of lambda, and a second-order one scatters the samples: 5 calls give a deviation of 0.56 for data of 0.3.
+    """
+    full, rest = divmod(num_calls - 1, order)
+    return [order] * full + [rest] * (rest > 0) + [1]
 
 
 def singlestep(marginals: Marginals, num_calls: int, order: int) -> Sampler:

@@ -35,7 +35,7 @@ def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
         raise InputError(f"--workdir={workdir}: cannot be made ({error.strerror}); name a folder that can be written") from error
     if not os.access(workdir, os.W_OK):
         raise InputError(f"--workdir={workdir}: cannot be written; name a folder that can")
-    record = _read_record(workdir)
+    record = read_record(workdir)
     if record is None:
         if os.path.exists(os.path.join(workdir, "checkpoints")):
             raise InputError(f"--workdir={workdir}: holds checkpoints but no config.json; use a new --workdir")
@@ -71,7 +71,7 @@ def check_shared(workdir: str) -> None:
 def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> None:
     """Writes DIR/config.json: the resolved configuration, the dataset, and for every start of the run its step, the versions,
     the git commit and the devices."""
-    record = _read_record(workdir) or {"starts": []}
+    record = read_record(workdir) or {"starts": []}
     start = {
         "step": step,
         "git_commit": git_commit(),
@@ -91,7 +91,12 @@ def is_finished(workdir: str, num_steps: int) -> bool:
         return json.load(file)["num_steps"] == num_steps
 
 
-def _read_record(workdir: str) -> dict | None:
+def read_record(workdir: str) -> dict | None:
+    """DIR/config.json, or None where there is none.
+
+    Raises:
+      InputError: the file is not what `write_config` writes.
+    """
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
         return None

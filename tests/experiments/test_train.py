@@ -11,8 +11,9 @@ import pytest
 import edp_jax
 from configs import edp_td3
 from edp_jax import InputError
+from edp_jax.algorithms import AlgorithmConfig
 from edp_jax.training.run import Stopped
-from experiments import launch, main
+from experiments import evaluate, launch, main
 
 TINY = {
     "hidden_dims": (8, 8),
@@ -79,6 +80,40 @@ def test_a_run_stopped_in_an_evaluation_ends_like_one_that_was_not(folder):
         np.testing.assert_array_equal(arrays[name], expected)
     starts = json.loads((folder / "stopped" / "config.json").read_text())["starts"]
     assert [start["step"] for start in starts] == [0, 2]
+
+
+def acting(num_candidates=(), selection_temperature=(), sampler_calls=()):
+    given = {"num_candidates": num_candidates, "selection_temperature": selection_temperature, "sampler_calls": sampler_calls}
+    return {name: list(map(str, values)) for name, values in given.items()}
+
+
+def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, capsys):
+    train(folder)
+    capsys.readouterr()
+    evaluate.evaluate(str(folder / "run"), acting(num_candidates=(1, 10), selection_temperature=(0, 1)))
+    title, head, *rows = capsys.readouterr().out.splitlines()
+    assert title == "td3 on hopper-medium-v2 after 4 updates: seed 0; seed 1"
+    assert head.split()[:4] == ["num_candidates", "selection_temperature", "sampler_calls", "score,"]
+    assert [row.split()[:3] for row in rows] == [["1", "0.0", "2"], ["10", "0.0", "2"], ["10", "1.0", "2"]]
+    last = json.loads((folder / "run" / "summary.json").read_text())["last"]["mean"]
+    assert rows[2].split()[3] == f"{last:.1f}:" and len({row.split()[3] for row in rows}) == 3
+    with pytest.raises(InputError, match="sampler_calls=11 is outside 1..10"):
+        evaluate.evaluate(str(folder / "run"), acting(sampler_calls=(11,)))
+    with pytest.raises(InputError, match="there is no run"):
+        evaluate.evaluate(str(folder), acting())
+
+
+@pytest.mark.parametrize(
+    ("policy", "given", "says"),
+    [
+        ("diffusion", acting(num_candidates=(0,)), "--num_candidates=0: must be numbers of at least 1"),
+        ("diffusion", acting(selection_temperature=("hot", 1)), "--selection_temperature=hot,1: must be numbers of at least 0"),
+        ("gaussian", acting(sampler_calls=(5,)), "say nothing of a feed-forward policy"),
+    ],
+)
+def test_ways_to_act_that_are_refused(policy, given, says):
+    with pytest.raises(InputError, match=says):
+        evaluate.ways_to_act(AlgorithmConfig(policy=policy), given)
 
 
 def test_what_a_folder_of_another_run_refuses(folder, capsys):
