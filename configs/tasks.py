@@ -56,7 +56,10 @@ _BUILTIN = dict(  # [ours], found on hopper-medium and -medium-expert; the other
     # until then the critics prefer actions that are fast now and fall soon; eta is small for the same reason.
     tau=0.02,
 )
-_BUILTIN_GUIDED = dict(eta=0.1)  # [ours]
+_BUILTIN_BY_LEARNER = {  # [ours]
+    **{(learner, "diffusion"): dict(eta=0.1) for learner in _GUIDED_LEARNERS},
+    ("crr", "gaussian"): dict(critic_layer_norm=True),  # without it the critics diverge, see RESULTS.md
+}
 
 
 def domain_of(task: str) -> str:
@@ -69,9 +72,8 @@ def domain_of(task: str) -> str:
 
 def task_settings(task: str, algorithm: str, policy: str) -> dict:
     """The settings of `task` for a learner with a "diffusion" or "gaussian" policy; empty for a task without a row."""
-    guided = algorithm in _GUIDED_LEARNERS
     if task.startswith("builtin/"):
-        return _BUILTIN | (_BUILTIN_GUIDED if guided else {})
+        return _BUILTIN | _BUILTIN_BY_LEARNER.get((algorithm, policy), {})
     task = task.removeprefix("legacy:")  # the same data by D4RL's own packages
     domain = domain_of(task)
     if not domain:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from configs import base, diffusion_ql, edp_crr, edp_iql, edp_td3, iql, td3_bc
+from configs import base, crr, diffusion_ql, edp_crr, edp_iql, edp_td3, iql, td3_bc
 from configs.tasks import domain_of, task_settings
 from edp_jax import InputError, algorithms, data
 from edp_jax.algorithms import AlgorithmConfig, Hypers
@@ -73,6 +73,7 @@ def test_iql_has_rewards_of_its_own(task, expected):
         # Diffusion-QL clips per task and trains kitchen-complete for 250 epochs (2208.06193, App. D)
         (diffusion_ql, "hopper-medium-v2", {"grad_clip": 9.0, "num_timesteps": 5, "sampler": "ddpm", "num_candidates": 50}),
         (diffusion_ql, "kitchen-complete-v0", {"eta": 0.005, "num_steps": 250_000}),
+        (crr, "builtin/hopper-medium", {"critic_layer_norm": True, "eta": 1.0}),
         (diffusion_ql, "antmaze-medium-play-v0", {"learning_rate": 1e-3, "num_backup_actions": 10}),
         # the feed-forward learners keep their published settings
         (td3_bc, "kitchen-complete-v0", {"eta": 2.5, "grad_clip": 0.0, "hidden_dims": (256, 256), "activation": "relu"}),
