@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
+from configs import base
 from edp_jax import InputError, TaskSpec, algorithms
 from edp_jax.algorithms import AlgorithmConfig
 from edp_jax.training import loop, outputs
@@ -50,7 +50,8 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     record = outputs.read_record(workdir)
     if record is None:
         raise InputError(f"--workdir={workdir}: there is no run, since it has no config.json; name the folder of a run")
-    config = ConfigDict({key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()})
+    config = base.make_config(record["config"]["task"])  # what an older run's file does not have yet
+    config.update(record["config"])
     config.eval_episodes = episodes or config.eval_episodes
     settings = launch.resolve(config)
     if not settings.environment:

@@ -97,6 +97,13 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     assert [row.split()[:3] for row in rows] == [["1", "0.0", "2"], ["10", "0.0", "2"], ["10", "1.0", "2"]]
     last = json.loads((folder / "run" / "summary.json").read_text())["last"]["mean"]
     assert rows[2].split()[3] == f"{last:.1f}:" and len({row.split()[3] for row in rows}) == 3
+
+    path = folder / "run" / "config.json"
+    record = json.loads(path.read_text())
+    del record["config"]["data_placement"]  # a key newer than the run
+    path.write_text(json.dumps(record))
+    evaluate.evaluate(str(folder / "run"), acting(), episodes=1)
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["10", "1.0", "2"]
     with pytest.raises(InputError, match="sampler_calls=11 is outside 1..10"):
         evaluate.evaluate(str(folder / "run"), acting(sampler_calls=(11,)))
     with pytest.raises(InputError, match="there is no run"):
