@@ -1,8 +1,8 @@
 """The one sampling driver.
 
 Every sampler here is linear in what the network predicted so far, so a sampler is data: a table with one row per network
-call, made on the host in float64 by `ddpm.py`, `ddim.py`, `dpm_solver.py` and `dpm_solver_pp.py`. Row i says at which
-timestep the network is called and how the next point is put together:
+call, made on the host in float64 by `ddpm.py`, `dpm_solver.py` and `dpm_solver_pp.py`. Row i says at which timestep
+the network is called and how the next point is put together:
 
     base    <- x if starts_step[i] else base
     history <- (prediction at x, previous predictions ...)
