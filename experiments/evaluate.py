@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 
+import ml_collections
 import numpy as np
 from absl import flags
 
@@ -50,8 +51,7 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     record = outputs.read_record(workdir)
     if record is None:
         raise InputError(f"--workdir={workdir}: there is no run, since it has no config.json; name the folder of a run")
-    config = base.make_config(record["config"]["task"])  # what an older run's file does not have yet
-    config.update(record["config"])
+    config = complete(record["config"])
     config.eval_episodes = episodes or config.eval_episodes
     settings = launch.resolve(config)
     if not settings.environment:
@@ -77,6 +77,13 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
         each = (result.returns if result.scores is None else result.scores).mean(axis=1)
         numbers = f"{np.mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
         print(_ROW.format(*(getattr(way, name) for name in ACTING), numbers), flush=True)
+
+
+def complete(recorded: Mapping) -> ml_collections.ConfigDict:
+    """A run's `recorded` config, with the defaults of its learner and task for keys that are newer than the run."""
+    config = base.make_config(**{key: recorded[key] for key in ("task", "algorithm", "policy")})
+    config.update(recorded)
+    return config
 
 
 def ways_to_act(config: AlgorithmConfig, given: Mapping[str, Sequence[str]]) -> list[AlgorithmConfig]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import edp_jax
-from configs import edp_td3
+from configs import base, edp_td3
 from edp_jax import InputError
 from edp_jax.algorithms import AlgorithmConfig
 from edp_jax.training.run import Stopped
@@ -108,6 +108,14 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
         evaluate.evaluate(str(folder / "run"), acting(sampler_calls=(11,)))
     with pytest.raises(InputError, match="there is no run"):
         evaluate.evaluate(str(folder), acting())
+
+
+@pytest.mark.parametrize(("policy", "layer_norm"), [("gaussian", True), ("diffusion", False)])
+def test_a_key_newer_than_a_run_has_the_default_of_that_runs_learner(policy, layer_norm):
+    recorded = base.make_config("builtin/hopper-medium-expert", algorithm="crr", policy=policy).to_dict()
+    del recorded["critic_layer_norm"]
+    config = evaluate.complete(recorded | {"eta": 3.0})
+    assert (config.critic_layer_norm, config.eta) == (layer_norm, 3.0)
 
 
 @pytest.mark.parametrize(
