@@ -8,7 +8,7 @@ DEFAULT_TASK = "builtin/hopper-medium-expert"
 FEED_FORWARD = dict(policy="gaussian", hidden_dims=(256, 256), activation="relu", grad_clip=0.0)  # as in TD3+BC and IQL
 SWEEPABLE = (
     *("discount", "tau", "learning_rate", "weight_decay", "grad_clip"),
-    *("eta", "crr_beta", "expectile", "iql_temperature", "cql_alpha"),
+    *("eta", "crr_beta", "expectile", "iql_temperature", "cql_alpha", "cql_threshold"),
 )
 
 
@@ -86,6 +86,7 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.expectile = 0.7  # of IQL's value regression
     config.iql_temperature = 3.0  # inverse temperature of IQL's advantage weight
     config.cql_alpha = 5.0  # weight of CQL's penalty
+    config.cql_threshold = 0.0  # it leaves states alone where other actions are above the data's by less than this; 0: none
     config.num_cql_actions = 10  # uniform actions in it
 
     # acting: energy-based action selection

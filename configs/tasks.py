@@ -1,7 +1,7 @@
 """Settings per task and learner; whatever is not named here has base.py's value or that of the learner's configuration file.
 
 Sources: [paper] EDP, arXiv 2305.20081, section 5 and App. B; [code] the public code of EDP and Diffusion-QL; [DQL] Diffusion-QL,
-arXiv 2208.06193, App. D; [IQL] arXiv 2110.06169, App. B; [ours] chosen here.
+arXiv 2208.06193, App. D; [IQL] arXiv 2110.06169, App. B; [CQL] arXiv 2006.04779, App. F; [ours] chosen here.
 """
 
 _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
@@ -44,6 +44,8 @@ _IQL = {  # per domain
     "kitchen": dict(expectile=0.7, iql_temperature=0.5),  # [IQL]
 }
 
+_CQL = {"adroit": dict(cql_threshold=5.0), "kitchen": dict(cql_threshold=5.0)}  # per domain [CQL]
+
 _BUILTIN = dict(  # [ours], found on hopper-medium and -medium-expert; the others were not tuned
     seeds=(0,),
     num_steps=15_000,
@@ -83,6 +85,8 @@ def task_settings(task: str, algorithm: str, policy: str) -> dict:
         settings |= _diffusion_settings(task, domain, algorithm)
     if algorithm == "iql":
         settings |= _IQL[domain]
+    if algorithm == "cql":
+        settings |= _CQL.get(domain, {})
     return settings
 
 

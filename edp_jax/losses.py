@@ -44,13 +44,20 @@ def softmax_weight(advantage: chex.Array, temperature: chex.Array) -> chex.Array
     return jax.lax.stop_gradient(advantage.shape[0] * jax.nn.softmax(temperature * advantage))
 
 
-def cql_penalty(q_sampled: chex.Array, q_data: chex.Array) -> chex.Array:
-    """How far the soft maximum over M actions lies above the data's value: mean (logsumexp_m Q(s, a_m) - log M - Q(s, a)).
+def cql_excess(q_sampled: chex.Array, q_data: chex.Array) -> chex.Array:
+    """How far the soft maximum over M actions lies above the data's value: logsumexp_m Q(s, a_m) - log M - Q(s, a).
 
-    q_sampled [N, M, B], q_data [N, B]; summed over critics (CQL, 2006.04779, Eq. 4, with a_m drawn evenly).
+    q_sampled [N, M, B], q_data [N, B] -> [N, B] (CQL, 2006.04779, Eq. 4, with a_m drawn evenly).
     """
-    soft_maximum = jax.nn.logsumexp(q_sampled, axis=1) - jnp.log(q_sampled.shape[1])
-    return jnp.sum(jnp.mean(soft_maximum - q_data, axis=-1))
+    return jax.nn.logsumexp(q_sampled, axis=1) - jnp.log(q_sampled.shape[1]) - q_data
+
+
+def cql_penalty(excess: chex.Array, threshold: chex.Array) -> chex.Array:
+    """CQL's penalty, mean max(excess, tau) over states, summed over critics: excess [N, B], tau = -inf for none.
+
+    States below tau have no gradient. It is the tau of CQL's version with a Lagrange multiplier (App. F), which bounds the mean.
+    """
+    return jnp.sum(jnp.mean(jnp.maximum(excess, threshold), axis=-1))
 
 
 def bcq_value(q: chex.Array, min_weight: float) -> chex.Array:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from configs import base, crr, diffusion_ql, edp_crr, edp_iql, edp_td3, iql, td3_bc
+from configs import base, crr, diffusion_ql, edp_cql, edp_crr, edp_iql, edp_td3, iql, td3_bc
 from configs.tasks import domain_of, task_settings
 from edp_jax import InputError, algorithms, data
 from edp_jax.algorithms import AlgorithmConfig, Hypers
@@ -78,6 +78,10 @@ def test_iql_has_rewards_of_its_own(task, expected):
         # the feed-forward learners keep their published settings
         (td3_bc, "kitchen-complete-v0", {"eta": 2.5, "grad_clip": 0.0, "hidden_dims": (256, 256), "activation": "relu"}),
         (iql, "pen-human-v1", {"iql_temperature": 0.5, "learning_rate": 3e-4, "policy": "gaussian"}),
+        # CQL bounds its penalty on the hand and in the kitchen (2006.04779, App. F)
+        (edp_cql, "pen-human-v1", {"cql_threshold": 5.0, "eta": 0.15}),
+        (edp_cql, "kitchen-complete-v0", {"cql_threshold": 5.0, "cql_alpha": 5.0, "eta": 0.005}),
+        (edp_cql, "hopper-medium-v2", {"cql_threshold": 0.0}),
         # no guidance, no eta
         (edp_crr, "walker2d-medium-v2", {"eta": 1.0, "grad_clip": 5.0}),
     ],
@@ -132,6 +136,7 @@ def test_a_sweep_is_every_traced_setting_and_nothing_else():
         ({"num_critics": 0}, "num_critics=0"),
         ({"algorithm": "crr", "crr_weight": "linear"}, "'linear'"),
         ({"expectile": 1.5}, "expectile=1.5"),
+        ({"cql_threshold": float("nan")}, "cql_threshold=nan must be a number"),
         ({"n_step": 0}, "n_step=0"),
         ({"return_weighting": -1.0}, "return_weighting=-1.0"),
         ({"num_target_critics": 3}, "num_target_critics=3"),

@@ -110,13 +110,21 @@ def test_softmax_weights_have_mean_one():
 
 
 def test_cql_penalty_by_hand():
-    """Two actions of values 0 and log 3: log((1 + 3)/2) = log 2 above a data value of 0; a second critic has log 1 - 1."""
+    """Two actions of values 0 and log 3: log((1 + 3)/2) = log 2 above a data value of 0; a second critic has log 1 - 1.
+
+    Excess (log 2, -1) of one critic, (3, -5) of another: (log 2 - 1)/2 + (3 - 5)/2; with tau = -2 it ends in (3 - 2)/2.
+    """
     q_sampled = jnp.array([[[0.0], [np.log(3.0)]], [[0.0], [0.0]]])
-    np.testing.assert_allclose(losses.cql_penalty(q_sampled, jnp.array([[0.0], [1.0]])), np.log(2.0) - 1.0, rtol=1e-6)
+    excess = losses.cql_excess(q_sampled, jnp.array([[0.0], [1.0]]))
+    np.testing.assert_allclose(excess, [[np.log(2.0)], [-1.0]], rtol=1e-6)
+    excess = jnp.array([[np.log(2.0), -1.0], [3.0, -5.0]])
+    np.testing.assert_allclose(losses.cql_penalty(excess, -jnp.inf), (np.log(2.0) - 1.0) / 2 - 1.0, rtol=1e-6)
+    np.testing.assert_allclose(losses.cql_penalty(excess, -2.0), (np.log(2.0) - 1.0) / 2 + 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(jax.grad(losses.cql_penalty)(excess, -2.0), [[0.5, 0.5], [0.5, 0.0]])
 
 
 def test_cql_lowers_values_off_the_data():
-    """All data lies near action 0.5: with alpha, random actions end below it by far more."""
+    """All data lies near action 0.5: with alpha, random actions end below it by far more, with a threshold by less."""
     config = AlgorithmConfig(**SMALL, ema_start=0)
     critics, batch = edp.make_critics(config, TaskSpec(3, 2)), make_batch(64, 3, 2)
     batch = batch.replace(action=0.5 + 0.05 * batch.action)
@@ -124,13 +132,13 @@ def test_cql_lowers_values_off_the_data():
     algorithm = cql.make(config, TaskSpec(3, 2))
     update = jax.jit(algorithm.update_step)
     gaps = []
-    for alpha in (0.0, 5.0):
+    for alpha, threshold in ((0.0, 0.0), (5.0, 0.0), (5.0, -0.5)):
         state = algorithm.init(jax.random.key(0))
         for _ in range(150):
-            state, _ = update(state, batch, Hypers(cql_alpha=alpha, learning_rate=3e-3, discount=0.0))
+            state, _ = update(state, batch, Hypers(cql_alpha=alpha, cql_threshold=threshold, learning_rate=3e-3, discount=0.0))
         q = lambda action, state=state: float(critics.apply(state.critic.params, batch.observation, action).mean())  # noqa: E731
         gaps.append(q(random_action) - q(batch.action))
-    assert gaps[1] < gaps[0] - 0.5
+    assert gaps[1] < gaps[2] - 0.5 < gaps[0] - 1.0, gaps
 
 
 def test_bcq_value_by_hand():
