@@ -81,7 +81,7 @@ def test_iql_has_rewards_of_its_own(task, expected):
         # CQL bounds its penalty on the hand and in the kitchen (2006.04779, App. F)
         (edp_cql, "pen-human-v1", {"cql_threshold": 5.0, "eta": 0.15}),
         (edp_cql, "kitchen-complete-v0", {"cql_threshold": 5.0, "cql_alpha": 5.0, "eta": 0.005}),
-        (edp_cql, "hopper-medium-v2", {"cql_threshold": 0.0}),
+        (edp_cql, "hopper-medium-v2", {"cql_threshold": -2.4}),
         # no guidance, no eta
         (edp_crr, "walker2d-medium-v2", {"eta": 1.0, "grad_clip": 5.0}),
     ],

@@ -50,7 +50,7 @@ class Hypers:
     expectile: chex.Array = 0.7  # of IQL's value regression
     iql_temperature: chex.Array = 3.0  # inverse temperature of IQL's advantage weight
     cql_alpha: chex.Array = 5.0  # weight of CQL's penalty
-    cql_threshold: chex.Array = 0.0  # tau: the penalty leaves states alone whose excess is below it; 0: none
+    cql_threshold: chex.Array = -2.4  # tau: the penalty leaves states alone whose excess is below it
 
 
 @dataclasses.dataclass(frozen=True)
