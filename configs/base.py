@@ -86,10 +86,10 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.expectile = 0.7  # of IQL's value regression
     config.iql_temperature = 3.0  # inverse temperature of IQL's advantage weight
     config.cql_alpha = 5.0  # weight of CQL's penalty
-    # CQL's tau, in units of Q: the penalty leaves states alone where the soft mean of those actions and the policy's is not above
-    # the data's value by so much. -log(11) = -2.4: their soft maximum is below the data's; -1e9: never, and critics diverge.
-    config.cql_threshold = -2.4
     config.num_cql_actions = 10  # uniform actions in it
+    # CQL's tau, in units of Q: the penalty leaves states alone where the soft mean of those actions and the policy's is not above
+    # the data's value by so much. -log(11) = -2.4: their soft maximum is below the data's; -1e9: never, and critics diverged.
+    config.cql_threshold = -2.4  # [ours], tried on hopper only; the paper has 10 for MuJoCo
 
     # acting: energy-based action selection
     config.num_candidates = 10

@@ -1,7 +1,7 @@
 """Settings per task and learner; whatever is not named here has base.py's value or that of the learner's configuration file.
 
 Sources: [paper] EDP, arXiv 2305.20081, section 5 and App. B; [code] the public code of EDP and Diffusion-QL; [DQL] Diffusion-QL,
-arXiv 2208.06193, App. D; [IQL] arXiv 2110.06169, App. B; [CQL] arXiv 2006.04779, App. F; [ours] chosen here.
+arXiv 2208.06193, App. D; [IQL] arXiv 2110.06169, App. B; [CQL] arXiv 2006.04779, as public code quotes it; [ours] chosen here.
 """
 
 _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]

@@ -55,8 +55,8 @@ def cql_excess(q_sampled: chex.Array, q_data: chex.Array) -> chex.Array:
 def cql_penalty(excess: chex.Array, threshold: chex.Array) -> chex.Array:
     """CQL's penalty, mean max(excess, tau) over states, summed over critics: excess [N, B].
 
-    States below tau have no gradient. It is the tau of CQL's version with a Lagrange multiplier (App. F), which bounds the mean;
-    without one (tau = -inf) values off the data fall without end.
+    States below tau have no gradient. It stands for the tau of CQL's version with a Lagrange multiplier, which bounds the mean of
+    an excess without the log M; with tau = -inf nothing keeps values off the data from falling.
     """
     return jnp.sum(jnp.mean(jnp.maximum(excess, threshold), axis=-1))
 

@@ -78,7 +78,7 @@ def test_iql_has_rewards_of_its_own(task, expected):
         # the feed-forward learners keep their published settings
         (td3_bc, "kitchen-complete-v0", {"eta": 2.5, "grad_clip": 0.0, "hidden_dims": (256, 256), "activation": "relu"}),
         (iql, "pen-human-v1", {"iql_temperature": 0.5, "learning_rate": 3e-4, "policy": "gaussian"}),
-        # CQL bounds its penalty on the hand and in the kitchen (2006.04779, App. F)
+        # CQL's threshold on the hand and in the kitchen is its paper's (2006.04779)
         (edp_cql, "pen-human-v1", {"cql_threshold": 5.0, "eta": 0.15}),
         (edp_cql, "kitchen-complete-v0", {"cql_threshold": 5.0, "cql_alpha": 5.0, "eta": 0.005}),
         (edp_cql, "hopper-medium-v2", {"cql_threshold": -2.4}),
