@@ -74,21 +74,23 @@ def run(main: Callable[[Sequence[str]], int | None], *, positional: int = 0) -> 
         try:
             return _parse_flags(argv, positional)
         except InputError as error:
-            _refuse(error)
+            sys.exit(_tell(error))
 
     def guarded(argv):
         try:
-            sys.exit(main(argv))
+            code = main(argv) or 0
         except InputError as error:
-            _refuse(error)
+            code = _tell(error)
+        hosts.leave(code)
+        sys.exit(code)
 
     logging.set_verbosity(logging.WARNING)  # orbax tells at length what it saves
     app.run(guarded, flags_parser=parse)
 
 
-def _refuse(error: Exception) -> None:
+def _tell(error: InputError) -> int:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(EXIT_BAD_INPUT)
+    return EXIT_BAD_INPUT
 
 
 def _parse_flags(argv: Sequence[str], positional: int) -> list[str]:

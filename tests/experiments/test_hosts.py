@@ -62,19 +62,19 @@ def test_two_processes_leave_what_one_leaves(tmp_path, monkeypatch):
         time.sleep(0.2)
     processes[1].send_signal(signal.SIGTERM)  # only one hears it
     codes, printed = wait_for(*processes)
-    assert codes == [75, 75], printed
+    assert codes == [75, 75], "\n".join(printed)
     assert "the same command goes on" in printed[0]
     done = int((two / "metrics.csv").read_text().splitlines()[-1].split(",")[0])
     end = (done // 50 + 1) * 50  # where an evaluation is due anyway: the last step always has one
 
     codes, printed = wait_for(*start_both(two, f"--config.num_steps={end}"))
-    assert codes == [0, 0], printed
+    assert codes == [0, 0], "\n".join(printed)
     assert f"going on from update {done:,}" in printed[0] and "100.0 %" in printed[0]
     assert "updates" not in printed[1]  # process 0 speaks for all
 
     for folder in (two, one):  # the last updates of the shared run, and all of the other, in one process
         codes, printed = wait_for(start(folder, f"--config.num_steps={end + 50}"))
-        assert codes == [0], printed
+        assert codes == [0], "\n".join(printed)
     for name in ("metrics.csv", "evaluations.csv", "policy/policy.json"):
         assert (two / name).read_bytes() == (one / name).read_bytes(), name
     with np.load(two / "policy" / "params.npz") as shared, np.load(one / "policy" / "params.npz") as alone:
