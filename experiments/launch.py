@@ -42,7 +42,7 @@ LIMITS = (  # (keys, condition, its words)
         "must not be negative",
     ),
     (("learning_rate", "crr_beta", "iql_temperature"), lambda value: value > 0, "must be positive"),
-    (("cql_threshold",), math.isfinite, "must be a number"),
+    (("cql_threshold",), math.isfinite, "must be finite"),
     (("discount", "tau", "expectile"), lambda value: 0 <= value <= 1, "must be in 0..1"),
 )
 
