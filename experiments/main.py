@@ -25,7 +25,7 @@ def main(_) -> int:
     config = flags.FLAGS.config
     launch.connect(config)
     sharding.split_cpu(launch.num_members(config) // (config.num_processes or 1))
-    programs.keep_programs(config.compilation_cache)
+    hosts.agreed(lambda: programs.keep_programs(config.compilation_cache))
     settings = hosts.agreed(lambda: launch.resolve(config))
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     with StopSignals() as signals, hosts.quiet_but_first():
@@ -45,7 +45,7 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
         signals.check()
         print(line, flush=True)
 
-    sharding.check_members(len(members))
+    hosts.agreed(lambda: sharding.check_members(len(members)))
     dataset = hosts.first_before_others(lambda: launch.load_dataset(settings, workdir, progress))
     hosts.check_alike("configuration or dataset", outputs.identity(config.to_dict(), dataset.info))
     hosts.first_agreed(lambda: outputs.check_workdir(workdir, config.to_dict(), dataset.info))

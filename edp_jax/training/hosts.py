@@ -48,13 +48,13 @@ def connect(coordinator_address: str | None, num_processes: int | None, process_
 def leave(code: int) -> None:
     """Ends a process that has joined others, once all have come here; where it has joined none, does nothing.
 
-    Nothing is left to do then, so it exits without the teardown of Python and its libraries, in which a process of a finished run
-    has been seen to abort.
+    Nothing is left to do then, so it exits without the teardown of Python and its libraries: somewhere there, or in parting, a
+    process of a finished run has been seen to abort.
     """
     if jax.distributed.is_initialized():
-        jax.distributed.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
+        jax.distributed.shutdown()
         os._exit(code)
 
 
