@@ -23,7 +23,7 @@ class Replay:
     """The dataset on the device, and how its rows are drawn."""
 
     transitions: Transition
-    cumulative_weights: chex.Array | None = None  # [B] increasing to 1; None: all rows alike
+    cumulative_weights: chex.Array | None = None  # [N - 1], see `cumulate`; None: all rows alike
 
     def sample(self, key: chex.PRNGKey, batch_size: int) -> Transition:
         """Draws rows with replacement."""
@@ -55,10 +55,10 @@ def compiler_options() -> dict[str, int] | None:
 
 
 def draw_rows(key: chex.PRNGKey, batch_size: int, size: int, cumulative_weights: chex.Array | None) -> chex.Array:
-    """Rows [batch_size] of a dataset of `size` rows, with replacement; `cumulative_weights` as in `Replay`."""
+    """Rows [batch_size] of a dataset of `size` rows, with replacement; `cumulative_weights` by `cumulate`."""
     if cumulative_weights is None:
         return jax.random.randint(key, (batch_size,), 0, size)
-    return jnp.searchsorted(cumulative_weights, jax.random.uniform(key, (batch_size,)), side="right")
+    return jnp.searchsorted(cumulative_weights, jax.random.bits(key, (batch_size,), jnp.uint32), side="right")
 
 
 def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
@@ -69,16 +69,16 @@ def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
 
 
 def put_dataset(transitions: Transition, num_seeds: int, weights: np.ndarray | None = None) -> Replay:
-    """Copies the dataset to every device that trains; `weights` [B] are the probabilities of its rows, None for all alike."""
+    """Copies the dataset to every device that trains; `weights` [N] are the probabilities of its rows, None for all alike."""
     return sharding.put(Replay(transitions, cumulate(weights)), sharding.replicated(sharding.seed_mesh(num_seeds)))
 
 
 def cumulate(weights: np.ndarray | None) -> np.ndarray | None:
-    """Probabilities [B] as `Replay.cumulative_weights`."""
+    """Weights [N] -> where the shares of the first N - 1 rows of 2^32 end; float32 could not tell millions of rows apart."""
     if weights is None:
         return None
     cumulative = np.cumsum(weights, dtype=np.float64)
-    return (cumulative / cumulative[-1]).astype(np.float32)
+    return np.minimum(cumulative[:-1] / cumulative[-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
 
 
 def put_hypers(hypers: Hypers, num_members: int) -> Hypers:

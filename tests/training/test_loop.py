@@ -159,6 +159,15 @@ def test_rows_are_drawn_by_their_weights():
         np.testing.assert_allclose(np.bincount(reward, minlength=3) / 4000, expected, atol=0.03)
 
 
+def test_every_row_of_a_large_dataset_can_be_drawn():
+    """2^24 + 1 rows of equal weight: steps of 2^-23, which uniform float32 numbers have, would pass over half of them."""
+    size = 2**24 + 1
+    shares = np.diff(loop.cumulate(np.ones(size)), prepend=0)
+    assert len(shares) == size - 1 and set(np.unique(shares)) == {255, 256}
+    rows = loop.draw_rows(jax.random.key(0), 10_000, size, loop.cumulate(np.ones(size)))
+    assert np.unique(np.asarray(rows) % 4).size == 4 and 0 <= np.min(rows) and np.max(rows) < size
+
+
 @pytest.mark.parametrize(
     ("start", "num_steps", "periods", "expected"),
     [
