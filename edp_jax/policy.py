@@ -12,6 +12,7 @@ from edp_jax.networks import Network, Params
 from edp_jax.types import Transition
 
 ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
+LOG_STD_RANGE = (-5.0, 2.0)  # of a learned standard deviation, as in IQL's public code
 LIKELIHOODS = ("gaussian", "learned_std", "elbo")
 
 Act = Callable[[Any, chex.Array, chex.PRNGKey], chex.Array]  # (parameters, observation [..., O], key) -> action [..., A]
@@ -56,7 +57,7 @@ class DiffusionPolicy(NamedTuple):
         # (Eq. 5) and, through the action approximation (Eq. 9), gives the action that the learner improves; no chain is run.
         predicted_noise = self.network.apply(params, batch.observation, x_t, t)
         action = jnp.clip(diffusion.predict_x0(self.schedule, x_t, t, predicted_noise), -ACTION_BOUND, ACTION_BOUND)
-        log_std = params["log_std"] if self.likelihood == "learned_std" else jnp.zeros(action.shape[-1])
+        log_std = _log_std(params) if self.likelihood == "learned_std" else jnp.zeros(action.shape[-1])
         if self.likelihood == "elbo":
             log_likelihood = diffusion.elbo_log_likelihood(self.schedule, t, predicted_noise, noise)
         else:
@@ -82,14 +83,18 @@ class GaussianPolicy(NamedTuple):
     def predict(self, params: Params, batch: Transition, draws: Any = ()) -> Prediction:
         del draws
         mean = self.network.apply(params, batch.observation)
-        log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, params["log_std"])
-        return Prediction(params, mean, jnp.exp(params["log_std"]), jnp.zeros_like(log_likelihood), log_likelihood)
+        log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, _log_std(params))
+        return Prediction(params, mean, jnp.exp(_log_std(params)), jnp.zeros_like(log_likelihood), log_likelihood)
 
     def sample(self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey) -> chex.Array:
         """Actions [..., A] for observation [..., O] from standard normal x_T [..., A]; with x_T = 0 the mean."""
         del key
-        action = self.network.apply(params, observation) + jnp.exp(params["log_std"]) * x_T
+        action = self.network.apply(params, observation) + jnp.exp(_log_std(params)) * x_T
         return jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
+
+
+def _log_std(params: Params) -> chex.Array:
+    return jnp.clip(params["log_std"], *LOG_STD_RANGE)
 
 
 Policy = DiffusionPolicy | GaussianPolicy

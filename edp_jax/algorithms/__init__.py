@@ -4,6 +4,7 @@ from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, iql, td3, td3_bc
 from edp_jax.algorithms.base import AgentState as AgentState
 from edp_jax.algorithms.base import Algorithm as Algorithm
 from edp_jax.algorithms.base import AlgorithmConfig, Hypers
+from edp_jax.algorithms.base import hypers_read as hypers_read
 from edp_jax.algorithms.base import policy_params as policy_params
 from edp_jax.types import InputError, TaskSpec
 
@@ -26,4 +27,4 @@ def make(name: str, config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     return REGISTRY[name](config, spec)
 
 
-__all__ = ["REGISTRY", "Algorithm", "AgentState", "AlgorithmConfig", "Hypers", "make", "policy_params"]
+__all__ = ["REGISTRY", "Algorithm", "AgentState", "AlgorithmConfig", "Hypers", "hypers_read", "make", "policy_params"]

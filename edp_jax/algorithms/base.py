@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from edp_jax.networks import Params
-from edp_jax.types import Transition
+from edp_jax.types import TaskSpec, Transition
 
 Metrics = dict[str, chex.Array]
 
@@ -93,6 +93,19 @@ class Algorithm(NamedTuple):
     def update_step(self, state: AgentState, batch: Transition, hypers: Hypers) -> tuple[AgentState, Metrics]:
         """One update of the networks on a batch."""
         return self.update(state, batch, hypers, self.draw(update_key(state, state.step), state.actor.target_params, batch))
+
+
+def hypers_read(algorithm: Algorithm, spec: TaskSpec) -> frozenset[str]:
+    """Names of the `Hypers` that an update of `algorithm` depends on."""
+
+    def update(hypers: Hypers, key: chex.PRNGKey) -> tuple[AgentState, Metrics]:
+        observation, action, number = jnp.zeros((1, spec.observation_dim)), jnp.zeros((1, spec.action_dim)), jnp.zeros(1)
+        return algorithm.update_step(algorithm.init(key), Transition(observation, action, number, number, observation), hypers)
+
+    program = jax.make_jaxpr(update)(Hypers(), jax.random.key(0)).jaxpr
+    read = {id(variable) for equation in program.eqns for variable in equation.invars}
+    names = [field.name for field in dataclasses.fields(Hypers)]
+    return frozenset(name for name, variable in zip(names, program.invars, strict=False) if id(variable) in read)
 
 
 def policy_params(state: AgentState) -> dict[str, Params]:

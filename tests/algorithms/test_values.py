@@ -19,6 +19,8 @@ LEARNERS = {
     "iql": CONFIG,
     "bcq": dataclasses.replace(CONFIG, num_backup_actions=2),
     "td3_bc": dataclasses.replace(CONFIG, activation="relu"),
+    "cql": CONFIG,
+    "diffusion_ql": dataclasses.replace(CONFIG, sampler="ddpm", sampler_calls=5),
 }
 SIZE = 256
 NUM_UPDATES = 600
@@ -42,7 +44,7 @@ def learned_values(name: str, dataset: Transition, observations) -> np.ndarray:
     """Mean Q over actions at each observation, after NUM_UPDATES."""
     algorithm = algorithms.make(name, LEARNERS[name], TaskSpec(1, 1))
     train_chunk = loop.make_train_chunk(algorithm, 64)
-    hypers = Hypers(discount=0.5, tau=0.1, learning_rate=3e-3, expectile=0.5)
+    hypers = Hypers(discount=0.5, tau=0.1, learning_rate=3e-3, expectile=0.5, cql_alpha=0.0)
     state = loop.init_seeds(algorithm, (0,))
     state = next(loop.train(train_chunk, state, loop.put_dataset(dataset, 1), hypers, iter([NUM_UPDATES]))).state
     critics = edp.make_critics(LEARNERS[name], TaskSpec(1, 1))
@@ -58,7 +60,7 @@ FARTHEST = "reward two steps away: gamma r"  # needs the target and the observat
     ("name", "environment"),
     [
         *((name, environment) for name in ("td3", "iql") for environment in ENVIRONMENTS),
-        *((name, FARTHEST) for name in ("crr", "bcq", "td3_bc")),
+        *((name, FARTHEST) for name in ("crr", "bcq", "td3_bc", "cql", "diffusion_ql")),
     ],
 )
 def test_critics_find_known_values(name, environment):

@@ -56,7 +56,8 @@ def test_iql_values_never_see_actions_outside_the_dataset():
     """Its value and critic updates do not change with the policy."""
     algorithm = algorithms.make("iql", CONFIG, SPEC)
     state, batch = algorithm.init(jax.random.key(0)), make_batch()
-    other = state.replace(actor=state.actor.replace(target_params=jax.tree.map(jnp.ones_like, state.actor.target_params)))
+    other_params = algorithm.init(jax.random.key(1)).actor.params
+    other = state.replace(actor=state.actor.replace(params=other_params, target_params=other_params))
     update = jax.jit(algorithm.update_step)
     (first, _), (second, _) = (update(s, batch, base.Hypers()) for s in (state, other))
     for a, b in zip(jax.tree.leaves((first.critic, first.value)), jax.tree.leaves((second.critic, second.value)), strict=True):
