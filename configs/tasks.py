@@ -6,7 +6,7 @@ arXiv 2208.06193, App. D; [IQL] arXiv 2110.06169, App. B; [CQL] arXiv 2006.04779
 
 _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 
-_RUNS = {  # per domain, for every learner: length and evaluation of a run [paper]
+_RUNS = {  # per domain, for every learner: length and evaluation of a run [paper], how often [DQL]
     "locomotion": dict(seeds=_PAPER_SEEDS, num_steps=2_000_000, eval_every=50_000, eval_episodes=10),
     "antmaze": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="antmaze"),
     "adroit": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="standardize"),
@@ -38,13 +38,13 @@ _GUIDED = {  # per task, for the learners that raise Q: eta and clipped gradient
 _GUIDED_LEARNERS = ("td3", "cql", "diffusion_ql")
 
 _IQL = {  # per domain
-    "locomotion": dict(reward_transform="iql_locomotion", expectile=0.7, iql_temperature=3.0),  # [paper] [IQL]
+    "locomotion": dict(reward_transform="iql_locomotion", expectile=0.7, iql_temperature=3.0),  # [paper]; temperature [IQL]
     "antmaze": dict(reward_transform="iql_antmaze", expectile=0.9, iql_temperature=10.0),  # [paper]; temperature [IQL]
-    "adroit": dict(reward_transform="none", expectile=0.7, iql_temperature=0.5),  # [IQL]
-    "kitchen": dict(expectile=0.7, iql_temperature=0.5),  # [IQL]
+    "adroit": dict(expectile=0.7, iql_temperature=0.5),  # [paper]; temperature [IQL]
+    "kitchen": dict(expectile=0.7, iql_temperature=0.5),  # [paper]; temperature [IQL]
 }
 
-_CQL = {"adroit": dict(cql_threshold=5.0), "kitchen": dict(cql_threshold=5.0)}  # per domain [CQL]
+_CQL = {domain: dict(cql_threshold=5.0) for domain in ("antmaze", "adroit", "kitchen")}  # [CQL]
 
 _BUILTIN = dict(  # [ours], found on hopper-medium and -medium-expert; the others were not tuned
     seeds=(0,),
@@ -85,6 +85,8 @@ def task_settings(task: str, algorithm: str, policy: str) -> dict:
         settings |= _diffusion_settings(task, domain, algorithm)
     if algorithm == "iql":
         settings |= _IQL[domain]
+        if domain == "adroit" and policy == "gaussian":
+            settings["reward_transform"] = "none"  # [IQL]; EDP's learners see standardised ones [code]
     if algorithm == "cql":
         settings |= _CQL.get(domain, {})
     return settings

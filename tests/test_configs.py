@@ -40,7 +40,7 @@ def test_the_papers_tasks_have_settings_for_every_learner(algorithm, policy):
 
 @pytest.mark.parametrize(
     ("task", "expected"),
-    [  # METHOD: eta, gradient clip and number of updates per task (EDP, App. B, and its public code)
+    [  # eta, gradient clip and number of updates per task (EDP, App. B, and its public code)
         ("hopper-medium-v2", {"eta": 1.0, "grad_clip": 5.0, "num_steps": 2_000_000, "seeds": (0, 1, 2, 3, 4)}),
         ("kitchen-complete-v0", {"eta": 0.005, "grad_clip": 9.0, "eval_episodes": 100}),
         ("antmaze-large-play-v0", {"eta": 4.5, "grad_clip": 10.0, "num_backup_actions": 10, "reward_transform": "antmaze"}),
@@ -59,6 +59,7 @@ def test_a_task_brings_its_settings(task, expected):
     [  # IQL, 2110.06169, App. A
         ("hopper-medium-v2", {"algorithm": "iql", "reward_transform": "iql_locomotion", "expectile": 0.7}),
         ("antmaze-large-play-v0", {"reward_transform": "iql_antmaze", "expectile": 0.9}),
+        ("pen-human-v1", {"reward_transform": "standardize", "expectile": 0.7}),
         ("kitchen-complete-v0", {"reward_transform": "none", "expectile": 0.7}),
     ],
 )
@@ -119,6 +120,10 @@ def test_a_sweep_is_every_traced_setting_and_nothing_else():
         ({"sweep": {"tau": (0.5, 1.5)}}, r"sweep.tau=\(0.5, 1.5\) must be in 0..1"),
         ({"sweep": {"eta": ("a",)}}, "sweep.eta="),
         ({"sweep": {"discount": (0.9,)}, "n_step": 3}, "sweep.discount=.* needs n_step=1"),
+        (
+            {"algorithm": "iql", "sweep": {"eta": (0.5, 1.0)}},
+            "sweep.eta=.* iql does not read eta .* one of discount, .*expectile",
+        ),
         ({"num_steps": 0}, "num_steps=0"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"seeds": ()}, r"seeds=\(\)"),
