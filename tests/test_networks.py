@@ -94,7 +94,7 @@ def test_layer_norm_adds_its_parameters_and_bounds_the_output():
     assert num_parameters(normed_params) - num_parameters(plain_params) == 2 * 2 * (8 + 8)  # scale and bias, 2 layers, 2 critics
     far = 1e4 * ACTION
     assert np.abs(plain.apply(plain_params, OBSERVATION, far)).max() > 100.0
-    assert np.abs(normed.apply(normed_params, OBSERVATION, far)).max() < 20.0  # METHOD section 6 no. 9: why LayerNorm helps
+    assert np.abs(normed.apply(normed_params, OBSERVATION, far)).max() < 20.0  # why LayerNorm helps
 
 
 def test_noise_net_uses_all_its_inputs():

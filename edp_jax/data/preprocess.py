@@ -34,7 +34,7 @@ def episode_numbers(raw: RawDataset) -> np.ndarray:
 
 
 def to_transitions(raw: RawDataset, storage: Storage = MEMORY) -> Transition:
-    """Pairs each step with its next observation (METHOD section 6 no. 5); leaves with leading axis B, see `usable_rows`, views of
+    """Pairs each step with its next observation; leaves with leading axis B, see `usable_rows`, views of
     one new array of packed rows in `storage`.
 
     A terminal has discount 0 and, as nothing follows it, its own observation as the next one. A timeout has discount 1:
@@ -79,7 +79,7 @@ def constant_columns(observations: np.ndarray) -> np.ndarray:
 def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean [O] and standard deviation [O] of each column of `observations` [B, O], float32.
 
-    Statistics are per dimension (METHOD section 6 no. 2); constant columns get standard deviation 1, so they become 0.
+    Statistics are per dimension; constant columns get standard deviation 1, so they become 0.
     """
     size, blocks = len(observations), list(row_blocks(observations))
     mean = sum(observations[rows].sum(axis=0, dtype=np.float64) for rows in blocks) / size
@@ -125,7 +125,7 @@ def scale_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.
 
 
 def transform_rewards(rewards: np.ndarray, raw: RawDataset, kind: str) -> np.ndarray:
-    """Returns the rewards [B] to learn from, float32 (METHOD section 4).
+    """Returns the rewards [B] to learn from, float32.
 
     | kind | rewards | source |
     | --- | --- | --- |

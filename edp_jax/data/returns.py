@@ -9,7 +9,7 @@ def n_step_returns(
     transitions: Transition, episode: np.ndarray, n: int, discount: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rewards, discounts and last rows [B] of windows of up to n steps of one episode, one from each of the `transitions` on
-    (METHOD section 6 no. 4; Sutton & Barto 2018, Eq. 7.1).
+    (Sutton & Barto 2018, Eq. 7.1).
 
     With m <= n steps left in the episode: reward sum_i discount^i r_i, i < m; the last row, that of step m - 1, whose next
     observation is the window's; and a discount of discount^(m - 1), 0 after a true terminal, since losses multiply by one more

@@ -1,4 +1,4 @@
-"""Normalised scores, and what a run's evaluations are summed up to (METHOD: last, OMS, RAT; Agarwal et al. 2021 for the IQM)."""
+"""Normalised scores, and what a run's evaluations are summed up to (last, OMS, RAT; Agarwal et al. 2021 for the IQM)."""
 
 import numpy as np
 

@@ -62,7 +62,7 @@ def test_largest_amplification_of_vp_does_not_depend_on_k(num_timesteps):
 
 def test_linear_drowns_the_guide_at_late_timesteps():
     amplification = diffusion.make_schedule("linear", 1000).sqrt_recip_alphas_cumprod[-1]
-    assert 150 < amplification < 160  # METHOD: 157, where vp has 12.5
+    assert 150 < amplification < 160  # 157, where vp has 12.5
 
 
 def test_cosine_betas_are_capped():
