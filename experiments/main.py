@@ -25,6 +25,7 @@ def main(_) -> int:
     config = flags.FLAGS.config
     launch.connect(config)
     sharding.split_cpu(launch.num_members(config) // (config.num_processes or 1))
+    hosts.check_devices()
     hosts.agreed(lambda: programs.keep_programs(config.compilation_cache))
     settings = hosts.agreed(lambda: launch.resolve(config))
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))

@@ -3,6 +3,7 @@
 Every function is a meeting: all processes call it, in the same order. With one process each does the plain thing.
 """
 
+import collections
 import contextlib
 import hashlib
 import io
@@ -66,6 +67,18 @@ def is_first() -> bool:
 def quiet_but_first() -> contextlib.AbstractContextManager:
     """Only process 0 prints to stdout; no meeting."""
     return contextlib.nullcontext() if is_first() else contextlib.redirect_stdout(io.StringIO())
+
+
+def check_devices() -> None:
+    """Checks that all processes have as many devices, without which they cannot meet; no meeting itself.
+
+    Raises:
+      InputError: one has more or fewer than process 0.
+    """
+    counts = collections.Counter(device.process_index for device in jax.devices())
+    for index, count in sorted(counts.items()):
+        if count != counts[0]:
+            raise InputError(f"process {index} has {count} devices, process 0 has {counts[0]}; start all with the same command")
 
 
 def agreed(action: Callable[[], T]) -> T:

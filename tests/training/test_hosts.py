@@ -4,6 +4,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -102,6 +103,14 @@ def test_one_process_does_the_plain_thing(capsys):
     with hosts.quiet_but_first():
         print("heard")
     assert capsys.readouterr().out == "heard\n"
+
+
+def test_processes_with_different_numbers_of_devices_are_refused(monkeypatch):
+    hosts.check_devices()
+    devices = [types.SimpleNamespace(process_index=index) for index in (0, 0, 1)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    with pytest.raises(InputError, match="process 1 has 1 devices, process 0 has 2; start all with the same command"):
+        hosts.check_devices()
 
 
 def test_whoever_cannot_be_joined_is_named():
