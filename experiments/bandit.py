@@ -8,12 +8,13 @@ import io
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.files import write_bytes
 from edp_jax.training import loop
+from experiments import launch
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "docs/bandit.png", "The picture to write.")
@@ -111,4 +112,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run(main)
