@@ -1,6 +1,7 @@
 """IQL (arXiv 2110.06169) with its Gaussian feed-forward policy and published settings.
 
-But for the decay of its learning rate, and for the dropout of 0.1 that its public code has in the policy on hand and kitchen.
+Two things are not as published: the learning rate does not decay, and the policy has no dropout (0.1 in the public code on hand
+and kitchen).
 """
 
 from configs import base

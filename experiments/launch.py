@@ -162,13 +162,16 @@ def resolve(config: ConfigDict) -> Settings:
     _require(place in places, "data_placement", place, f"must be one of {', '.join(places)}")
     writers.check_kinds(config.writers)
     algorithm = AlgorithmConfig(**_pick(config, AlgorithmConfig))
-    learner = algorithms.make(
-        config.algorithm, algorithm, TaskSpec(1, 1)
-    )  # refuses what cannot be built, before any data is made
-    _check_sweep(config, learner)
+    learner = algorithms.make(config.algorithm, algorithm, TaskSpec(1, 1))  # refuses what cannot be built, before any data
+    swept = {key for key, values in config.sweep.items() if values}
+    read = algorithms.hypers_read(learner, TaskSpec(1, 1)) if swept else swept
+    if unread := min(swept - read, default=None):
+        raise InputError(
+            f"config.sweep.{unread}={config.sweep[unread]} changes nothing: {config.algorithm} does not read {unread} as it is "
+            f"configured; sweep one of {', '.join(name for name in config.sweep if name in read)}"
+        )
     task = data.find_task(config.task)
-    if config.reference_scores:
-        scores = config.reference_scores
+    if scores := config.reference_scores:
         _require(_numbers(scores) and len(scores) == 2, "reference_scores", scores, "must be two numbers, as in '(0,4)'")
         task = dataclasses.replace(task, reference_scores=tuple(scores))
     return Settings(
@@ -181,17 +184,6 @@ def resolve(config: ConfigDict) -> Settings:
         hypers=Hypers(**_pick(config, Hypers)),
         config=config,
     )
-
-
-def _check_sweep(config: ConfigDict, learner: algorithms.Algorithm) -> None:
-    swept = [key for key, values in config.sweep.items() if values]
-    read = algorithms.hypers_read(learner, TaskSpec(1, 1)) if swept else ()
-    for key in swept:
-        if key not in read:
-            raise InputError(
-                f"config.sweep.{key}={config.sweep[key]} changes nothing: {config.algorithm} does not read {key} as it is "
-                f"configured; sweep one of {', '.join(name for name in config.sweep if name in read)}"
-            )
 
 
 def connect(config: ConfigDict) -> None:

@@ -34,8 +34,8 @@ def episode_numbers(raw: RawDataset) -> np.ndarray:
 
 
 def to_transitions(raw: RawDataset, storage: Storage = MEMORY) -> Transition:
-    """Pairs each step with its next observation; leaves with leading axis B, see `usable_rows`, views of
-    one new array of packed rows in `storage`.
+    """Pairs each step with its next observation; leaves with leading axis B, see `usable_rows`, views of one new array of packed
+    rows in `storage`.
 
     A terminal has discount 0 and, as nothing follows it, its own observation as the next one. A timeout has discount 1:
     learners bootstrap through it. Without `next_observations` in the file, the last step of an episode that a timeout or
