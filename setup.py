@@ -5,7 +5,11 @@ import pathlib
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
-REQUIREMENTS = [line for line in (HERE / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+REQUIREMENTS = [
+    line
+    for line in (HERE / "requirements.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
 
 setup(
     name="edp_jax",
@@ -24,7 +28,13 @@ setup(
         ],
         "minari": ["minari[hdf5,arrow,hf]>=0.5.3,<0.6"],
         "log": ["tensorboardX>=2.6.5,<3", "wandb>=0.31,<0.32"],
-        "collect": ["sbx-rl>=0.28,<0.29"],  # brings PyTorch and tfp-nightly; only experiments.train_behaviour needs it
-        "d4rl": ["d4rl==1.1", "gym>=0.23,<0.25", "mujoco-py>=2.1.2,<2.2"],  # abandoned: Python packages of 2022
+        "collect": [
+            "sbx-rl>=0.28,<0.29"
+        ],  # brings PyTorch and tfp-nightly; only experiments.train_behaviour needs it
+        "d4rl": [
+            "d4rl==1.1",
+            "gym>=0.23,<0.25",
+            "mujoco-py>=2.1.2,<2.2",
+        ],  # abandoned: Python packages of 2022
     },
 )

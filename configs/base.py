@@ -5,7 +5,9 @@ import ml_collections
 from configs.tasks import task_settings
 
 DEFAULT_TASK = "builtin/hopper-medium-expert"
-FEED_FORWARD = dict(policy="gaussian", hidden_dims=(256, 256), activation="relu", grad_clip=0.0)  # as in TD3+BC and IQL
+FEED_FORWARD = dict(
+    policy="gaussian", hidden_dims=(256, 256), activation="relu", grad_clip=0.0
+)  # as in TD3+BC and IQL
 SWEEPABLE = (
     *("discount", "tau", "learning_rate", "weight_decay", "grad_clip"),
     *("eta", "crr_beta", "expectile", "iql_temperature", "cql_alpha", "cql_threshold"),
@@ -21,7 +23,9 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.algorithm = "td3"  # key of edp_jax.algorithms.REGISTRY
     config.seeds = (0,)  # all trained at once, in one compiled program
     config.num_steps = 1_000_000  # updates per seed
-    config.log_every = 500  # updates between two rows of metrics.csv; also how soon a signal stops the run
+    config.log_every = (
+        500  # updates between two rows of metrics.csv; also how soon a signal stops the run
+    )
     config.eval_every = 50_000
     config.eval_episodes = 10  # per seed and evaluation
     config.checkpoint_every = 50_000
@@ -30,7 +34,9 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
 
     # several processes that share one run and its workdir: docs/tpu.md
     config.distributed = False  # True in each of them
-    config.coordinator_address = ""  # host:port of process 0; "", as below: what TPU pods, Slurm or Open MPI say
+    config.coordinator_address = (
+        ""  # host:port of process 0; "", as below: what TPU pods, Slurm or Open MPI say
+    )
     config.num_processes = ml_collections.config_dict.placeholder(int)
     config.process_id = ml_collections.config_dict.placeholder(int)  # 0, 1, ...
 
@@ -39,10 +45,14 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.data_placement = "auto"  # device, or host: batches are sent ahead; auto: host for data above 0.4 of a device's memory
     config.batch_size = 256
     config.reward_transform = "none"  # none, antmaze, iql_antmaze, standardize, iql_locomotion
-    config.reward_scale = 1.0  # the learner sees reward_scale * reward + reward_shift, after the transform
+    config.reward_scale = (
+        1.0  # the learner sees reward_scale * reward + reward_shift, after the transform
+    )
     config.reward_shift = 0.0
     config.n_step = 1  # length of the critics' returns
-    config.return_weighting = 0.0  # trajectories are drawn with weight exp(normalised return / this); 0: evenly
+    config.return_weighting = (
+        0.0  # trajectories are drawn with weight exp(normalised return / this); 0: evenly
+    )
     config.normalize_observations = False  # per dimension
     config.action_low = ()  # the box of the stored actions, one number or one per column; (): the dataset's or environment's
     config.action_high = ()
@@ -62,7 +72,9 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.hidden_dims = (256, 256, 256)
     config.activation = "mish"
     config.num_critics = 2
-    config.num_target_critics = 0  # targets use the least of so many critics, drawn for every update; 0: of all
+    config.num_target_critics = (
+        0  # targets use the least of so many critics, drawn for every update; 0: of all
+    )
     config.critic_layer_norm = False  # True: the cheapest cure of critics that diverge
 
     # policy
@@ -72,7 +84,9 @@ def make_config(task: str | None, **settings) -> ml_collections.ConfigDict:
     config.num_timesteps = 1000  # K
     config.sampler = "dpm_solver_3"
     config.sampler_calls = 15  # network calls per sampled action
-    config.ddim_eta = ml_collections.config_dict.placeholder(float)  # for sampler=ddim: 0 (default) .. 1
+    config.ddim_eta = ml_collections.config_dict.placeholder(
+        float
+    )  # for sampler=ddim: 0 (default) .. 1
     config.ema_period = 5  # updates between two steps of the policy's moving average
     config.ema_start = 1000  # before it, the average is a copy of the policy
 

@@ -4,4 +4,11 @@ from configs import base
 
 
 def get_config(task: str | None = None):
-    return base.make_config(task, algorithm="diffusion_ql", num_timesteps=5, sampler="ddpm", sampler_calls=5, num_candidates=50)
+    return base.make_config(
+        task,
+        algorithm="diffusion_ql",
+        num_timesteps=5,
+        sampler="ddpm",
+        sampler_calls=5,
+        num_candidates=50,
+    )

@@ -7,9 +7,23 @@ arXiv 2208.06193, App. D; [IQL] arXiv 2110.06169, App. B; [CQL] arXiv 2006.04779
 _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 
 _RUNS = {  # per domain, for every learner: length and evaluation of a run [paper], how often [DQL]
-    "locomotion": dict(seeds=_PAPER_SEEDS, num_steps=2_000_000, eval_every=50_000, eval_episodes=10),
-    "antmaze": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="antmaze"),
-    "adroit": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100, reward_transform="standardize"),
+    "locomotion": dict(
+        seeds=_PAPER_SEEDS, num_steps=2_000_000, eval_every=50_000, eval_episodes=10
+    ),
+    "antmaze": dict(
+        seeds=_PAPER_SEEDS,
+        num_steps=1_000_000,
+        eval_every=50_000,
+        eval_episodes=100,
+        reward_transform="antmaze",
+    ),
+    "adroit": dict(
+        seeds=_PAPER_SEEDS,
+        num_steps=1_000_000,
+        eval_every=50_000,
+        eval_episodes=100,
+        reward_transform="standardize",
+    ),
     "kitchen": dict(seeds=_PAPER_SEEDS, num_steps=1_000_000, eval_every=50_000, eval_episodes=100),
 }
 
@@ -38,8 +52,12 @@ _GUIDED = {  # per task, for the learners that raise Q: eta and clipped gradient
 _GUIDED_LEARNERS = ("td3", "cql", "diffusion_ql")
 
 _IQL = {  # per domain
-    "locomotion": dict(reward_transform="iql_locomotion", expectile=0.7, iql_temperature=3.0),  # [paper]; temperature [IQL]
-    "antmaze": dict(reward_transform="iql_antmaze", expectile=0.9, iql_temperature=10.0),  # [paper]; temperature [IQL]
+    "locomotion": dict(
+        reward_transform="iql_locomotion", expectile=0.7, iql_temperature=3.0
+    ),  # [paper]; temperature [IQL]
+    "antmaze": dict(
+        reward_transform="iql_antmaze", expectile=0.9, iql_temperature=10.0
+    ),  # [paper]; temperature [IQL]
     "adroit": dict(expectile=0.7, iql_temperature=0.5),  # [paper]; temperature [IQL]
     "kitchen": dict(expectile=0.7, iql_temperature=0.5),  # [paper]; temperature [IQL]
 }
@@ -60,7 +78,9 @@ _BUILTIN = dict(  # [ours], found on hopper-medium and -medium-expert; the other
 )
 _BUILTIN_BY_LEARNER = {  # [ours]
     **{(learner, "diffusion"): dict(eta=0.1) for learner in _GUIDED_LEARNERS},
-    ("crr", "gaussian"): dict(critic_layer_norm=True),  # without it the critics diverge, see RESULTS.md
+    ("crr", "gaussian"): dict(
+        critic_layer_norm=True
+    ),  # without it the critics diverge, see RESULTS.md
 }
 
 
@@ -68,7 +88,9 @@ def domain_of(task: str) -> str:
     """The domain of a task of the paper, "" for any other task."""
     robot = task.split("-")[0]
     domain = {"pen": "adroit", "antmaze": "antmaze", "kitchen": "kitchen"}.get(robot, "locomotion")
-    known = task in _GUIDED or (domain == "antmaze" and task.endswith(("-v0", "-v2")) and _without_version(task) in _GUIDED)
+    known = task in _GUIDED or (
+        domain == "antmaze" and task.endswith(("-v0", "-v2")) and _without_version(task) in _GUIDED
+    )
     return domain if known else ""
 
 
@@ -86,7 +108,9 @@ def task_settings(task: str, algorithm: str, policy: str) -> dict:
     if algorithm == "iql":
         settings |= _IQL[domain]
         if domain == "adroit" and policy == "gaussian":
-            settings["reward_transform"] = "none"  # [IQL]; EDP's learners see standardised ones [code]
+            settings["reward_transform"] = (
+                "none"  # [IQL]; EDP's learners see standardised ones [code]
+            )
     if algorithm == "cql":
         settings |= _CQL.get(domain, {})
     return settings
@@ -103,7 +127,11 @@ def _diffusion_settings(task: str, domain: str, algorithm: str) -> dict:
         settings["learning_rate"] = 1e-3  # [DQL]
     if algorithm == "diffusion_ql" and task == "kitchen-complete-v0":
         settings["num_steps"] = 250_000  # [DQL]
-    if algorithm in _GUIDED_LEARNERS and domain == "antmaze" and _without_version(task) != "antmaze-umaze":
+    if (
+        algorithm in _GUIDED_LEARNERS
+        and domain == "antmaze"
+        and _without_version(task) != "antmaze-umaze"
+    ):
         settings["num_backup_actions"] = 10  # max-Q backup but on umaze [DQL]
     return settings
 

@@ -51,7 +51,9 @@ class Policy:
         self._file = file
         self._key = jax.random.key(0)
         self._calls = 0
-        act = in_dataset_units(algorithms.make(file.algorithm, file.config, file.spec).act, **file.units)
+        act = in_dataset_units(
+            algorithms.make(file.algorithm, file.config, file.spec).act, **file.units
+        )
         self._run = jax.jit(functools.partial(act, params))
 
     @property
@@ -71,7 +73,9 @@ class Policy:
         observation = np.asarray(observation, np.float32)
         size = self.observation_dim
         if observation.ndim not in (1, 2) or observation.shape[-1] != size:
-            raise InputError(f"observation of shape {observation.shape} does not fit: this policy takes ({size},) or (B, {size})")
+            raise InputError(
+                f"observation of shape {observation.shape} does not fit: this policy takes ({size},) or (B, {size})"
+            )
         if key is None:
             key = jax.random.fold_in(self._key, self._calls)
             self._calls += 1
@@ -86,21 +90,36 @@ def load_policy(folder: str, seed: int | None = None, **point: float) -> Policy:
     """
     path = os.path.join(folder, "policy.json")
     if not os.path.isfile(path):
-        raise InputError(f"policy {folder!r}: no policy.json there; name the policy/ folder of a finished run")
+        raise InputError(
+            f"policy {folder!r}: no policy.json there; name the policy/ folder of a finished run"
+        )
     with open(path, encoding="utf-8") as source:
         settings = json.load(source)
     members = tuple(settings["members"])
     which = point if seed is None else {"seed": seed, **point}
     fitting = [index for index, member in enumerate(members) if which.items() <= member.items()]
     if not fitting:
-        known = "; ".join(", ".join(f"{name}={value}" for name, value in member.items()) for member in members)
+        known = "; ".join(
+            ", ".join(f"{name}={value}" for name, value in member.items()) for member in members
+        )
         asked = ", ".join(f"{name}={value}" for name, value in which.items())
         raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")
     with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as arrays:
-        flat = {name: array[fitting[0]] for name, array in _without_prefix("params/", arrays).items()}
+        flat = {
+            name: array[fitting[0]] for name, array in _without_prefix("params/", arrays).items()
+        }
         units = _without_prefix("units/", arrays)
-    config = {name: tuple(value) if isinstance(value, list) else value for name, value in settings["config"].items()}
-    file = PolicyFile(settings["algorithm"], AlgorithmConfig(**config), TaskSpec(**settings["spec"]), members, units)
+    config = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings["config"].items()
+    }
+    file = PolicyFile(
+        settings["algorithm"],
+        AlgorithmConfig(**config),
+        TaskSpec(**settings["spec"]),
+        members,
+        units,
+    )
     return Policy(file, traverse_util.unflatten_dict(flat, sep="/"))
 
 
@@ -109,4 +128,8 @@ def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
 
 
 def _without_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

@@ -28,7 +28,13 @@ class LegacyEnv:
         """gym is `done` at a time limit too; `TimeLimit.truncated` is there only then, and False where the episode also ended."""
         observation, reward, done, info = self._env.step(action)
         truncated = bool(info.get("TimeLimit.truncated", False))
-        return np.asarray(observation, np.float32), float(reward), bool(done) and not truncated, truncated, info
+        return (
+            np.asarray(observation, np.float32),
+            float(reward),
+            bool(done) and not truncated,
+            truncated,
+            info,
+        )
 
 
 def load(name: str) -> dict[str, np.ndarray]:
@@ -41,9 +47,17 @@ def load(name: str) -> dict[str, np.ndarray]:
     env = _make(name)
     try:
         dataset = env.get_dataset()
-    except (AttributeError, OSError, ValueError) as error:  # not of d4rl; no network; no dataset of that name
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+    ) as error:  # not of d4rl; no network; no dataset of that name
         url = getattr(env, "dataset_url", None)
-        remedy = f"put the file of {url} at {env.dataset_filepath!r}" if url else "use a name of D4RL with one"
+        remedy = (
+            f"put the file of {url} at {env.dataset_filepath!r}"
+            if url
+            else "use a name of D4RL with one"
+        )
         raise InputError(f"legacy:{name}: no dataset ({_one_line(error)}); {remedy}") from error
     scores = [getattr(env, key, None) for key in ("ref_min_score", "ref_max_score")]
     declared = {} if None in scores else {"reference_scores": scores}
@@ -66,7 +80,9 @@ def _make(name: str) -> Any:
     try:
         return gym.make(name)
     except gym.error.Error as error:
-        raise InputError(f"legacy:{name}: {_one_line(error)}; use a name of D4RL, such as hopper-medium-v2") from error
+        raise InputError(
+            f"legacy:{name}: {_one_line(error)}; use a name of D4RL, such as hopper-medium-v2"
+        ) from error
 
 
 def _import_stack(name: str) -> dict[str, Any]:
@@ -74,7 +90,9 @@ def _import_stack(name: str) -> dict[str, Any]:
     for part in _PARTS:
         try:
             modules[part] = importlib.import_module(part)
-        except Exception as error:  # mujoco_py raises a bare Exception where MuJoCo itself is missing
+        except (
+            Exception
+        ) as error:  # mujoco_py raises a bare Exception where MuJoCo itself is missing
             missing.append(f"{part} ({_one_line(error)})")
     if missing:
         raise InputError(

@@ -63,7 +63,9 @@ def cql_penalty(excess: chex.Array, threshold: chex.Array) -> chex.Array:
 
 def bcq_value(q: chex.Array, min_weight: float) -> chex.Array:
     """Best of M candidates under w min_i Q_i + (1 - w) max_i Q_i: q [N, M, B] -> [B] (BCQ, 1812.02900, Eq. 13)."""
-    return jnp.max(min_weight * jnp.min(q, axis=0) + (1.0 - min_weight) * jnp.max(q, axis=0), axis=0)
+    return jnp.max(
+        min_weight * jnp.min(q, axis=0) + (1.0 - min_weight) * jnp.max(q, axis=0), axis=0
+    )
 
 
 def weighted_likelihood_loss(weight: chex.Array, log_likelihood: chex.Array) -> chex.Array:

@@ -127,7 +127,9 @@ class NoiseNet(nn.Module):
 
     @nn.compact
     def __call__(self, observation: chex.Array, x_t: chex.Array, t: chex.Array) -> chex.Array:
-        return MLP(self.hidden_dims, self.action_dim, self.activation)(observation, x_t, TimeEmbedding()(t))
+        return MLP(self.hidden_dims, self.action_dim, self.activation)(
+            observation, x_t, TimeEmbedding()(t)
+        )
 
 
 def make_noise_net(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:
@@ -135,7 +137,10 @@ def make_noise_net(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) 
     _check_layers(hidden_dims, activation)
     net = NoiseNet(spec.action_dim, tuple(hidden_dims), activation)
     inputs = jnp.zeros((1, spec.observation_dim)), jnp.zeros((1, spec.action_dim)), jnp.zeros((1,))
-    return Network(lambda key: net.init(key, *inputs)["params"], lambda params, *x: net.apply({"params": params}, *x))
+    return Network(
+        lambda key: net.init(key, *inputs)["params"],
+        lambda params, *x: net.apply({"params": params}, *x),
+    )
 
 
 def make_actor(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:
@@ -151,22 +156,30 @@ def make_actor(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> N
 
 def with_log_std(network: Network, action_dim: int) -> Network:
     """The same network with one more parameter, log_std [A] = 0, that `apply` leaves alone."""
-    return network._replace(init=lambda key: {**network.init(key), "log_std": jnp.zeros(action_dim)})
+    return network._replace(
+        init=lambda key: {**network.init(key), "log_std": jnp.zeros(action_dim)}
+    )
 
 
-def make_critics(spec: TaskSpec, num_critics: int, hidden_dims: Sequence[int], activation: str, layer_norm: bool) -> Network:
+def make_critics(
+    spec: TaskSpec, num_critics: int, hidden_dims: Sequence[int], activation: str, layer_norm: bool
+) -> Network:
     """An ensemble of Q networks under one vmap.
 
     apply(params, observation [..., O], action [..., A]) -> Q [N, ...], N the length of the params' leading axis.
     """
     _check_layers(hidden_dims, activation)
     if num_critics < 1:
-        raise InputError(f"num_critics={num_critics} is too small: use at least 1 (the paper's learners use 2)")
+        raise InputError(
+            f"num_critics={num_critics} is too small: use at least 1 (the paper's learners use 2)"
+        )
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
     inputs = jnp.zeros((1, spec.observation_dim)), jnp.zeros((1, spec.action_dim))
 
     def init(key):
-        return jax.vmap(lambda k: net.init(k, *inputs)["params"])(jax.random.split(key, num_critics))
+        return jax.vmap(lambda k: net.init(k, *inputs)["params"])(
+            jax.random.split(key, num_critics)
+        )
 
     def apply(params, observation, action):
         return jax.vmap(lambda p: net.apply({"params": p}, observation, action)[..., 0])(params)
@@ -174,7 +187,9 @@ def make_critics(spec: TaskSpec, num_critics: int, hidden_dims: Sequence[int], a
     return Network(init, apply)
 
 
-def make_value(spec: TaskSpec, hidden_dims: Sequence[int], activation: str, layer_norm: bool) -> Network:
+def make_value(
+    spec: TaskSpec, hidden_dims: Sequence[int], activation: str, layer_norm: bool
+) -> Network:
     """apply(params, observation [..., O]) -> V [...]."""
     _check_layers(hidden_dims, activation)
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
@@ -187,6 +202,10 @@ def make_value(spec: TaskSpec, hidden_dims: Sequence[int], activation: str, laye
 
 def _check_layers(hidden_dims: Sequence[int], activation: str) -> None:
     if not hidden_dims or not all(isinstance(width, int) and width >= 1 for width in hidden_dims):
-        raise InputError(f"hidden_dims={tuple(hidden_dims)} must be integers of at least 1: use for example (256, 256, 256)")
+        raise InputError(
+            f"hidden_dims={tuple(hidden_dims)} must be integers of at least 1: use for example (256, 256, 256)"
+        )
     if activation not in ACTIVATIONS:
-        raise InputError(f"activation {activation!r} is unknown: use one of {', '.join(ACTIVATIONS)}")
+        raise InputError(
+            f"activation {activation!r} is unknown: use one of {', '.join(ACTIVATIONS)}"
+        )

@@ -36,7 +36,11 @@ def pack(transitions: Transition) -> np.ndarray:
     leaves += [transitions.reward[:, None], transitions.discount[:, None]]
     width = sum(leaf.shape[1] for leaf in leaves)
     rows = transitions.observation.base
-    if isinstance(rows, np.ndarray) and rows.shape == (transitions.size, width) and rows.dtype == np.float32:
+    if (
+        isinstance(rows, np.ndarray)
+        and rows.shape == (transitions.size, width)
+        and rows.dtype == np.float32
+    ):
         columns = unpack(rows, *(leaf.shape[1] for leaf in leaves[:2]))
         if jax.tree.all(jax.tree.map(_same_memory, columns, transitions)):
             return rows
@@ -56,7 +60,12 @@ def unpack(rows: chex.Array, observation_dim: int, action_dim: int) -> Transitio
 
 
 def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    return (a.ctypes.data, a.shape, a.strides, a.dtype) == (b.ctypes.data, b.shape, b.strides, b.dtype)
+    return (a.ctypes.data, a.shape, a.strides, a.dtype) == (
+        b.ctypes.data,
+        b.shape,
+        b.strides,
+        b.dtype,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

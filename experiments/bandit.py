@@ -24,7 +24,9 @@ flags.DEFINE_integer("seed", 0, "Seed of all learners.")
 MODES = np.array([(-0.8, -0.8), (-0.8, 0.8), (0.8, -0.8), (0.8, 0.8)], np.float32)
 STD = 0.05
 REWARDED = 3
-CONFIG = AlgorithmConfig(hidden_dims=(64, 64), num_timesteps=100, num_candidates=1, ema_start=100, ema_period=1)
+CONFIG = AlgorithmConfig(
+    hidden_dims=(64, 64), num_timesteps=100, num_candidates=1, ema_start=100, ema_period=1
+)
 HYPERS = Hypers(learning_rate=2e-3, tau=0.01)
 
 
@@ -57,7 +59,13 @@ def make_bandit(size: int = 8000) -> Transition:
     mode = rng.integers(len(MODES), size=size)
     observation = np.zeros((size, 1), np.float32)
     action = np.clip(MODES[mode] + STD * rng.normal(size=(size, 2)), -1, 1).astype(np.float32)
-    return Transition(observation, action, (mode == REWARDED).astype(np.float32), np.zeros(size, np.float32), observation)
+    return Transition(
+        observation,
+        action,
+        (mode == REWARDED).astype(np.float32),
+        np.zeros(size, np.float32),
+        observation,
+    )
 
 
 def learn(learner: Learner, num_steps: int, seed: int = 0, num_actions: int = 1000) -> np.ndarray:
@@ -66,12 +74,16 @@ def learn(learner: Learner, num_steps: int, seed: int = 0, num_actions: int = 10
     algorithm = algorithms.make(learner.algorithm, learner.config, spec)
     train_chunk = loop.make_train_chunk(algorithm, 128)
     state = loop.init_seeds(algorithm, (seed,))
-    chunks = loop.train(train_chunk, state, loop.put_dataset(make_bandit(), 1), learner.hypers, iter([num_steps]))
+    chunks = loop.train(
+        train_chunk, state, loop.put_dataset(make_bandit(), 1), learner.hypers, iter([num_steps])
+    )
     params = jax.tree.map(lambda leaf: leaf[0], next(chunks).state.actor.target_params)
     policy = algorithms.edp.make_policy(learner.config, spec)
     noise_key, chain_key = jax.random.split(jax.random.key(1))
     x_T = jax.random.normal(noise_key, (num_actions, 2))
-    return np.asarray(jax.jit(policy.sample)(params, np.zeros((num_actions, 1), np.float32), x_T, chain_key))
+    return np.asarray(
+        jax.jit(policy.sample)(params, np.zeros((num_actions, 1), np.float32), x_T, chain_key)
+    )
 
 
 def distance_to_modes(actions: np.ndarray) -> np.ndarray:
@@ -90,11 +102,18 @@ def draw(samples: dict[str, np.ndarray]) -> bytes:
 
     figure = Figure(figsize=(9.6, 6.6), dpi=130, layout="constrained")
     data = make_bandit(2000)
-    for axes, (title, actions) in zip(figure.subplots(2, 3, sharex=True, sharey=True).flat, samples.items(), strict=True):
+    for axes, (title, actions) in zip(
+        figure.subplots(2, 3, sharex=True, sharey=True).flat, samples.items(), strict=True
+    ):
         axes.scatter(*data.action.T, s=2, color="#cccccc", linewidths=0)
         axes.scatter(*actions.T, s=3, color="#1f5fa8", alpha=0.5, linewidths=0)
-        axes.scatter(*MODES[REWARDED], s=900, facecolors="none", edgecolors="#c0392b", linewidths=1.2)
-        axes.set_title(f"{title}\n{100 * share_in_modes(actions)[REWARDED]:.0f} % in the rewarded mode", fontsize=10)
+        axes.scatter(
+            *MODES[REWARDED], s=900, facecolors="none", edgecolors="#c0392b", linewidths=1.2
+        )
+        axes.set_title(
+            f"{title}\n{100 * share_in_modes(actions)[REWARDED]:.0f} % in the rewarded mode",
+            fontsize=10,
+        )
         axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), aspect="equal")
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
@@ -106,7 +125,10 @@ def main(_) -> None:
     for learner in LEARNERS:
         samples[learner.title] = learn(learner, FLAGS.num_steps, FLAGS.seed)
         shares = " ".join(f"{share:.2f}" for share in share_in_modes(samples[learner.title]))
-        print(f"{learner.title}: share of samples in the four modes {shares} (the last one is rewarded)", flush=True)
+        print(
+            f"{learner.title}: share of samples in the four modes {shares} (the last one is rewarded)",
+            flush=True,
+        )
     write_bytes(FLAGS.output, draw(samples))
     print(f"written: {FLAGS.output}")
 

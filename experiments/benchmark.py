@@ -38,7 +38,9 @@ CURVES = {  # settings whose cost part curves measures one at a time
     "width": (64, 128, 256, 512),
     "num_transitions": (1_000, 10_000, 100_000, 1_000_000),
 }
-FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles several times faster, to slower programs
+FAST_COMPILER = (
+    "--xla_backend_optimization_level=0"  # compiles several times faster, to slower programs
+)
 PLACES = {"device": "train", "host": "stream"}  # where the data are, and how that is measured
 
 Path = tuple[str, ...]  # of an entry in benchmark.json
@@ -54,11 +56,18 @@ class Bar(NamedTuple):
 
 
 _DDPM_100 = (("num_timesteps", 100), ("sampler", "ddpm"), ("sampler_calls", 100))
-_EDP_SAMPLER = (("num_timesteps", 1000), ("sampler", "dpm_solver_3"), ("sampler_calls", 15), ("num_candidates", 10))
+_EDP_SAMPLER = (
+    ("num_timesteps", 1000),
+    ("sampler", "dpm_solver_3"),
+    ("sampler_calls", 15),
+    ("num_candidates", 10),
+)
 NAIVE, EDP = "EDP, naive loop", "EDP"
 ABLATIONS = {
     "Diffusion-QL, PyTorch": Bar((4.66, 18.67)),
-    "Diffusion-QL": Bar((22.30, 123.70), "diffusion_ql", changes=(*_DDPM_100, ("num_candidates", 10))),
+    "Diffusion-QL": Bar(
+        (22.30, 123.70), "diffusion_ql", changes=(*_DDPM_100, ("num_candidates", 10))
+    ),
     "EDP without DPM-Solver": Bar((50.94, 123.06), "edp_td3", changes=_DDPM_100),
     "EDP without action approximation": Bar((38.4, 411.0), "diffusion_ql", changes=_EDP_SAMPLER),
     NAIVE: Bar(None, "edp_td3", kind="naive"),
@@ -69,8 +78,16 @@ ABLATIONS = {
 def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder of the results.", required=True)
     flags.DEFINE_list("parts", list(PARTS), f"What to measure, of {', '.join(PARTS)}.")
-    flags.DEFINE_list("learners", None, "Files of configs/ that parts learners and roofline measure (by default all).")
-    flags.DEFINE_bool("quick", False, "Tiny sizes, one round and two learners unless given; compiled without optimising.")
+    flags.DEFINE_list(
+        "learners",
+        None,
+        "Files of configs/ that parts learners and roofline measure (by default all).",
+    )
+    flags.DEFINE_bool(
+        "quick",
+        False,
+        "Tiny sizes, one round and two learners unless given; compiled without optimising.",
+    )
     for field in dataclasses.fields(Sizes):
         define = flags.DEFINE_float if isinstance(field.default, float) else flags.DEFINE_integer
         smallest = 1 if field.default else 0
@@ -85,14 +102,19 @@ def main(_) -> None:
     _check_names("learners", learners, LEARNERS)
     chosen = {field.name: given[field.name].value for field in dataclasses.fields(Sizes)}
     sizes = dataclasses.replace(
-        QUICK if given.quick else Sizes(), **{name: value for name, value in chosen.items() if value is not None}
+        QUICK if given.quick else Sizes(),
+        **{name: value for name, value in chosen.items() if value is not None},
     )
     if given.quick:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"  # read when JAX starts
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"  # read when JAX starts
+        )
     try:
         os.makedirs(given.output, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output={given.output}: cannot be made ({error.strerror}); name a folder") from error
+        raise InputError(
+            f"--output={given.output}: cannot be made ({error.strerror}); name a folder"
+        ) from error
 
     results = {"sizes": dataclasses.asdict(sizes), "load_average": [os.getloadavg()]}
     if "seeds" in given.parts:  # before JAX takes the accelerator
@@ -124,7 +146,9 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
     if "ablations" in parts:
         for title, bar in ABLATIONS.items():
             if bar.config:
-                cases["ablations", title, "training"] = Case(bar.kind, sizes.batch_size, bar.config, bar.changes)
+                cases["ablations", title, "training"] = Case(
+                    bar.kind, sizes.batch_size, bar.config, bar.changes
+                )
             if bar.config and bar.kind == "train":
                 cases["ablations", title, "acting"] = Case("act", 1, bar.config, bar.changes)
     if "batch" in parts:
@@ -132,11 +156,19 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
         cases |= {("batch", str(rows)): Case("train", rows, MAIN) for rows in batches}
     if "curves" in parts:
         for setting, values in CURVES.items():
-            cases |= {("curves", setting, str(x)): curve_case(setting, x, sizes) for x in values[: sizes.max_points]}
+            cases |= {
+                ("curves", setting, str(x)): curve_case(setting, x, sizes)
+                for x in values[: sizes.max_points]
+            }
     if "stream" in parts:
-        cases |= {("stream", place): Case(kind, sizes.batch_size, MAIN) for place, kind in PLACES.items()}
+        cases |= {
+            ("stream", place): Case(kind, sizes.batch_size, MAIN) for place, kind in PLACES.items()
+        }
     if "sampling" in parts:
-        cases |= {("sampling", str(rows)): Case("act", rows, MAIN) for rows in powers(1, 10, sizes.max_observations)}
+        cases |= {
+            ("sampling", str(rows)): Case("act", rows, MAIN)
+            for rows in powers(1, 10, sizes.max_observations)
+        }
     if "roofline" in parts:
         cases["roofline", "matmul"] = Case("matmul", sizes.matmul_size)
         cases["roofline", "chain"] = Case("matmul", CHAIN)
@@ -147,7 +179,9 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
 def curve_case(setting: str, value: int, sizes: Sizes) -> Case:
     """`MAIN` with another value of one of `CURVES`."""
     if setting == "num_transitions":
-        return Case("train", sizes.batch_size, MAIN, num_transitions=min(value, sizes.num_transitions))
+        return Case(
+            "train", sizes.batch_size, MAIN, num_transitions=min(value, sizes.num_transitions)
+        )
     change = ("hidden_dims", (value,) * 3) if setting == "width" else (setting, value)
     return Case("train", sizes.batch_size, MAIN, changes=(change,))
 
@@ -180,7 +214,10 @@ def compare_with_paper(ablations: Mapping[str, Mapping]) -> dict[str, dict]:
         if entry:
             entry["ratio_to_naive"] = entry["training"]["updates_per_second"] / naive
         if bar.paper:
-            entry["paper"] = {"updates_per_second": bar.paper[0], "actions_per_second": bar.paper[1]}
+            entry["paper"] = {
+                "updates_per_second": bar.paper[0],
+                "actions_per_second": bar.paper[1],
+            }
     return compared
 
 
@@ -191,7 +228,11 @@ def compare_with_limits(entries: Mapping[str, Mapping]) -> dict:
     for name, entry in entries["learners"].items():
         rate = entry["flops_per_update"] * entry["updates_per_second"]
         fractions = {f"of_{limit}": rate / limits[limit] for limit in limits}
-        learners[name] = {"flops_per_update": entry["flops_per_update"], "flops_per_second": rate, **fractions}
+        learners[name] = {
+            "flops_per_update": entry["flops_per_update"],
+            "flops_per_second": rate,
+            **fractions,
+        }
     return {**entries, "learners": learners}
 
 
@@ -204,18 +245,36 @@ def measure_seeds(sizes: Sizes) -> list[dict]:
     for num_seeds in powers(1, 2, sizes.max_seeds):
         with tempfile.TemporaryDirectory() as folder:
             chosen = dataclasses.asdict(dataclasses.replace(sizes, num_seeds=num_seeds))
-            command = [sys.executable, "-m", "experiments.benchmark", f"--output={folder}", "--parts=learners"]
-            command += [f"--learners={MAIN}", *(f"--{name}={value}" for name, value in chosen.items())]
+            command = [
+                sys.executable,
+                "-m",
+                "experiments.benchmark",
+                f"--output={folder}",
+                "--parts=learners",
+            ]
+            command += [
+                f"--learners={MAIN}",
+                *(f"--{name}={value}" for name, value in chosen.items()),
+            ]
             child = subprocess.run(command, capture_output=True, text=True, check=False)
             if child.returncode == -signal.SIGKILL or "RESOURCE_EXHAUSTED" in child.stderr:
                 return [*entries, {"seeds": num_seeds, "error": "out of memory"}]
             if child.returncode:
-                raise RuntimeError(f"{' '.join(command)} failed with {child.returncode}:\n{child.stderr}")
+                raise RuntimeError(
+                    f"{' '.join(command)} failed with {child.returncode}:\n{child.stderr}"
+                )
             with open(os.path.join(folder, "benchmark.json"), encoding="utf-8") as file:
                 result = json.load(file)
-        facts = {"seeds": num_seeds, "devices": result["machine"]["devices"], "peak_rss_bytes": result["peak_rss_bytes"]}
+        facts = {
+            "seeds": num_seeds,
+            "devices": result["machine"]["devices"],
+            "peak_rss_bytes": result["peak_rss_bytes"],
+        }
         entries.append({**facts, **result["learners"][MAIN]})
-        print(f"{num_seeds} seeds: {entries[-1]['updates_per_second']:.4g} updates/s in all", flush=True)
+        print(
+            f"{num_seeds} seeds: {entries[-1]['updates_per_second']:.4g} updates/s in all",
+            flush=True,
+        )
     return entries
 
 
@@ -240,10 +299,14 @@ def describe(results: Mapping) -> str:
     lines = []
 
     def visit(path: Path, entry: Mapping) -> None:
-        rate = next((key for key in entry if key.endswith("_per_second") and "rounds" in entry), None)
+        rate = next(
+            (key for key in entry if key.endswith("_per_second") and "rounds" in entry), None
+        )
         if rate:
             compiled = f"compiled in {entry['compile_seconds']:.1f} s"
-            lines.append(f"| {' '.join(path)} | {entry[rate]:.4g} {rate.removesuffix('_per_second')}/s | {compiled} |")
+            lines.append(
+                f"| {' '.join(path)} | {entry[rate]:.4g} {rate.removesuffix('_per_second')}/s | {compiled} |"
+            )
         for name, child in entry.items():
             if isinstance(child, Mapping):
                 visit((*path, name), child)
@@ -251,7 +314,9 @@ def describe(results: Mapping) -> str:
     seeds = {str(entry["seeds"]): entry for entry in results.get("seeds", ())}
     visit((), {**results, "seeds": seeds})
     for name, entry in results.get("roofline", {}).get("learners", {}).items():
-        lines.append(f"| {name} | {entry['of_matmul']:.1%} of large matrix products, {entry['of_chain']:.1%} of small ones |")
+        lines.append(
+            f"| {name} | {entry['of_matmul']:.1%} of large matrix products, {entry['of_chain']:.1%} of small ones |"
+        )
     return "\n".join(lines)
 
 

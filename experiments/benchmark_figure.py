@@ -30,22 +30,37 @@ def draw(results: Mapping) -> bytes:
 def describe_sizes(sizes: Mapping) -> str:
     text = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}, batch {sizes['batch_size']}"
     cut_down = sizes["width"] or sizes["max_calls"]
-    return text + (", networks or samplers cut down: not to be compared with others" if cut_down else "")
+    return text + (
+        ", networks or samplers cut down: not to be compared with others" if cut_down else ""
+    )
 
 
 def _rates(axes, entries: Mapping[str, Mapping]) -> None:
-    _bars(axes, {name: entry["updates_per_second"] for name, entry in entries.items()}, "Updates per second")
+    _bars(
+        axes,
+        {name: entry["updates_per_second"] for name, entry in entries.items()},
+        "Updates per second",
+    )
 
 
 def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
     """The paper's speed comparison: its numbers beside those of this machine."""
     titles = list(ablations)
-    ours = [entry.get("training", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
+    ours = [
+        entry.get("training", {}).get("updates_per_second", 0.0) for entry in ablations.values()
+    ]
     paper = [entry.get("paper", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
-    series = (-0.2, ours, _OURS, "this machine"), (0.2, paper, _PAPER, "the paper, on its own machine")
+    series = (
+        (-0.2, ours, _OURS, "this machine"),
+        (0.2, paper, _PAPER, "the paper, on its own machine"),
+    )
     for offset, values, color, label in series:
-        bars = axes.barh([i + offset for i in range(len(titles))], values, height=0.38, color=color, label=label)
-        axes.bar_label(bars, [f"{value:.4g}" if value else "" for value in values], padding=3, fontsize=8)
+        bars = axes.barh(
+            [i + offset for i in range(len(titles))], values, height=0.38, color=color, label=label
+        )
+        axes.bar_label(
+            bars, [f"{value:.4g}" if value else "" for value in values], padding=3, fontsize=8
+        )
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
     axes.set_xlabel("Updates per second")
@@ -54,7 +69,12 @@ def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
 
 def _seeds(axes, entries: list[Mapping]) -> None:
     measured = [entry for entry in entries if "error" not in entry]
-    _line(axes, {entry["seeds"]: entry["updates_per_second"] for entry in measured}, "Seeds", "Updates per second, all seeds")
+    _line(
+        axes,
+        {entry["seeds"]: entry["updates_per_second"] for entry in measured},
+        "Seeds",
+        "Updates per second, all seeds",
+    )
 
 
 def _batch(axes, batches: Mapping[str, Mapping]) -> None:
@@ -67,8 +87,18 @@ def _curves(axes, curves: Mapping[str, Mapping]) -> None:
     for setting, entries in curves.items():
         values = [int(value) for value in entries]
         times = [1e3 / entry["updates_per_second"] for entry in entries.values()]
-        axes.plot([value / values[0] for value in values], times, marker="o", label=f"{setting}, {values[0]} to {values[-1]}")
-    axes.set(xscale="log", ylim=(0, None), xlabel="Multiple of the smallest value", ylabel="Milliseconds per update")
+        axes.plot(
+            [value / values[0] for value in values],
+            times,
+            marker="o",
+            label=f"{setting}, {values[0]} to {values[-1]}",
+        )
+    axes.set(
+        xscale="log",
+        ylim=(0, None),
+        xlabel="Multiple of the smallest value",
+        ylabel="Milliseconds per update",
+    )
     axes.legend(frameon=False, fontsize=8.5)
 
 
@@ -81,7 +111,9 @@ def _roofline(axes, roofline: Mapping) -> None:
     fractions = {name: 100 * entry["of_matmul"] for name, entry in roofline["learners"].items()}
     limit = 100 * roofline["chain"]["flops_per_second"] / roofline["matmul"]["flops_per_second"]
     _bars(axes, fractions, "Per cent of the rate of large matrix products")
-    axes.axvline(limit, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label="products of 256 rows")
+    axes.axvline(
+        limit, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label="products of 256 rows"
+    )
     axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 

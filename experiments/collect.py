@@ -45,14 +45,30 @@ class Plan:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("env_id", None, "Gymnasium environment with a box of actions.", required=True)
-    flags.DEFINE_list("policies", list(Plan.policies), "random, .npz files of behaviour policies, policy/ folders of runs.")
-    flags.DEFINE_integer("num_transitions", Plan.num_transitions, "Steps of all policies together.", lower_bound=2)
+    flags.DEFINE_string(
+        "env_id", None, "Gymnasium environment with a box of actions.", required=True
+    )
+    flags.DEFINE_list(
+        "policies",
+        list(Plan.policies),
+        "random, .npz files of behaviour policies, policy/ folders of runs.",
+    )
+    flags.DEFINE_integer(
+        "num_transitions", Plan.num_transitions, "Steps of all policies together.", lower_bound=2
+    )
     flags.DEFINE_string("output", Plan.output, "The .hdf5 file to write, in D4RL's layout.")
-    flags.DEFINE_string("minari_id", Plan.minari_id, "Or the Minari dataset, (namespace/)name-v<number>.")
-    flags.DEFINE_string("env_kwargs", Plan.env_kwargs, "JSON object of the environment's keyword arguments.")
+    flags.DEFINE_string(
+        "minari_id", Plan.minari_id, "Or the Minari dataset, (namespace/)name-v<number>."
+    )
+    flags.DEFINE_string(
+        "env_kwargs", Plan.env_kwargs, "JSON object of the environment's keyword arguments."
+    )
     flags.DEFINE_integer("seed", Plan.seed, "Seed of environments and actions.", lower_bound=0)
-    flags.DEFINE_list("reference_scores", list(Plan.reference_scores), "Returns that count as 0 and 100, kept with the data.")
+    flags.DEFINE_list(
+        "reference_scores",
+        list(Plan.reference_scores),
+        "Returns that count as 0 and 100, kept with the data.",
+    )
 
 
 def main(_) -> None:
@@ -60,10 +76,20 @@ def main(_) -> None:
     try:
         scores = tuple(map(float, given.reference_scores))
     except ValueError as error:
-        raise InputError(f"--reference_scores={','.join(given.reference_scores)}: must be numbers, as in -1200,-150") from error
+        raise InputError(
+            f"--reference_scores={','.join(given.reference_scores)}: must be numbers, as in -1200,-150"
+        ) from error
     policies = tuple(map(os.path.expanduser, given.policies))
-    changes = {"policies": policies, "output": os.path.expanduser(given.output), "reference_scores": scores}
-    collect(Plan(**{field.name: given[field.name].value for field in dataclasses.fields(Plan)} | changes))
+    changes = {
+        "policies": policies,
+        "output": os.path.expanduser(given.output),
+        "reference_scores": scores,
+    }
+    collect(
+        Plan(
+            **{field.name: given[field.name].value for field in dataclasses.fields(Plan)} | changes
+        )
+    )
 
 
 def collect(plan: Plan, progress: Callable[[str], None] = print) -> None:
@@ -78,35 +104,53 @@ def collect(plan: Plan, progress: Callable[[str], None] = print) -> None:
     if plan.minari_id:
         env = environments[0].env  # without the conversion to float32
         if repr(adapters.key_sorted(env.observation_space)) != repr(env.observation_space):
-            raise InputError(f"--minari_id: Minari loses the order of {plan.env_id}'s observations; use --output=FILE.hdf5")
+            raise InputError(
+                f"--minari_id: Minari loses the order of {plan.env_id}'s observations; use --output=FILE.hdf5"
+            )
         raw = _record(plan, environments, acts, progress)
-        minari.write_minari(plan.minari_id, raw, env, algorithm=", ".join(plan.policies), description=_recipe(plan))
+        minari.write_minari(
+            plan.minari_id, raw, env, algorithm=", ".join(plan.policies), description=_recipe(plan)
+        )
         task = f"minari:{plan.minari_id}"
     else:
-        with folder_made(os.path.dirname(os.path.abspath(plan.output)), "give another file as --output"):
+        with folder_made(
+            os.path.dirname(os.path.abspath(plan.output)), "give another file as --output"
+        ):
             raw = _record(plan, environments, acts, progress)
             write_hdf5(plan.output, raw, attributes={"recipe": _recipe(plan)})
         task = f"{plan.output} --config.env_id={plan.env_id}"
         task += "" if plan.env_kwargs == "{}" else f" --config.env_kwargs='{plan.env_kwargs}'"
-    progress(f"written: {plan.minari_id or plan.output}\n{preprocess.describe(preprocess.summarize(raw))}")
-    progress(f"to train on it: python -m experiments.main --config=configs/edp_td3.py:{task} --workdir=DIR")
+    progress(
+        f"written: {plan.minari_id or plan.output}\n{preprocess.describe(preprocess.summarize(raw))}"
+    )
+    progress(
+        f"to train on it: python -m experiments.main --config=configs/edp_td3.py:{task} --workdir=DIR"
+    )
 
 
 def _environments(plan: Plan) -> tuple:
     """As many as run in step without cutting most of the episodes off: each one's last is."""
     environment = EnvSpec(f"gymnasium:{plan.env_id}", plan.env_kwargs)
     episode = envs.make(environment, 1)[0].spec.max_episode_steps
-    return envs.make(environment, min(_MOST_ENVS, max(1, plan.num_transitions // len(plan.policies) // episode)))
+    return envs.make(
+        environment, min(_MOST_ENVS, max(1, plan.num_transitions // len(plan.policies) // episode))
+    )
 
 
-def _record(plan: Plan, environments: tuple, acts: list[Act], progress: Callable[[str], None]) -> RawDataset:
+def _record(
+    plan: Plan, environments: tuple, acts: list[Act], progress: Callable[[str], None]
+) -> RawDataset:
     parts = []
     for index, (name, act) in enumerate(zip(plan.policies, acts, strict=True)):
-        share = plan.num_transitions * (index + 1) // len(acts) - plan.num_transitions * index // len(acts)
+        share = plan.num_transitions * (index + 1) // len(
+            acts
+        ) - plan.num_transitions * index // len(acts)
         seed = len(acts) * plan.seed + index
         parts.append(record(environments, act, share, seed=seed, title=name, progress=progress))
     box = environments[0].action_space
-    declared = {"reference_scores": np.array(plan.reference_scores)} if plan.reference_scores else {}
+    declared = (
+        {"reference_scores": np.array(plan.reference_scores)} if plan.reference_scores else {}
+    )
     if np.isfinite([box.low, box.high]).all():
         declared |= {"action_low": box.low, "action_high": box.high}
     recorded = {key: value for key, value in vars(concatenate(parts)).items() if value is not None}
@@ -121,18 +165,27 @@ def _check(plan: Plan) -> None:
     elif not plan.output.endswith(".hdf5"):
         raise InputError(f"--output={plan.output}: must end in .hdf5")
     elif os.path.exists(plan.output):
-        raise InputError(f"--output={plan.output}: exists already; name a new file, or delete that one")
+        raise InputError(
+            f"--output={plan.output}: exists already; name a new file, or delete that one"
+        )
     if not 0 < len(plan.policies) <= plan.num_transitions:
-        raise InputError(f"--policies: {len(plan.policies)} of them; give at least one, at most --num_transitions")
+        raise InputError(
+            f"--policies: {len(plan.policies)} of them; give at least one, at most --num_transitions"
+        )
     scores = plan.reference_scores
     if scores and not (len(scores) == 2 and scores[0] < scores[1]):
-        raise InputError(f"--reference_scores={','.join(map(str, scores))}: must be two numbers, the smaller one first")
+        raise InputError(
+            f"--reference_scores={','.join(map(str, scores))}: must be two numbers, the smaller one first"
+        )
 
 
 def _recipe(plan: Plan) -> str:
     """The plan and the versions of what it was recorded with, as JSON."""
     packages = ("gymnasium", "mujoco", "numpy")
-    return json.dumps(dataclasses.asdict(plan) | {"versions": {name: importlib.metadata.version(name) for name in packages}})
+    return json.dumps(
+        dataclasses.asdict(plan)
+        | {"versions": {name: importlib.metadata.version(name) for name in packages}}
+    )
 
 
 if __name__ == "__main__":

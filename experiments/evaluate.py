@@ -32,14 +32,18 @@ _ROW = "{:>14} {:>21} {:>13}  {}"
 
 def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-    flags.DEFINE_integer("eval_episodes", None, "Episodes per seed; by default as many as in the run.", lower_bound=1)
+    flags.DEFINE_integer(
+        "eval_episodes", None, "Episodes per seed; by default as many as in the run.", lower_bound=1
+    )
     for name, meaning in ACTING.items():
         flags.DEFINE_list(name, [], f"{meaning} By default the run's.")
 
 
 def main(_) -> None:
     given = {name: flags.FLAGS[name].value for name in ACTING}
-    evaluate(os.path.abspath(os.path.expanduser(flags.FLAGS.workdir)), given, flags.FLAGS.eval_episodes)
+    evaluate(
+        os.path.abspath(os.path.expanduser(flags.FLAGS.workdir)), given, flags.FLAGS.eval_episodes
+    )
 
 
 def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | None = None) -> None:
@@ -50,15 +54,21 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     """
     record = outputs.read_record(workdir)
     if record is None:
-        raise InputError(f"--workdir={workdir}: there is no run, since it has no config.json; name the folder of a run")
+        raise InputError(
+            f"--workdir={workdir}: there is no run, since it has no config.json; name the folder of a run"
+        )
     config = complete(record["config"])
     config.eval_episodes = episodes or config.eval_episodes
     settings = launch.resolve(config)
     if not settings.environment:
-        raise InputError(f"--workdir={workdir}: this run has no environment to act in; train with --config.env_id")
+        raise InputError(
+            f"--workdir={workdir}: this run has no environment to act in; train with --config.env_id"
+        )
     ways = ways_to_act(settings.algorithm, given)
     for way in ways:
-        algorithms.make(config.algorithm, way, TaskSpec(1, 1))  # refuses what cannot be built, before anything is run
+        algorithms.make(
+            config.algorithm, way, TaskSpec(1, 1)
+        )  # refuses what cannot be built, before anything is run
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     if checkpoints.latest_step is None:
         raise InputError(f"--workdir={workdir}: this run has no checkpoint yet; wait for its first")
@@ -66,11 +76,20 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     dataset = launch.load_dataset(settings, workdir, lambda line: None)
     spec = TaskSpec(dataset.observation_dim, dataset.action_dim)
     algorithm = algorithms.make(config.algorithm, settings.algorithm, spec)
-    state = checkpoints.restore(loop.init_seeds(algorithm, [member.seed for member in settings.members]))
+    state = checkpoints.restore(
+        loop.init_seeds(algorithm, [member.seed for member in settings.members])
+    )
     members = "; ".join(map(str, settings.members))
-    print(f"{config.algorithm} on {settings.task.name} after {checkpoints.latest_step:,} updates: {members}")
+    print(
+        f"{config.algorithm} on {settings.task.name} after {checkpoints.latest_step:,} updates: {members}"
+    )
     unit = "return" if dataset.reference_scores is None else "score"
-    print(_ROW.format(*ACTING, f"{unit}, mean of {config.eval_episodes} episodes each: all, one by one"), flush=True)
+    print(
+        _ROW.format(
+            *ACTING, f"{unit}, mean of {config.eval_episodes} episodes each: all, one by one"
+        ),
+        flush=True,
+    )
     for way in ways:
         algorithm = algorithms.make(config.algorithm, way, spec)
         result = launch.make_evaluate(settings, dataset, algorithm, lambda: None)(state)
@@ -86,18 +105,28 @@ def complete(recorded: Mapping) -> ml_collections.ConfigDict:
     return config
 
 
-def ways_to_act(config: AlgorithmConfig, given: Mapping[str, Sequence[str]]) -> list[AlgorithmConfig]:
+def ways_to_act(
+    config: AlgorithmConfig, given: Mapping[str, Sequence[str]]
+) -> list[AlgorithmConfig]:
     """`config` with every combination of the `given` values; with 1 candidate the temperature makes no difference.
 
     Raises:
       InputError: a value is not a number, or the policy has no such settings.
     """
     if config.policy != "diffusion" and any(given.values()):
-        raise InputError(f"--{', --'.join(ACTING)}: say nothing of a feed-forward policy; leave them out")
+        raise InputError(
+            f"--{', --'.join(ACTING)}: say nothing of a feed-forward policy; leave them out"
+        )
     values = {name: _numbers(name, given[name]) or [getattr(config, name)] for name in ACTING}
-    ways = [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
+    ways = [
+        dict(zip(values, combination, strict=True))
+        for combination in itertools.product(*values.values())
+    ]
     first = values["selection_temperature"][0]
-    ways = [way | ({"selection_temperature": first} if way["num_candidates"] == 1 else {}) for way in ways]
+    ways = [
+        way | ({"selection_temperature": first} if way["num_candidates"] == 1 else {})
+        for way in ways
+    ]
     return list(dict.fromkeys(dataclasses.replace(config, **way) for way in ways))
 
 
@@ -108,7 +137,9 @@ def _numbers(name: str, texts: Sequence[str]) -> list:
     except ValueError:
         numbers = [-1]
     if not all(least <= number < np.inf for number in numbers):
-        raise InputError(f"--{name}={','.join(texts)}: must be numbers of at least {least}, as in --{name}=1,10")
+        raise InputError(
+            f"--{name}={','.join(texts)}: must be numbers of at least {least}, as in --{name}=1,10"
+        )
     return numbers
 
 

@@ -64,24 +64,42 @@ def update_flops(algorithm: str, config: AlgorithmConfig, spec: TaskSpec, batch_
     denoiser = dataclasses.replace(actor, own=spec.action_dim * hidden[0])
     feed_forward = algorithm == "td3_bc" or config.policy == "gaussian"
 
-    policy = actor.train(rows) if feed_forward else denoiser.train(rows) + _time_embedding(hidden[0], rows)
+    policy = (
+        actor.train(rows)
+        if feed_forward
+        else denoiser.train(rows) + _time_embedding(hidden[0], rows)
+    )
     if algorithm == "bc":
         return policy
     num_targets = config.num_target_critics or config.num_critics
     critics = config.num_critics * critic.train(rows)
     if algorithm == "iql":
-        return policy + critics + num_targets * critic.forward(rows) + value.train(rows) + 2 * value.forward(rows)
+        return (
+            policy
+            + critics
+            + num_targets * critic.forward(rows)
+            + value.train(rows)
+            + 2 * value.forward(rows)
+        )
 
     backups = rows * (1 if algorithm == "td3_bc" else config.num_backup_actions)
-    chain = actor.forward(rows) if feed_forward else _chain(denoiser, config.sampler_calls, backups, rows)
+    chain = (
+        actor.forward(rows)
+        if feed_forward
+        else _chain(denoiser, config.sampler_calls, backups, rows)
+    )
     total = policy + critics + chain + num_targets * critic.forward(backups, rows)
     if algorithm == "crr":
-        total += config.num_critics * critic.forward(config.num_baseline_actions * rows, 0)  # the data's Q has the observation
+        total += config.num_critics * critic.forward(
+            config.num_baseline_actions * rows, 0
+        )  # the data's Q has the observation
     elif algorithm != "bcq":
         total += critic.forward(rows) + critic.to_own(rows)
     if algorithm == "diffusion_ql":
         backward = denoiser.to_params(rows) + 2 * denoiser.own * rows
-        total += _chain(denoiser, config.sampler_calls, rows, rows) + config.sampler_calls * backward
+        total += (
+            _chain(denoiser, config.sampler_calls, rows, rows) + config.sampler_calls * backward
+        )
     if algorithm == "cql":
         penalised = config.num_cql_actions + 1  # uniform ones and the policy's
         total += config.num_critics * critic.train(penalised * rows, 0)

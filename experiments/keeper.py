@@ -19,25 +19,44 @@ def evaluate(act: Act, environments: Sequence[Any], *, sampled: bool = True) -> 
     box, rng = environments[0].action_space, np.random.default_rng(_SEED) if sampled else None
     boxed = in_box(act, box.low, box.high)
     seeds = _SEED + np.arange(len(environments))[None]
-    return run_episodes(lambda observation, _: boxed(observation[0], rng)[None], environments, seeds)
+    return run_episodes(
+        lambda observation, _: boxed(observation[0], rng)[None], environments, seeds
+    )
 
 
 class Keeper:
     """Evaluates actors in the order of training and keeps them as files."""
 
-    def __init__(self, folder: str, name: str, environments: Sequence[Any], metadata: dict[str, str | int]):
-        self._folder, self._name, self._environments, self._metadata = folder, name, environments, metadata
+    def __init__(
+        self, folder: str, name: str, environments: Sequence[Any], metadata: dict[str, str | int]
+    ):
+        self._folder, self._name, self._environments, self._metadata = (
+            folder,
+            name,
+            environments,
+            metadata,
+        )
         self._returns: dict[int, float] = {}  # of sampled actions, by step
         self._best = -np.inf
-        self.random_return = evaluate(uniform(environments[0].action_space.shape[0]), environments).returns.mean()
+        self.random_return = evaluate(
+            uniform(environments[0].action_space.shape[0]), environments
+        ).returns.mean()
 
     def keep(self, step: int, actor: Behaviour) -> str:
         """Returns what the evaluation came to, in one line."""
         metadata, line = self._metadata | {"steps": step}, ""
         for kind in ("sampled", "deterministic"):
             episodes = evaluate(actor.act, self._environments, sampled=kind == "sampled")
-            mean, std, length = episodes.returns.mean(), episodes.returns.std(), episodes.lengths.mean()
-            metadata |= {f"{kind}_return_mean": mean, f"{kind}_return_std": std, f"{kind}_length": length}
+            mean, std, length = (
+                episodes.returns.mean(),
+                episodes.returns.std(),
+                episodes.lengths.mean(),
+            )
+            metadata |= {
+                f"{kind}_return_mean": mean,
+                f"{kind}_return_std": std,
+                f"{kind}_length": length,
+            }
             line += f"  {kind} {mean:.6g} +- {std:.3g} in {length:.0f} steps"
         self._returns[step] = metadata["sampled_return_mean"]
         save_behaviour(self._path(f"step_{step}"), actor, metadata)

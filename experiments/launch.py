@@ -27,15 +27,37 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: the same command goes on
 LIMITS = (  # (keys, condition, its words)
     (
         (
-            *("num_steps", "log_every", "eval_every", "eval_episodes", "checkpoint_every", "batch_size", "ema_period", "n_step"),
-            *("num_critics", "num_backup_actions", "num_baseline_actions", "num_cql_actions", "num_candidates"),
+            *(
+                "num_steps",
+                "log_every",
+                "eval_every",
+                "eval_episodes",
+                "checkpoint_every",
+                "batch_size",
+                "ema_period",
+                "n_step",
+            ),
+            *(
+                "num_critics",
+                "num_backup_actions",
+                "num_baseline_actions",
+                "num_cql_actions",
+                "num_candidates",
+            ),
         ),
         lambda value: value >= 1,
         "must be at least 1",
     ),
     (
         (
-            *("weight_decay", "grad_clip", "eta", "ema_start", "lr_decay_steps", "num_target_critics"),
+            *(
+                "weight_decay",
+                "grad_clip",
+                "eta",
+                "ema_start",
+                "lr_decay_steps",
+                "num_target_critics",
+            ),
             *("selection_temperature", "cql_alpha", "return_weighting"),
         ),
         lambda value: value >= 0,
@@ -63,7 +85,9 @@ class Settings:
 
 def define_config_flag() -> None:
     config_flags.DEFINE_config_file(
-        "config", None, "Configuration file and, optionally, a task: configs/edp_td3.py:hopper-medium-v2"
+        "config",
+        None,
+        "Configuration file and, optionally, a task: configs/edp_td3.py:hopper-medium-v2",
     )
 
 
@@ -101,11 +125,15 @@ def _parse_flags(argv: Sequence[str], positional: int) -> list[str]:
             flags.FLAGS.config.lock()  # a file that cannot be loaded is only noticed here
     except OSError as error:
         path = next((a for a in argv if a.startswith("--config=")), "--config")
-        raise InputError(f"{path}: cannot be loaded; name a file of configs/, for example --config=configs/edp_td3.py") from error
+        raise InputError(
+            f"{path}: cannot be loaded; name a file of configs/, for example --config=configs/edp_td3.py"
+        ) from error
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(_flag_problem(argv, error)) from error
     if any(argument.startswith("--config.task") for argument in argv):
-        raise InputError("--config.task: a task brings its own settings, so it is part of the file's name: --config=FILE:TASK")
+        raise InputError(
+            "--config.task: a task brings its own settings, so it is part of the file's name: --config=FILE:TASK"
+        )
     if rest[1 + positional :]:
         raise InputError(
             f"argument {rest[1 + positional]!r} is not a flag: write --config.seeds='(0,1)', in quotes and without blanks"
@@ -122,7 +150,11 @@ def _flag_problem(argv: Sequence[str], error: Exception) -> str:
         if keys and argument.startswith("--config.") and key not in keys:
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
             return f"config key {key!r} is unknown: did you mean {near!r}? configs/base.py lists all keys"
-    hint = "; configs/base.py lists the keys with the type of each" if "--config." in str(error) else "; see --help"
+    hint = (
+        "; configs/base.py lists the keys with the type of each"
+        if "--config." in str(error)
+        else "; see --help"
+    )
     return " ".join(str(error).split()) + hint
 
 
@@ -148,21 +180,35 @@ def resolve(config: ConfigDict) -> Settings:
             _require(holds(config[key]), key, config[key], rule)
             values = config.sweep.get(key, ())
             _require(_numbers(values) and all(map(holds, values)), f"sweep.{key}", values, rule)
-    _require(config.n_step == 1 or not config.sweep.discount, "sweep.discount", config.sweep.discount, "needs n_step=1")
+    _require(
+        config.n_step == 1 or not config.sweep.discount,
+        "sweep.discount",
+        config.sweep.discount,
+        "needs n_step=1",
+    )
     seeds = config.seeds
     _require(
-        bool(seeds) and all(isinstance(s, int) and 0 <= s < 2**31 for s in seeds) and len(set(seeds)) == len(seeds),
+        bool(seeds)
+        and all(isinstance(s, int) and 0 <= s < 2**31 for s in seeds)
+        and len(set(seeds)) == len(seeds),
         "seeds",
         seeds,
         "must be different integers from 0 to 2**31 - 1, as in '(0,1,2)'",
     )
     kinds = preprocess.REWARD_KINDS
-    _require(config.reward_transform in kinds, "reward_transform", config.reward_transform, f"must be one of {', '.join(kinds)}")
+    _require(
+        config.reward_transform in kinds,
+        "reward_transform",
+        config.reward_transform,
+        f"must be one of {', '.join(kinds)}",
+    )
     place, places = config.data_placement, stream.PLACEMENTS
     _require(place in places, "data_placement", place, f"must be one of {', '.join(places)}")
     writers.check_kinds(config.writers)
     algorithm = AlgorithmConfig(**_pick(config, AlgorithmConfig))
-    learner = algorithms.make(config.algorithm, algorithm, TaskSpec(1, 1))  # refuses what cannot be built, before any data
+    learner = algorithms.make(
+        config.algorithm, algorithm, TaskSpec(1, 1)
+    )  # refuses what cannot be built, before any data
     swept = {key for key, values in config.sweep.items() if values}
     read = algorithms.hypers_read(learner, TaskSpec(1, 1)) if swept else swept
     if unread := min(swept - read, default=None):
@@ -172,7 +218,12 @@ def resolve(config: ConfigDict) -> Settings:
         )
     task = data.find_task(config.task)
     if scores := config.reference_scores:
-        _require(_numbers(scores) and len(scores) == 2, "reference_scores", scores, "must be two numbers, as in '(0,4)'")
+        _require(
+            _numbers(scores) and len(scores) == 2,
+            "reference_scores",
+            scores,
+            "must be two numbers, as in '(0,4)'",
+        )
         task = dataclasses.replace(task, reference_scores=tuple(scores))
     return Settings(
         task=task,
@@ -195,10 +246,25 @@ def connect(config: ConfigDict) -> None:
     address, number, index = config.coordinator_address, config.num_processes, config.process_id
     if not config.distributed:
         for key in ("coordinator_address", "num_processes", "process_id"):
-            _require(config[key] in ("", None), key, config[key], "says nothing without --config.distributed=True")
+            _require(
+                config[key] in ("", None),
+                key,
+                config[key],
+                "says nothing without --config.distributed=True",
+            )
         return
-    _require(not address or address.rpartition(":")[2].isdecimal(), "coordinator_address", address, "must be HOST:PORT")
-    _require(index is None or 0 <= index < (number or index + 1), "process_id", index, "must be in 0 .. num_processes - 1")
+    _require(
+        not address or address.rpartition(":")[2].isdecimal(),
+        "coordinator_address",
+        address,
+        "must be HOST:PORT",
+    )
+    _require(
+        index is None or 0 <= index < (number or index + 1),
+        "process_id",
+        index,
+        "must be in 0 .. num_processes - 1",
+    )
     hosts.connect(address or None, number, index)
 
 
@@ -209,7 +275,9 @@ def num_members(config: ConfigDict) -> int:
 
 def data_folder(configured: str) -> str:
     """Where data files are: as configured, else as D4RL is told."""
-    return os.path.expanduser(configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
+    return os.path.expanduser(
+        configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
+    )
 
 
 def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], None]) -> data.Dataset:
@@ -247,7 +315,10 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
 
 
 def make_evaluate(
-    settings: Settings, dataset: data.Dataset, algorithm: algorithms.Algorithm, check_stop: Callable[[], None]
+    settings: Settings,
+    dataset: data.Dataset,
+    algorithm: algorithms.Algorithm,
+    check_stop: Callable[[], None],
 ) -> Callable[[AgentState], evaluator.Evaluation] | None:
     """`evaluator.make_evaluate` as configured; None where there is no environment."""
     if not settings.environment:
@@ -268,10 +339,20 @@ def _environment(config: ConfigDict, task: data.Task) -> EnvSpec | None:
         named = isinstance(json.loads(config.env_kwargs), dict)
     except ValueError:
         named = False
-    _require(named, "env_kwargs", repr(config.env_kwargs), """must be a JSON object, as in '{"frame_skip": 4}'""")
+    _require(
+        named,
+        "env_kwargs",
+        repr(config.env_kwargs),
+        """must be a JSON object, as in '{"frame_skip": 4}'""",
+    )
     if config.env_id and config.env_id != "none":
         return EnvSpec(f"gymnasium:{config.env_id}", config.env_kwargs)
-    _require(config.env_kwargs == "{}", "env_kwargs", repr(config.env_kwargs), "says nothing without --config.env_id")
+    _require(
+        config.env_kwargs == "{}",
+        "env_kwargs",
+        repr(config.env_kwargs),
+        "says nothing without --config.env_id",
+    )
     return EnvSpec(task.environment) if task.environment and not config.env_id else None
 
 

@@ -17,7 +17,11 @@ from edp_jax.training.run import Schedule, StopSignals, run
 from experiments import launch
 
 launch.define_config_flag()
-flags.DEFINE_string("workdir", None, "Folder of the run; the same command on the same folder goes on where it stopped.")
+flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder of the run; the same command on the same folder goes on where it stopped.",
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -68,7 +72,10 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     evaluate = launch.make_evaluate(settings, dataset, algorithm, signals.check)
 
     names = "; ".join(map(str, members))
-    print(f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}", flush=True)
+    print(
+        f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}",
+        flush=True,
+    )
     if idle := sharding.idle_devices(len(members)):
         print(idle, flush=True)
     try:
@@ -78,11 +85,15 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
             algorithm=algorithm,
             dataset=dataset.transitions,
             weights=dataset.weights,
-            data_on_host=stream.stays_on_host(config.data_placement, dataset.transitions, len(members)),
+            data_on_host=stream.stays_on_host(
+                config.data_placement, dataset.transitions, len(members)
+            ),
             hypers=settings.hypers,
             members=members,
             batch_size=config.batch_size,
-            schedule=Schedule(config.num_steps, config.log_every, config.eval_every, config.checkpoint_every),
+            schedule=Schedule(
+                config.num_steps, config.log_every, config.eval_every, config.checkpoint_every
+            ),
             evaluate=evaluate,
             check_stop=lambda: hosts.agreed(signals.check),
             extra_writers=extra_writers,
@@ -94,7 +105,9 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     params = hosts.fetch(algorithms.policy_params(state))
     if not hosts.is_first():
         return
-    policy_file = PolicyFile(config.algorithm, settings.algorithm, spec, tuple(m.columns for m in members), dataset.units)
+    policy_file = PolicyFile(
+        config.algorithm, settings.algorithm, spec, tuple(m.columns for m in members), dataset.units
+    )
     save_policy(os.path.join(workdir, "policy"), policy_file, params)
     summary = outputs.write_summary(
         workdir,

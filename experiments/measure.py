@@ -45,9 +45,13 @@ class Sizes:
     batch_size: int = _option(256, "B")
     max_batch: int = _option(4096, "Part batch doubles B up to so many")
     max_points: int = _option(8, "Part curves takes so many values of each setting, smallest first")
-    max_observations: int = _option(1000, "Part sampling acts on 1, 10, ... observations at once, up to so many")
+    max_observations: int = _option(
+        1000, "Part sampling acts on 1, 10, ... observations at once, up to so many"
+    )
     width: int = _option(0, "Width of all hidden layers; 0: as configured")
-    max_calls: int = _option(0, "Upper limit of the sampler's calls and candidates; 0: as configured")
+    max_calls: int = _option(
+        0, "Upper limit of the sampler's calls and candidates; 0: as configured"
+    )
     matmul_size: int = _option(2048, "Rows and columns of the large matrix product")
     num_seeds: int = _option(1, "Seeds that every compiled training program trains at once")
     max_seeds: int = _option(16, "Part seeds tries 1, 2, 4, ... seeds up to so many")
@@ -77,7 +81,9 @@ class Case:
     """One program to measure; equal cases are measured once."""
 
     kind: str  # a key of `UNITS`
-    size: int  # batch (train, stream, naive), observations per call (act), rows and columns (matmul)
+    size: (
+        int  # batch (train, stream, naive), observations per call (act), rows and columns (matmul)
+    )
     config: str = ""  # a file of configs/
     changes: tuple[tuple[str, object], ...] = ()  # of its AlgorithmConfig
     num_transitions: int | None = None  # of the dataset; None: all
@@ -103,7 +109,9 @@ class Dataset(NamedTuple):
     replay: loop.Replay
 
 
-def measure(cases: Iterable[Case], sizes: Sizes, progress: Callable[[str], None]) -> dict[Case, dict]:
+def measure(
+    cases: Iterable[Case], sizes: Sizes, progress: Callable[[str], None]
+) -> dict[Case, dict]:
     """Rate (median over the rounds; `rounds` holds all), compile time and memory of every case."""
     dataset = make_dataset(sizes)
     programs = {}
@@ -115,7 +123,11 @@ def measure(cases: Iterable[Case], sizes: Sizes, progress: Callable[[str], None]
             progress(f"compiled in {programs[case].facts['compile_seconds']:.1f} s: {name}")
     rates = rotate(programs, sizes.rounds, sizes.seconds)
     return {
-        case: {UNITS[case.kind]: float(np.median(rates[case])), "rounds": rates[case], **program.facts}
+        case: {
+            UNITS[case.kind]: float(np.median(rates[case])),
+            "rounds": rates[case],
+            **program.facts,
+        }
         for case, program in programs.items()
     }
 
@@ -161,7 +173,10 @@ def make_learner(case: Case, sizes: Sizes) -> Learner:
     if sizes.width:
         config = dataclasses.replace(config, hidden_dims=(sizes.width,) * len(config.hidden_dims))
     if sizes.max_calls:
-        limited = {name: min(getattr(config, name), sizes.max_calls) for name in ("sampler_calls", "num_candidates")}
+        limited = {
+            name: min(getattr(config, name), sizes.max_calls)
+            for name in ("sampler_calls", "num_candidates")
+        }
         config = dataclasses.replace(config, **limited)
     name = settings.config.algorithm
     algorithm = algorithms.make(name, config, TaskSpec(sizes.observation_dim, sizes.action_dim))
@@ -186,12 +201,16 @@ def _train(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
 def _stream(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     """`_train` with the dataset on the host."""
     learner = make_learner(case, sizes)
-    replay = stream.HostReplay(dataset.transitions, sizes.num_seeds, case.size, learner.algorithm.draws_ahead)
+    replay = stream.HostReplay(
+        dataset.transitions, sizes.num_seeds, case.size, learner.algorithm.draws_ahead
+    )
     run = _runner(stream.make_train_chunk(learner.algorithm, case.size), replay, learner, sizes)
     return Program(run, sizes.num_seeds, {"compile_seconds": run(1)})
 
 
-def _runner(train_chunk: Callable, replay: Any, learner: Learner, sizes: Sizes) -> Callable[[int], float]:
+def _runner(
+    train_chunk: Callable, replay: Any, learner: Learner, sizes: Sizes
+) -> Callable[[int], float]:
     """run(num_updates) -> seconds, of a training that goes on from call to call."""
     state = loop.init_seeds(learner.algorithm, range(sizes.num_seeds))
 
@@ -249,7 +268,9 @@ def _matmul(case: Case, sizes: Sizes, dataset: Dataset) -> Program:
     """Float32 products [n, n] x [n, n], each waiting for the one before."""
     del sizes, dataset
     n = case.size
-    reflection = np.eye(n, dtype=np.float32) - np.float32(2 / n)  # orthogonal: the numbers neither grow nor vanish
+    reflection = np.eye(n, dtype=np.float32) - np.float32(
+        2 / n
+    )  # orthogonal: the numbers neither grow nor vanish
     multiply = jax.jit(lambda x, y, times: jax.lax.fori_loop(0, times, lambda _, x: x @ y, x))
     x, y = jnp.ones((n, n)), jnp.asarray(reflection)
     compiled, facts = _compile(multiply, x, y, np.int32(1))
@@ -271,5 +292,8 @@ def _compile(function: Callable, *args) -> tuple[jax.stages.Compiled, dict]:
     compiled = function.lower(*args).compile()
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
-    sizes = {name: getattr(memory, f"{name}_size_in_bytes", None) for name in ("argument", "output", "alias", "temp")}
+    sizes = {
+        name: getattr(memory, f"{name}_size_in_bytes", None)
+        for name in ("argument", "output", "alias", "temp")
+    }
     return compiled, {"compile_seconds": seconds, "memory": sizes}

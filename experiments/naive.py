@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import optax
 
 from edp_jax import diffusion
-from edp_jax.algorithms.base import AgentState, AlgorithmConfig, Hypers, optimizer, policy_tau, update_key
+from edp_jax.algorithms.base import (
+    AgentState,
+    AlgorithmConfig,
+    Hypers,
+    optimizer,
+    policy_tau,
+    update_key,
+)
 from edp_jax.diffusion.dpm_solver import singlestep_orders
 from edp_jax.types import Transition
 
@@ -33,7 +40,9 @@ def mlp(params: dict, x: chex.Array, num_layers: int) -> chex.Array:
 def noise_net(params: dict, observation: chex.Array, x_t: chex.Array, t: chex.Array) -> chex.Array:
     """Noise [B, A] predicted for x_t [B, A] at timesteps t [B]."""
     angles = t[:, None] * jnp.exp(-jnp.log(1e4) * jnp.arange(8) / 8)
-    embedding = mlp(params["TimeEmbedding_0"], jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1), 2)
+    embedding = mlp(
+        params["TimeEmbedding_0"], jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1), 2
+    )
     layers = params["MLP_0"]
     return mlp(layers, jnp.concatenate([observation, x_t, embedding], axis=-1), len(layers))
 
@@ -42,7 +51,9 @@ def critic(params: dict, observation: chex.Array, action: chex.Array) -> chex.Ar
     return mlp(params, jnp.concatenate([observation, action], axis=-1), len(params))[:, 0]
 
 
-def dpm_solver_3(schedule: diffusion.NoiseSchedule, num_calls: int, denoise: Callable, x: chex.Array) -> chex.Array:
+def dpm_solver_3(
+    schedule: diffusion.NoiseSchedule, num_calls: int, denoise: Callable, x: chex.Array
+) -> chex.Array:
     """Single-step DPM-Solver (2206.00927) from x [B, A], uniform in time; denoise(x [B, A], t [B]) -> eps [B, A]."""
     K = schedule.num_timesteps
     log_alphas = jnp.append(0.0, 0.5 * jnp.cumsum(jnp.log1p(-schedule.betas)))
@@ -62,7 +73,9 @@ def dpm_solver_3(schedule: diffusion.NoiseSchedule, num_calls: int, denoise: Cal
         """From time s to t along eps, plus phi_2 times a correction of higher order."""
         (log_s, _, lam_s), (log_t, sigma_t, lam_t) = marginals(s), marginals(t)
         h = lam_t - lam_s
-        return jnp.exp(log_t - log_s) * x - sigma_t * (jnp.expm1(h) * eps + (jnp.expm1(h) / h - 1) * correction)
+        return jnp.exp(log_t - log_s) * x - sigma_t * (
+            jnp.expm1(h) * eps + (jnp.expm1(h) / h - 1) * correction
+        )
 
     tau = jnp.linspace(1.0, 1.0 / K, num_calls + 1)
     done = 0
@@ -87,7 +100,9 @@ def dpm_solver_3(schedule: diffusion.NoiseSchedule, num_calls: int, denoise: Cal
     return jnp.clip(x, -1, 1)
 
 
-def make_update(config: AlgorithmConfig) -> Callable[[AgentState, Transition, Hypers], tuple[AgentState, dict]]:
+def make_update(
+    config: AlgorithmConfig,
+) -> Callable[[AgentState, Transition, Hypers], tuple[AgentState, dict]]:
     """One EDP-TD3 update on a batch, for two critics and DPM-Solver of order 3; the caller jits it."""
     schedule = diffusion.make_schedule(config.schedule, config.num_timesteps)
 
@@ -95,12 +110,16 @@ def make_update(config: AlgorithmConfig) -> Callable[[AgentState, Transition, Hy
         value, gradient = jax.value_and_grad(loss)(state.params)
         change, opt_state = opt.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
-        average = jax.tree.map(lambda old, new: (1 - tau) * old + tau * new, state.target_params, params)
+        average = jax.tree.map(
+            lambda old, new: (1 - tau) * old + tau * new, state.target_params, params
+        )
         return state.replace(params=params, target_params=average, opt_state=opt_state), value
 
     def update(state, batch, hypers):
         opt = optimizer(config, hypers, state.step)
-        corruption_key, target_key, guide_key, _ = jax.random.split(update_key(state, state.step), 4)
+        corruption_key, target_key, guide_key, _ = jax.random.split(
+            update_key(state, state.step), 4
+        )
         timestep_key, noise_key = jax.random.split(corruption_key)
         t = jax.random.randint(timestep_key, batch.reward.shape, 0, config.num_timesteps)
         noise = jax.random.normal(noise_key, batch.action.shape)
@@ -112,7 +131,9 @@ def make_update(config: AlgorithmConfig) -> Callable[[AgentState, Transition, Hy
 
         next_action = dpm_solver_3(schedule, config.sampler_calls, denoise, x_T)
         members = [jax.tree.map(lambda leaf: leaf[i], state.critic) for i in range(2)]  # noqa: B023
-        next_q = jnp.minimum(*[critic(m.target_params, batch.next_observation, next_action) for m in members])
+        next_q = jnp.minimum(
+            *[critic(m.target_params, batch.next_observation, next_action) for m in members]
+        )
         target = batch.reward + hypers.discount * batch.discount * next_q
 
         def critic_loss(params):
@@ -127,9 +148,14 @@ def make_update(config: AlgorithmConfig) -> Callable[[AgentState, Transition, Hy
             guidance = -hypers.eta * jnp.mean(q) / jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
             return jnp.mean((eps - noise) ** 2) + guidance
 
-        critics, losses = zip(*[step(critic_loss, member, opt, hypers.tau) for member in members], strict=True)
+        critics, losses = zip(
+            *[step(critic_loss, member, opt, hypers.tau) for member in members], strict=True
+        )
         actor, loss = step(actor_loss, state.actor, opt, policy_tau(config, hypers, state.step + 1))
         critics = jax.tree.map(lambda *leaves: jnp.stack(leaves), *critics)
-        return state.replace(step=state.step + 1, actor=actor, critic=critics), {"critic/loss": sum(losses), "actor/loss": loss}
+        return state.replace(step=state.step + 1, actor=actor, critic=critics), {
+            "critic/loss": sum(losses),
+            "actor/loss": loss,
+        }
 
     return update

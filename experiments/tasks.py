@@ -15,7 +15,9 @@ from edp_jax import data
 from edp_jax.data import preprocess
 from experiments import launch
 
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of the data files; by default $D4RL_DATASET_DIR, else ~/.d4rl/datasets.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "", "Folder of the data files; by default $D4RL_DATASET_DIR, else ~/.d4rl/datasets."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -37,7 +39,9 @@ def list_all(data_dir: str) -> None:
         scores = ", ".join(f"{score:.6g}" for score in task.reference_scores)
         name = os.path.relpath(path, data_dir) if path else task.file_name or "made on first use"
         print(columns.format(task.name, size, task.environment or "-", scores, name))
-    print("besides: minari:<dataset id>, legacy:<D4RL name>, the path of an .hdf5 or .npz file (README, Your own data)")
+    print(
+        "besides: minari:<dataset id>, legacy:<D4RL name>, the path of an .hdf5 or .npz file (README, Your own data)"
+    )
 
 
 def show(name: str, data_dir: str) -> None:

@@ -29,16 +29,32 @@ _EPISODES = 10  # per evaluation
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("env_id", None, "Gymnasium environment with a box of actions.", required=True)
+    flags.DEFINE_string(
+        "env_id", None, "Gymnasium environment with a box of actions.", required=True
+    )
     flags.DEFINE_string("env_kwargs", "{}", "JSON object of its keyword arguments.")
     flags.DEFINE_string("output_dir", "behaviours", "Folder the .npz files are written to.")
     flags.DEFINE_integer("num_steps", 1_000_000, "Environment steps.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the learner and of its environment.", lower_bound=0)
-    flags.DEFINE_integer("evaluate_every", 10_000, "Environment steps between two evaluations.", lower_bound=1)
-    flags.DEFINE_integer("learning_starts", 10_000, "Steps of random actions before the first update.", lower_bound=1)
+    flags.DEFINE_integer(
+        "evaluate_every", 10_000, "Environment steps between two evaluations.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "learning_starts", 10_000, "Steps of random actions before the first update.", lower_bound=1
+    )
     flags.DEFINE_integer("batch_size", 128, "Transitions per update.", lower_bound=1)
-    flags.DEFINE_integer("update_every", 8, "Environment steps between two compiled loops of as many updates.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 5e-4, "Learning rate of actor, critics and entropy coefficient.", lower_bound=0.0)
+    flags.DEFINE_integer(
+        "update_every",
+        8,
+        "Environment steps between two compiled loops of as many updates.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "learning_rate",
+        5e-4,
+        "Learning rate of actor, critics and entropy coefficient.",
+        lower_bound=0.0,
+    )
 
 
 def name_of(env_id: str) -> str:
@@ -50,8 +66,12 @@ def actor_of(model: Any) -> Behaviour:
     """The actor of an sbx model as a numpy policy; its two heads become one last layer."""
     params = model.policy.actor_state.params["params"]
     *hidden, mean, log_std = [params[f"Dense_{index}"] for index in range(len(params))]
-    head = {name: np.concatenate([mean[name], log_std[name]], axis=-1) for name in ("kernel", "bias")}
-    return Behaviour(tuple((np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in (*hidden, head)))
+    head = {
+        name: np.concatenate([mean[name], log_std[name]], axis=-1) for name in ("kernel", "bias")
+    }
+    return Behaviour(
+        tuple((np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in (*hidden, head))
+    )
 
 
 def main(_) -> None:
@@ -60,22 +80,43 @@ def main(_) -> None:
         from sbx import SAC
         from stable_baselines3.common.callbacks import BaseCallback
     except ImportError as error:
-        raise InputError(f"experiments.train_behaviour: {error}; pip install -e '.[collect]'") from error
+        raise InputError(
+            f"experiments.train_behaviour: {error}; pip install -e '.[collect]'"
+        ) from error
 
-    environment, name = EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs), name_of(given.env_id)
+    environment, name = (
+        EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs),
+        name_of(given.env_id),
+    )
     environments = envs.make(environment, _EPISODES)
     if present := glob.glob(f"{glob.escape(given.output_dir)}/{name}-*.npz"):
-        raise InputError(f"--output_dir={given.output_dir}: {present[0]} is there already; name a new folder")
-    metadata = {"env_id": given.env_id, "env_kwargs": given.env_kwargs, "algorithm": "SAC", "seed": given.seed}
-    metadata |= {package: importlib.metadata.version(package) for package in ("sbx-rl", "mujoco", "gymnasium")}
+        raise InputError(
+            f"--output_dir={given.output_dir}: {present[0]} is there already; name a new folder"
+        )
+    metadata = {
+        "env_id": given.env_id,
+        "env_kwargs": given.env_kwargs,
+        "algorithm": "SAC",
+        "seed": given.seed,
+    }
+    metadata |= {
+        package: importlib.metadata.version(package)
+        for package in ("sbx-rl", "mujoco", "gymnasium")
+    }
     keeper = Keeper(given.output_dir, name, environments, metadata)
     print(f"random actions: {keeper.random_return:.6g}", flush=True)
     start = time.monotonic()
 
     class KeepActors(BaseCallback):
         def _on_step(self) -> bool:
-            if self.num_timesteps % given.evaluate_every == 0 or self.num_timesteps == given.num_steps:
-                print(f"{time.monotonic() - start:6.0f} s  {keeper.keep(self.num_timesteps, actor_of(self.model))}", flush=True)
+            if (
+                self.num_timesteps % given.evaluate_every == 0
+                or self.num_timesteps == given.num_steps
+            ):
+                print(
+                    f"{time.monotonic() - start:6.0f} s  {keeper.keep(self.num_timesteps, actor_of(self.model))}",
+                    flush=True,
+                )
             return True
 
     model = SAC(

@@ -13,7 +13,9 @@ import threading
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
 
 _cache = tempfile.TemporaryDirectory(prefix="edp_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
@@ -48,7 +50,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = served.content[start:]
         sent = body[: served.cuts.pop(0)] if served.cuts else body
         if start:
-            return self.answer(206, sent, {"Content-Range": f"bytes {start}-{size - 1}/{size}", "Content-Length": str(len(body))})
+            return self.answer(
+                206,
+                sent,
+                {
+                    "Content-Range": f"bytes {start}-{size - 1}/{size}",
+                    "Content-Length": str(len(body)),
+                },
+            )
         return self.answer(200, sent, {"Content-Length": str(len(body))})
 
     def answer(self, status, body, headers=()):
@@ -70,8 +79,18 @@ def serve(monkeypatch):
 
     def start(content: bytes, *, cuts=(), with_range=True, status=200) -> Server:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.served = Server(f"http://127.0.0.1:{server.server_port}/", content, list(cuts), with_range, status, [], [])
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        server.served = Server(
+            f"http://127.0.0.1:{server.server_port}/",
+            content,
+            list(cuts),
+            with_range,
+            status,
+            [],
+            [],
+        )
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         running.append(server)
         return server.served
 

@@ -8,10 +8,19 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = sorted(path for folder in ("edp_jax", "experiments", "configs") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(
+    path
+    for folder in ("edp_jax", "experiments", "configs")
+    for path in (ROOT / folder).rglob("*.py")
+)
 SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
 LEGACY = ("gym", "mujoco_py", "d4rl")
-BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes")  # of evaluation; only envs.make imports them: they may load simulators
+BEHIND_MAKE = (
+    "adapters",
+    "adroit",
+    "kitchen",
+    "mazes",
+)  # of evaluation; only envs.make imports them: they may load simulators
 SLOW = (*SIMULATORS, "tensorflow", "torch", "matplotlib", "wandb", "tensorboardX", "minari")
 
 # what each part may import of ours besides itself: types <- {diffusion, networks, losses} <- policy <- algorithms <- training;
@@ -49,22 +58,39 @@ def relative(path: pathlib.Path) -> str:
 
 
 def importers_of(prefix: str) -> set[str]:
-    return {relative(path) for path in FILES if any(f"{name}.".startswith(f"{prefix}.") for name in imported(path))}
+    return {
+        relative(path)
+        for path in FILES
+        if any(f"{name}.".startswith(f"{prefix}.") for name in imported(path))
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_imports_point_one_way(path):
     folder, part = path.relative_to(ROOT).with_suffix("").parts[:2]
-    ours = {name for name in imported(path) if name.split(".")[0] in ("edp_jax", "experiments", "configs", "tests")}
+    ours = {
+        name
+        for name in imported(path)
+        if name.split(".")[0] in ("edp_jax", "experiments", "configs", "tests")
+    }
     if folder == "edp_jax":
         assert packages(ours) <= {"edp_jax"}
         parts = {name.split(".")[1] for name in ours}
-        assert parts - {part} <= MAY_IMPORT[part], f"{relative(path)} may not import {sorted(parts - {part} - MAY_IMPORT[part])}"
+        assert parts - {part} <= MAY_IMPORT[part], (
+            f"{relative(path)} may not import {sorted(parts - {part} - MAY_IMPORT[part])}"
+        )
     else:
-        assert packages(ours) <= {"experiments": {"edp_jax", "experiments", "configs"}, "configs": {"configs"}}[folder]
+        assert (
+            packages(ours)
+            <= {"experiments": {"edp_jax", "experiments", "configs"}, "configs": {"configs"}}[
+                folder
+            ]
+        )
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name in ("data", "evaluation")], ids=relative)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent.name in ("data", "evaluation")], ids=relative
+)
 def test_data_and_evaluation_work_with_numpy(path):
     assert not packages(imported(path)) & {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 
@@ -73,14 +99,18 @@ def test_heavy_libraries_are_known_to_one_file():
     assert importers_of("flax.linen") == {"edp_jax/networks.py"}
     assert importers_of("orbax") == {"edp_jax/training/checkpoint.py"}
     assert importers_of("h5py") == {"edp_jax/data/d4rl.py"}
-    assert all(name.startswith(("experiments/", "configs/")) for name in importers_of("ml_collections"))
+    assert all(
+        name.startswith(("experiments/", "configs/")) for name in importers_of("ml_collections")
+    )
 
 
 def test_the_legacy_stack_is_known_to_one_file():
     assert set().union(*map(importers_of, LEGACY)) <= {"edp_jax/legacy.py"}
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parts[len(ROOT.parts)] == "edp_jax"], ids=relative)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parts[len(ROOT.parts)] == "edp_jax"], ids=relative
+)
 def test_slow_libraries_are_imported_where_they_are_used(path):
     names = imported(path, top_level_only=True)
     if path.parent.name == "evaluation" and path.stem in BEHIND_MAKE:
@@ -93,5 +123,7 @@ def test_slow_libraries_are_imported_where_they_are_used(path):
 def test_importing_the_package_loads_no_simulator():
     modules = "edp_jax, edp_jax.algorithms, edp_jax.data, edp_jax.evaluation"
     code = f"import sys, {modules}; print(*sorted(set({SLOW!r}) & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert loaded == []

@@ -20,10 +20,20 @@ def test_library_and_command_line_have_the_same_defaults(cls):
 
 MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
 PAPER_TASKS = [
-    *(f"{robot}-{quality}-v2" for robot in ("halfcheetah", "hopper", "walker2d") for quality in ("medium", "medium-replay")),
+    *(
+        f"{robot}-{quality}-v2"
+        for robot in ("halfcheetah", "hopper", "walker2d")
+        for quality in ("medium", "medium-replay")
+    ),
     *(f"{robot}-medium-expert-v2" for robot in ("halfcheetah", "hopper", "walker2d")),
     *(f"antmaze-{maze}-v0" for maze in MAZES),
-    *("pen-human-v1", "pen-cloned-v1", "kitchen-complete-v0", "kitchen-partial-v0", "kitchen-mixed-v0"),
+    *(
+        "pen-human-v1",
+        "pen-cloned-v1",
+        "kitchen-complete-v0",
+        "kitchen-partial-v0",
+        "kitchen-mixed-v0",
+    ),
 ]
 
 
@@ -34,19 +44,37 @@ def test_the_papers_tasks_have_settings_for_every_learner(algorithm, policy):
     for task in PAPER_TASKS:
         assert data.find_task(task).name == task and domain_of(task)
         settings = task_settings(task, algorithm, policy)
-        assert {"num_steps", "seeds", "eval_episodes"} <= settings.keys() <= set(base.make_config(None))
+        assert (
+            {"num_steps", "seeds", "eval_episodes"}
+            <= settings.keys()
+            <= set(base.make_config(None))
+        )
     assert task_settings("maze2d-umaze-v1", algorithm, policy) == {}
 
 
 @pytest.mark.parametrize(
     ("task", "expected"),
     [  # eta, gradient clip and number of updates per task (EDP, App. B, and its public code)
-        ("hopper-medium-v2", {"eta": 1.0, "grad_clip": 5.0, "num_steps": 2_000_000, "seeds": (0, 1, 2, 3, 4)}),
+        (
+            "hopper-medium-v2",
+            {"eta": 1.0, "grad_clip": 5.0, "num_steps": 2_000_000, "seeds": (0, 1, 2, 3, 4)},
+        ),
         ("kitchen-complete-v0", {"eta": 0.005, "grad_clip": 9.0, "eval_episodes": 100}),
-        ("antmaze-large-play-v0", {"eta": 4.5, "grad_clip": 10.0, "num_backup_actions": 10, "reward_transform": "antmaze"}),
+        (
+            "antmaze-large-play-v0",
+            {
+                "eta": 4.5,
+                "grad_clip": 10.0,
+                "num_backup_actions": 10,
+                "reward_transform": "antmaze",
+            },
+        ),
         ("antmaze-umaze-v0", {"eta": 0.5, "grad_clip": 2.0, "num_backup_actions": 1}),
         ("pen-human-v1", {"eta": 0.15, "learning_rate": 3e-5, "reward_transform": "standardize"}),
-        ("builtin/walker2d-medium-replay", {"eta": 0.1, "num_steps": 15_000, "seeds": (0,), "normalize_observations": True}),
+        (
+            "builtin/walker2d-medium-replay",
+            {"eta": 0.1, "num_steps": 15_000, "seeds": (0,), "normalize_observations": True},
+        ),
     ],
 )
 def test_a_task_brings_its_settings(task, expected):
@@ -57,7 +85,10 @@ def test_a_task_brings_its_settings(task, expected):
 @pytest.mark.parametrize(
     ("task", "expected"),
     [  # IQL, 2110.06169, App. A
-        ("hopper-medium-v2", {"algorithm": "iql", "reward_transform": "iql_locomotion", "expectile": 0.7}),
+        (
+            "hopper-medium-v2",
+            {"algorithm": "iql", "reward_transform": "iql_locomotion", "expectile": 0.7},
+        ),
         ("antmaze-large-play-v0", {"reward_transform": "iql_antmaze", "expectile": 0.9}),
         ("pen-human-v1", {"reward_transform": "standardize", "expectile": 0.7}),
         ("kitchen-complete-v0", {"reward_transform": "none", "expectile": 0.7}),
@@ -72,13 +103,25 @@ def test_iql_has_rewards_of_its_own(task, expected):
     ("module", "task", "expected"),
     [
         # Diffusion-QL clips per task and trains kitchen-complete for 250 epochs (2208.06193, App. D)
-        (diffusion_ql, "hopper-medium-v2", {"grad_clip": 9.0, "num_timesteps": 5, "sampler": "ddpm", "num_candidates": 50}),
+        (
+            diffusion_ql,
+            "hopper-medium-v2",
+            {"grad_clip": 9.0, "num_timesteps": 5, "sampler": "ddpm", "num_candidates": 50},
+        ),
         (diffusion_ql, "kitchen-complete-v0", {"eta": 0.005, "num_steps": 250_000}),
         (crr, "builtin/hopper-medium", {"critic_layer_norm": True, "eta": 1.0}),
         (diffusion_ql, "antmaze-medium-play-v0", {"learning_rate": 1e-3, "num_backup_actions": 10}),
         # the feed-forward learners keep their published settings
-        (td3_bc, "kitchen-complete-v0", {"eta": 2.5, "grad_clip": 0.0, "hidden_dims": (256, 256), "activation": "relu"}),
-        (iql, "pen-human-v1", {"iql_temperature": 0.5, "learning_rate": 3e-4, "policy": "gaussian"}),
+        (
+            td3_bc,
+            "kitchen-complete-v0",
+            {"eta": 2.5, "grad_clip": 0.0, "hidden_dims": (256, 256), "activation": "relu"},
+        ),
+        (
+            iql,
+            "pen-human-v1",
+            {"iql_temperature": 0.5, "learning_rate": 3e-4, "policy": "gaussian"},
+        ),
         # CQL's threshold on the hand and in the kitchen is its paper's (2006.04779)
         (edp_cql, "pen-human-v1", {"cql_threshold": 5.0, "eta": 0.15}),
         (edp_cql, "kitchen-complete-v0", {"cql_threshold": 5.0, "cql_alpha": 5.0, "eta": 0.005}),

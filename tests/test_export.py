@@ -21,7 +21,11 @@ def saved(tmp_path):
     algorithm = algorithms.make("td3", CONFIG, SPEC)
     state = loop.init_seeds(algorithm, (4, 9))
     folder = str(tmp_path / "policy")
-    save_policy(folder, PolicyFile("td3", CONFIG, SPEC, ({"seed": 4}, {"seed": 9}), UNITS), algorithms.policy_params(state))
+    save_policy(
+        folder,
+        PolicyFile("td3", CONFIG, SPEC, ({"seed": 4}, {"seed": 9}), UNITS),
+        algorithms.policy_params(state),
+    )
     return folder, algorithm, state
 
 
@@ -32,8 +36,12 @@ def test_a_loaded_policy_acts_as_its_seed_does_in_the_units_of_the_data(saved, s
     key = jax.random.key(3)
     params = jax.tree.map(lambda leaf: np.asarray(leaf[index]), algorithms.policy_params(state))
     expected = algorithm.act(params, (observation - MEAN) / STD, key)
-    expected = np.array([0.0, 20.0]) + np.array([1.0, 10.0]) * expected  # centre and half width of the box
-    np.testing.assert_allclose(edp_jax.load_policy(folder, seed)(observation, key), expected, atol=1e-4)
+    expected = (
+        np.array([0.0, 20.0]) + np.array([1.0, 10.0]) * expected
+    )  # centre and half width of the box
+    np.testing.assert_allclose(
+        edp_jax.load_policy(folder, seed)(observation, key), expected, atol=1e-4
+    )
 
 
 def test_single_observations_and_fresh_randomness_at_every_call(saved):
@@ -59,7 +67,10 @@ def test_a_policy_of_a_sweep_is_found_by_its_settings(tmp_path):
     params = jax.tree.map(lambda leaf: leaf.at[1].set(0.0), algorithms.policy_params(state))
     folder, members = str(tmp_path / "policy"), ({"seed": 4, "tau": 0.1}, {"seed": 4, "tau": 0.5})
     save_policy(folder, PolicyFile("bc", CONFIG, SPEC, members, UNITS), params)
-    first, named, second = (edp_jax.load_policy(folder, **which) for which in ({}, {"seed": 4, "tau": 0.1}, {"tau": 0.5}))
+    first, named, second = (
+        edp_jax.load_policy(folder, **which)
+        for which in ({}, {"seed": 4, "tau": 0.1}, {"tau": 0.5})
+    )
     key, observation = jax.random.key(0), np.random.default_rng(0).normal(size=(50, 3))
     np.testing.assert_array_equal(first(observation, key), named(observation, key))
     assert not np.array_equal(first(observation, key), second(observation, key))

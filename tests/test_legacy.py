@@ -27,16 +27,26 @@ class GymEnv:
 
     def reset(self):
         self.steps = 0
-        return np.array([self.generator.normal(), np.random.uniform(), 0.0])  # D4RL's AntMaze draws from the global generator
+        return np.array(
+            [self.generator.normal(), np.random.uniform(), 0.0]
+        )  # D4RL's AntMaze draws from the global generator
 
     def step(self, action):
         self.steps += 1
         ended, info = self.steps == self.length, {}
         if self.steps == 4:
             info["TimeLimit.truncated"] = not ended
-        return np.array([0.0, 0.0, self.steps]), np.float64(action.sum()), ended or self.steps == 4, info
+        return (
+            np.array([0.0, 0.0, self.steps]),
+            np.float64(action.sum()),
+            ended or self.steps == 4,
+            info,
+        )
 
-    dataset_url, dataset_filepath = "http://somewhere/long.hdf5", "/data/long.hdf5"  # as OfflineEnv has them
+    dataset_url, dataset_filepath = (
+        "http://somewhere/long.hdf5",
+        "/data/long.hdf5",
+    )  # as OfflineEnv has them
     ref_min_score, ref_max_score, spec = -3.0, 7.0, types.SimpleNamespace(max_episode_steps=4)
 
     def get_dataset(self, h5path=None):
@@ -60,7 +70,11 @@ def stack(monkeypatch):
         return GymEnv(lengths[name])
 
     gym.error, gym.make = error, make
-    for name, module in [("gym", gym), ("d4rl", types.ModuleType("d4rl")), ("mujoco_py", types.ModuleType("mujoco_py"))]:
+    for name, module in [
+        ("gym", gym),
+        ("d4rl", types.ModuleType("d4rl")),
+        ("mujoco_py", types.ModuleType("mujoco_py")),
+    ]:
         monkeypatch.setitem(sys.modules, name, module)
     yield
     envs.make.cache_clear()
@@ -92,7 +106,13 @@ def test_reset_is_seeded_and_float32(stack):
 
 def test_load_gives_arrays_under_the_keys_of_d4rl(stack):
     dataset = legacy.load("long-v0")
-    assert set(dataset) == {"observations", "terminals", "metadata/algorithm", "reference_scores", "max_episode_steps"}
+    assert set(dataset) == {
+        "observations",
+        "terminals",
+        "metadata/algorithm",
+        "reference_scores",
+        "max_episode_steps",
+    }
     np.testing.assert_array_equal(dataset["reference_scores"], [-3, 7])
     assert dataset["max_episode_steps"] == 4
     assert all(isinstance(values, np.ndarray) for values in dataset.values())
@@ -104,7 +124,10 @@ def test_a_dataset_that_cannot_be_fetched_is_refused_in_one_line(stack, monkeypa
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(GymEnv, "get_dataset", get_dataset)
-    with pytest.raises(InputError, match=r"no dataset \(.*no network.*\); .* http://somewhere/long.hdf5 at '/data/long.hdf5'"):
+    with pytest.raises(
+        InputError,
+        match=r"no dataset \(.*no network.*\); .* http://somewhere/long.hdf5 at '/data/long.hdf5'",
+    ):
         legacy.load("long-v0")
 
 
@@ -114,7 +137,10 @@ def test_an_environment_without_a_dataset_or_scores(stack, monkeypatch):
     assert not {"reference_scores", "max_episode_steps"} & set(legacy.load("long-v0"))
     for name in ("dataset_url", "dataset_filepath", "get_dataset"):  # an environment of gym itself
         monkeypatch.delattr(GymEnv, name)
-    with pytest.raises(InputError, match=r"legacy:long-v0: no dataset \(.*get_dataset.*\); use a name of D4RL with one"):
+    with pytest.raises(
+        InputError,
+        match=r"legacy:long-v0: no dataset \(.*get_dataset.*\); use a name of D4RL with one",
+    ):
         legacy.load("long-v0")
 
 
@@ -126,24 +152,35 @@ def test_a_legacy_environment_is_evaluated_like_any_other(stack):
 
 
 def test_unknown_name_is_refused_in_one_line(stack):
-    with pytest.raises(InputError, match="legacy:nothing-v0: Environment nothing-v0 doesn't exist.; use a name of D4RL"):
+    with pytest.raises(
+        InputError,
+        match="legacy:nothing-v0: Environment nothing-v0 doesn't exist.; use a name of D4RL",
+    ):
         legacy.load("nothing-v0")
 
 
 def test_every_part_that_is_missing_is_named(stack, monkeypatch):
     monkeypatch.setitem(sys.modules, "d4rl", None)
-    with pytest.raises(InputError, match=r"^legacy:long-v0 needs what cannot be imported: d4rl \(.*\); pip install") as error:
+    with pytest.raises(
+        InputError, match=r"^legacy:long-v0 needs what cannot be imported: d4rl \(.*\); pip install"
+    ) as error:
         legacy.make_env("long-v0")
     assert "mujoco_py" not in str(error.value)
     monkeypatch.setitem(sys.modules, "mujoco_py", None)
-    with pytest.raises(InputError, match=r"mujoco_py \(.*\), d4rl \(.*\); pip install -e '.\[d4rl\]'"):
+    with pytest.raises(
+        InputError, match=r"mujoco_py \(.*\), d4rl \(.*\); pip install -e '.\[d4rl\]'"
+    ):
         envs.make(EnvSpec("legacy:long-v0"), 1)
 
 
 def test_mujoco_py_without_mujoco_counts_as_missing(stack, monkeypatch, tmp_path):
-    (tmp_path / "mujoco_py.py").write_text('raise Exception("\\nYou appear to be missing MuJoCo.\\n")')
+    (tmp_path / "mujoco_py.py").write_text(
+        'raise Exception("\\nYou appear to be missing MuJoCo.\\n")'
+    )
     monkeypatch.delitem(sys.modules, "mujoco_py")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(InputError, match=r"imported: mujoco_py \(You appear to be missing MuJoCo.\);") as error:
+    with pytest.raises(
+        InputError, match=r"imported: mujoco_py \(You appear to be missing MuJoCo.\);"
+    ) as error:
         legacy.load("long-v0")
     assert "\n" not in str(error.value)

@@ -12,7 +12,9 @@ TARGET = jnp.array([0.0, 1.0])
 
 def test_td_target_bootstraps_unless_the_discount_is_zero():
     # 1 + 0.9 * 10 = 10, 1 + 0 * 10 = 1
-    np.testing.assert_allclose(losses.td_target(jnp.ones(2), jnp.array([0.9, 0.0]), jnp.full(2, 10.0)), [10.0, 1.0])
+    np.testing.assert_allclose(
+        losses.td_target(jnp.ones(2), jnp.array([0.9, 0.0]), jnp.full(2, 10.0)), [10.0, 1.0]
+    )
 
 
 def test_critic_loss_sums_critics_and_averages_rows():
@@ -37,7 +39,9 @@ def test_td3_guidance_is_scaled_by_the_mean_magnitude():
 
 def test_td3_guidance_does_not_depend_on_the_scale_of_rewards():
     q = jnp.array([3.0, -1.0, 0.5])
-    np.testing.assert_allclose(losses.td3_guidance_loss(1000.0 * q, 1.0), losses.td3_guidance_loss(q, 1.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.td3_guidance_loss(1000.0 * q, 1.0), losses.td3_guidance_loss(q, 1.0), rtol=1e-6
+    )
 
 
 def test_expectile_loss_weighs_the_sides_of_zero():
@@ -54,12 +58,16 @@ def test_advantage_weights():
     np.testing.assert_allclose(losses.exponential_weight(advantage, 2.0, 20.0), expected, rtol=1e-6)
     np.testing.assert_array_equal(losses.indicator_weight(advantage), [1.0, 0.0, 1.0, 0.0])
     for weight in (lambda a: losses.exponential_weight(a, 2.0, 20.0), losses.indicator_weight):
-        np.testing.assert_array_equal(jax.grad(lambda a, weight=weight: weight(a).sum())(advantage), 0.0)
+        np.testing.assert_array_equal(
+            jax.grad(lambda a, weight=weight: weight(a).sum())(advantage), 0.0
+        )
 
 
 def test_weighted_likelihood_loss():
     # -(2 * -1 + 0.5 * -4)/2 = 2
-    np.testing.assert_allclose(losses.weighted_likelihood_loss(jnp.array([2.0, 0.5]), jnp.array([-1.0, -4.0])), 2.0)
+    np.testing.assert_allclose(
+        losses.weighted_likelihood_loss(jnp.array([2.0, 0.5]), jnp.array([-1.0, -4.0])), 2.0
+    )
 
 
 def test_gaussian_log_likelihood_is_that_of_a_standard_normal_around_the_prediction():

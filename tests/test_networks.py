@@ -20,7 +20,9 @@ def random_params(init, seed: int = 0):
 
     def fill(path, leaf):
         scale = leaf.shape[-2] ** -0.5 if path[-1].key == "kernel" else 0.1
-        return jnp.asarray(scale * rng.standard_normal(leaf.shape) + (path[-1].key == "scale"), leaf.dtype)
+        return jnp.asarray(
+            scale * rng.standard_normal(leaf.shape) + (path[-1].key == "scale"), leaf.dtype
+        )
 
     return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init, jax.random.key(0)))
 
@@ -37,12 +39,16 @@ def test_mish_and_its_derivative():
     x32 = jnp.asarray(x, jnp.float32)
     np.testing.assert_allclose(networks.mish(x32), x * tanh, rtol=1e-5, atol=1e-6)
     derivative = jax.vmap(jax.grad(networks.mish))(x32)
-    np.testing.assert_allclose(derivative, tanh + x * sigmoid * (1.0 - tanh**2), rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(
+        derivative, tanh + x * sigmoid * (1.0 - tanh**2), rtol=1e-5, atol=2e-6
+    )
 
 
 def test_mish_at_known_points_and_far_out():
     # mish(0) = 0, mish(1) = tanh(log(1 + e)) = 0.865098
-    np.testing.assert_allclose(networks.mish(jnp.array([0.0, 1.0, 1e4, -1e4])), [0.0, 0.865098, 1e4, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        networks.mish(jnp.array([0.0, 1.0, 1e4, -1e4])), [0.0, 0.865098, 1e4, 0.0], rtol=1e-6
+    )
     assert np.all(np.isfinite(jax.vmap(jax.grad(networks.mish))(jnp.array([1e4, -1e4, 3e38]))))
 
 
@@ -52,7 +58,9 @@ def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
     dense = nn.Dense(5).apply(params, jnp.concatenate([OBSERVATION, ACTION], axis=-1))
     np.testing.assert_allclose(layer.apply(params, OBSERVATION, ACTION), dense, atol=1e-6)
     kernel = networks.Dense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
-    np.testing.assert_allclose(jnp.std(kernel), (3 + 2) ** -0.5, rtol=0.02)  # initialised for the fan-in of the concatenation
+    np.testing.assert_allclose(
+        jnp.std(kernel), (3 + 2) ** -0.5, rtol=0.02
+    )  # initialised for the fan-in of the concatenation
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
@@ -65,7 +73,9 @@ def test_candidates_broadcast_over_observations(leading):
     params = random_params(noise_net.init)
     out = noise_net.apply(params, observation, action, 3.0)
     assert out.shape == (*leading, 2)
-    np.testing.assert_allclose(out, noise_net.apply(params, repeated, action, jnp.full(leading, 3.0)), atol=1e-6)
+    np.testing.assert_allclose(
+        out, noise_net.apply(params, repeated, action, jnp.full(leading, 3.0)), atol=1e-6
+    )
     critics = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
     params = random_params(critics.init)
     q = critics.apply(params, observation, action)
@@ -81,7 +91,9 @@ def test_critics_are_independent_members(num_critics):
     assert q.shape == (num_critics, 4)
     assert len({float(row[0]) for row in q}) == num_critics
     for i in range(num_critics):  # a slice of the parameters is that member
-        alone = critics.apply(jax.tree.map(lambda p, i=i: p[i : i + 1], params), OBSERVATION, ACTION)
+        alone = critics.apply(
+            jax.tree.map(lambda p, i=i: p[i : i + 1], params), OBSERVATION, ACTION
+        )
         np.testing.assert_allclose(alone[0], q[i], atol=1e-6)
     # (3 + 2) 8 + 8, 8 8 + 8, 8 + 1 parameters each
     assert num_parameters(params) == num_critics * (48 + 72 + 9)
@@ -91,7 +103,9 @@ def test_layer_norm_adds_its_parameters_and_bounds_the_output():
     plain = networks.make_critics(SPEC, 2, (8, 8), "mish", False)
     normed = networks.make_critics(SPEC, 2, (8, 8), "mish", True)
     plain_params, normed_params = random_params(plain.init), random_params(normed.init)
-    assert num_parameters(normed_params) - num_parameters(plain_params) == 2 * 2 * (8 + 8)  # scale and bias, 2 layers, 2 critics
+    assert num_parameters(normed_params) - num_parameters(plain_params) == 2 * 2 * (
+        8 + 8
+    )  # scale and bias, 2 layers, 2 critics
     far = 1e4 * ACTION
     assert np.abs(plain.apply(plain_params, OBSERVATION, far)).max() > 100.0
     assert np.abs(normed.apply(normed_params, OBSERVATION, far)).max() < 20.0  # why LayerNorm helps
@@ -101,10 +115,16 @@ def test_noise_net_uses_all_its_inputs():
     net = networks.make_noise_net(SPEC, (16, 16), "mish")
     params = random_params(net.init)
     base = net.apply(params, OBSERVATION, ACTION, jnp.full(4, 2.0))
-    for changed in ((OBSERVATION + 0.5, ACTION, 2.0), (OBSERVATION, ACTION + 0.5, 2.0), (OBSERVATION, ACTION, 7.5)):
+    for changed in (
+        (OBSERVATION + 0.5, ACTION, 2.0),
+        (OBSERVATION, ACTION + 0.5, 2.0),
+        (OBSERVATION, ACTION, 7.5),
+    ):
         other = net.apply(params, *changed[:2], jnp.full(4, changed[2]))
         assert np.all(np.abs(other - base).max(axis=-1) > 1e-4)
-    per_row = net.apply(params, OBSERVATION, ACTION, jnp.array([2, 7, 2, 7]))  # integers, one per row
+    per_row = net.apply(
+        params, OBSERVATION, ACTION, jnp.array([2, 7, 2, 7])
+    )  # integers, one per row
     np.testing.assert_allclose(per_row[::2], base[::2], atol=1e-6)
     assert np.abs(per_row[1::2] - base[1::2]).min() > 0
 
@@ -152,8 +172,14 @@ def test_refusals(make, named):
 def test_matmul_has_the_gradients_of_a_matrix_product():
     """d/dx sum(g * (x @ k)) = g k^T, d/dk = sum over the batch of x^T g, with any batch shape."""
     rng = np.random.default_rng(0)
-    x, kernel, g = (rng.standard_normal(shape, np.float32) for shape in ((2, 3, 4), (4, 5), (2, 3, 5)))
-    x_gradient, kernel_gradient = jax.grad(lambda x, k: jnp.sum(g * networks.matmul(x, k)), argnums=(0, 1))(x, kernel)
+    x, kernel, g = (
+        rng.standard_normal(shape, np.float32) for shape in ((2, 3, 4), (4, 5), (2, 3, 5))
+    )
+    x_gradient, kernel_gradient = jax.grad(
+        lambda x, k: jnp.sum(g * networks.matmul(x, k)), argnums=(0, 1)
+    )(x, kernel)
     np.testing.assert_allclose(networks.matmul(x, kernel), x @ kernel, rtol=1e-6)
     np.testing.assert_allclose(x_gradient, g @ kernel.T, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(kernel_gradient, np.tensordot(x, g, axes=((0, 1), (0, 1))), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        kernel_gradient, np.tensordot(x, g, axes=((0, 1), (0, 1))), rtol=1e-5, atol=1e-5
+    )

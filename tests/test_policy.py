@@ -18,12 +18,16 @@ def choices(q, temperature: float) -> np.ndarray:
 
 
 def test_choices_follow_the_softmax_of_their_own_row():
-    q = jnp.array([[0.0, 1.0, -2.0, 5.0], [1.0, 1.0, 0.0, 0.0], [2.0, 1.0, 2.0, -5.0]])  # N = 3, B = 4
+    q = jnp.array(
+        [[0.0, 1.0, -2.0, 5.0], [1.0, 1.0, 0.0, 0.0], [2.0, 1.0, 2.0, -5.0]]
+    )  # N = 3, B = 4
     chosen = choices(q, 2.0)
     assert chosen.shape == (DRAWS, 4)
     p = np.exp(q / 2.0) / np.exp(q / 2.0).sum(axis=0)
     frequency = np.stack([(chosen == n).mean(axis=0) for n in range(3)])
-    assert np.all(np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / DRAWS))  # standard error of a binomial frequency
+    assert np.all(
+        np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / DRAWS)
+    )  # standard error of a binomial frequency
 
 
 def test_rows_choose_independently():
@@ -34,23 +38,32 @@ def test_rows_choose_independently():
 
 def test_low_temperature_takes_the_best_candidate():
     q = jax.random.normal(jax.random.key(3), (10, 5, 7))
-    np.testing.assert_array_equal(select_by_energy(q, 1e-6, jax.random.key(0)), jnp.argmax(q, axis=0))
+    np.testing.assert_array_equal(
+        select_by_energy(q, 1e-6, jax.random.key(0)), jnp.argmax(q, axis=0)
+    )
 
 
 def test_take_candidate_indexes_every_row():
     actions = jnp.arange(12.0).reshape(3, 2, 2)  # actions[n, b] = (4n + 2b, 4n + 2b + 1)
-    np.testing.assert_array_equal(take_candidate(actions, jnp.array([2, 0])), [[8.0, 9.0], [2.0, 3.0]])
+    np.testing.assert_array_equal(
+        take_candidate(actions, jnp.array([2, 0])), [[8.0, 9.0], [2.0, 3.0]]
+    )
     np.testing.assert_array_equal(take_candidate(actions[:, 0], jnp.array(1)), [4.0, 5.0])
 
 
 def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be():
     schedule = diffusion.make_schedule("vp", 10)
     policy = DiffusionPolicy(
-        networks.make_noise_net(TaskSpec(3, 2), (8, 8), "mish"), schedule, diffusion.make_sampler("dpm_solver_3", schedule, 4)
+        networks.make_noise_net(TaskSpec(3, 2), (8, 8), "mish"),
+        schedule,
+        diffusion.make_sampler("dpm_solver_3", schedule, 4),
     )
     params = jax.jit(policy.network.init)(jax.random.key(0))
     sample = jax.jit(policy.sample)
-    observation, x_T = jax.random.normal(jax.random.key(1), (4, 3)), 3.0 * jax.random.normal(jax.random.key(2), (5, 4, 2))
+    observation, x_T = (
+        jax.random.normal(jax.random.key(1), (4, 3)),
+        3.0 * jax.random.normal(jax.random.key(2), (5, 4, 2)),
+    )
     actions = sample(params, observation, x_T, jax.random.key(3))
     assert actions.shape == (5, 4, 2) and np.all(np.abs(actions) <= 1.0)
     alone = sample(params, observation[1], x_T[2, 1], jax.random.key(3))

@@ -27,4 +27,13 @@ def make(name: str, config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     return REGISTRY[name](config, spec)
 
 
-__all__ = ["REGISTRY", "Algorithm", "AgentState", "AlgorithmConfig", "Hypers", "hypers_read", "make", "policy_params"]
+__all__ = [
+    "REGISTRY",
+    "Algorithm",
+    "AgentState",
+    "AlgorithmConfig",
+    "Hypers",
+    "hypers_read",
+    "make",
+    "policy_params",
+]

@@ -18,9 +18,13 @@ def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
         del params
         return policy.draw(key, batch.action)
 
-    def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Any) -> tuple[AgentState, Metrics]:
+    def update(
+        state: AgentState, batch: Transition, hypers: Hypers, draws: Any
+    ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
-        actor = edp.policy_step(config, policy, state, batch, draws, edp.imitation(config), opt, hypers)
+        actor = edp.policy_step(
+            config, policy, state, batch, draws, edp.imitation(config), opt, hypers
+        )
         return edp.finish(state, actor=actor)
 
     init, act = edp.make_init(config, policy.network), edp.make_act(config, policy, None, spec)

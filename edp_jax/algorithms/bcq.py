@@ -24,12 +24,18 @@ class Draws(NamedTuple):
 def make_update(config: AlgorithmConfig, policy: DiffusionPolicy, critics: networks.Network):
     """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
 
-    def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
+    def update(
+        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+    ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
-        next_q = losses.bcq_value(edp.next_q_values(critics, state, batch, draws.target), MIN_WEIGHT)
+        next_q = losses.bcq_value(
+            edp.next_q_values(critics, state, batch, draws.target), MIN_WEIGHT
+        )
         target = losses.td_target(batch.reward, hypers.discount * batch.discount, next_q)
         critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        actor = edp.policy_step(config, policy, state, batch, draws.corruption, edp.imitation(config), opt, hypers)
+        actor = edp.policy_step(
+            config, policy, state, batch, draws.corruption, edp.imitation(config), opt, hypers
+        )
         return edp.finish(state, critic=critic, actor=actor)
 
     return update

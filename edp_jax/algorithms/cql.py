@@ -26,17 +26,23 @@ def make_penalty(
 
     Every action has its own copy of the observation: a larger product in the first layer is faster than a sum in its gradient.
     """
-    uniform = jax.random.uniform(key, (num_actions, *batch.action.shape), minval=-ACTION_BOUND, maxval=ACTION_BOUND)
+    uniform = jax.random.uniform(
+        key, (num_actions, *batch.action.shape), minval=-ACTION_BOUND, maxval=ACTION_BOUND
+    )
     actions = jnp.concatenate([uniform, prediction.action[None]])
     observations = jnp.broadcast_to(batch.observation, (len(actions), *batch.observation.shape))
 
     def penalty(params, q):
         excess = losses.cql_excess(critics.apply(params, observations, actions), q)
-        return hypers.cql_alpha * losses.cql_penalty(excess, hypers.cql_threshold), {"cql_excess": jnp.mean(excess)}
+        return hypers.cql_alpha * losses.cql_penalty(excess, hypers.cql_threshold), {
+            "cql_excess": jnp.mean(excess)
+        }
 
     return penalty
 
 
 def make(config: AlgorithmConfig, spec: TaskSpec):
     """EDP-CQL."""
-    return td3.make(config, spec, make_regularizer=partial(make_penalty, num_actions=config.num_cql_actions))
+    return td3.make(
+        config, spec, make_regularizer=partial(make_penalty, num_actions=config.num_cql_actions)
+    )

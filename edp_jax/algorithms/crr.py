@@ -14,7 +14,9 @@ from edp_jax.types import InputError, TaskSpec, Transition
 
 WEIGHT_CAP = 20.0  # CRR, section 3.2
 WEIGHTS = {
-    "exponential": lambda advantage, hypers: losses.exponential_weight(advantage, 1.0 / hypers.crr_beta, WEIGHT_CAP),
+    "exponential": lambda advantage, hypers: losses.exponential_weight(
+        advantage, 1.0 / hypers.crr_beta, WEIGHT_CAP
+    ),
     "indicator": lambda advantage, hypers: losses.indicator_weight(advantage),
     "softmax": lambda advantage, hypers: losses.softmax_weight(advantage, 1.0 / hypers.crr_beta),
 }
@@ -29,12 +31,20 @@ class Draws(NamedTuple):
     baseline_noise: chex.Array  # [M, B, A], M = num_baseline_actions
 
 
-def draw(key: chex.PRNGKey, config: AlgorithmConfig, policy: Policy, params: networks.Params, batch: Transition) -> Draws:
+def draw(
+    key: chex.PRNGKey,
+    config: AlgorithmConfig,
+    policy: Policy,
+    params: networks.Params,
+    batch: Transition,
+) -> Draws:
     prediction_key, target_key, baseline_key = jax.random.split(key, 3)
     return Draws(
         prediction=policy.draw(prediction_key, batch.action),
         target=edp.draw_targets(target_key, config, policy, params, batch),
-        baseline_noise=jax.random.normal(baseline_key, (config.num_baseline_actions, *batch.action.shape)),
+        baseline_noise=jax.random.normal(
+            baseline_key, (config.num_baseline_actions, *batch.action.shape)
+        ),
     )
 
 
@@ -50,23 +60,33 @@ def baseline_actions(prediction: Prediction, noise: chex.Array) -> chex.Array:
 def make_update(config: AlgorithmConfig, policy: Policy, critics: networks.Network):
     """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
 
-    def value_of(params: networks.Params, observation: chex.Array, action: chex.Array) -> chex.Array:
+    def value_of(
+        params: networks.Params, observation: chex.Array, action: chex.Array
+    ) -> chex.Array:
         return jnp.min(critics.apply(params, observation, action), axis=0)
 
-    def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
+    def update(
+        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+    ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
         target = edp.double_q_target(critics, state, batch, hypers, draws.target)
         q = value_of(state.critic.params, batch.observation, batch.action)
 
         def guidance(prediction):
-            baseline = value_of(state.critic.params, batch.observation, baseline_actions(prediction, draws.baseline_noise))
+            baseline = value_of(
+                state.critic.params,
+                batch.observation,
+                baseline_actions(prediction, draws.baseline_noise),
+            )
             advantage = q - BASELINES[config.crr_baseline](baseline, axis=0)
             weight = WEIGHTS[config.crr_weight](advantage, hypers)
             loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
             return loss, {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
 
         critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        actor = edp.policy_step(config, policy, state, batch, draws.prediction, guidance, opt, hypers)
+        actor = edp.policy_step(
+            config, policy, state, batch, draws.prediction, guidance, opt, hypers
+        )
         return edp.finish(state, critic=critic, actor=actor)
 
     return update
@@ -80,7 +100,9 @@ def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     """
     for key, known in (("crr_weight", WEIGHTS), ("crr_baseline", BASELINES)):
         if getattr(config, key) not in known:
-            raise InputError(f"{key} {getattr(config, key)!r} is unknown: use one of {', '.join(known)}")
+            raise InputError(
+                f"{key} {getattr(config, key)!r} is unknown: use one of {', '.join(known)}"
+            )
     policy, critics = edp.make_policy(config, spec), edp.make_critics(config, spec)
     return Algorithm(
         init=edp.make_init(config, policy.network, critics),

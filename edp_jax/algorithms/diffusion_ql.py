@@ -10,7 +10,9 @@ from edp_jax.policy import DiffusionPolicy, Prediction
 from edp_jax.types import Transition
 
 
-def full_chain_action(policy: DiffusionPolicy, batch: Transition, prediction: Prediction, key: chex.PRNGKey) -> chex.Array:
+def full_chain_action(
+    policy: DiffusionPolicy, batch: Transition, prediction: Prediction, key: chex.PRNGKey
+) -> chex.Array:
     """Actions [B, A] sampled by the chain: as many network passes away from the parameters as it has calls (Eq. 3)."""
     noise_key, chain_key = jax.random.split(key)
     x_T = jax.random.normal(noise_key, batch.action.shape)

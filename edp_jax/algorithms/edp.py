@@ -40,9 +40,13 @@ def make_policy(config: AlgorithmConfig, spec: TaskSpec) -> Policy:
     if config.policy != "diffusion":
         raise InputError(f"policy {config.policy!r} is unknown: use diffusion or gaussian")
     if config.likelihood not in LIKELIHOODS:
-        raise InputError(f"likelihood {config.likelihood!r} is unknown: use one of {', '.join(LIKELIHOODS)}")
+        raise InputError(
+            f"likelihood {config.likelihood!r} is unknown: use one of {', '.join(LIKELIHOODS)}"
+        )
     schedule = diffusion.make_schedule(config.schedule, config.num_timesteps)
-    sampler = diffusion.make_sampler(config.sampler, schedule, config.sampler_calls, eta=config.ddim_eta)
+    sampler = diffusion.make_sampler(
+        config.sampler, schedule, config.sampler_calls, eta=config.ddim_eta
+    )
     network = networks.make_noise_net(spec, config.hidden_dims, config.activation)
     if config.likelihood == "learned_std":
         network = networks.with_log_std(network, spec.action_dim)
@@ -52,7 +56,9 @@ def make_policy(config: AlgorithmConfig, spec: TaskSpec) -> Policy:
 def make_diffusion_policy(config: AlgorithmConfig, spec: TaskSpec) -> DiffusionPolicy:
     """`make_policy` for a learner that only makes sense with a diffusion policy."""
     if config.policy != "diffusion":
-        raise InputError(f"policy {config.policy!r} does not fit this algorithm: use diffusion (gaussian is for bc, crr and iql)")
+        raise InputError(
+            f"policy {config.policy!r} does not fit this algorithm: use diffusion (gaussian is for bc, crr and iql)"
+        )
     return make_policy(config, spec)
 
 
@@ -66,7 +72,9 @@ def make_critics(config: AlgorithmConfig, spec: TaskSpec) -> networks.Network:
         raise InputError(
             f"num_target_critics={config.num_target_critics} is more than num_critics={config.num_critics}: lower it, or use 0"
         )
-    return networks.make_critics(spec, config.num_critics, config.hidden_dims, config.activation, config.critic_layer_norm)
+    return networks.make_critics(
+        spec, config.num_critics, config.hidden_dims, config.activation, config.critic_layer_norm
+    )
 
 
 def draw_critics(key: chex.PRNGKey, config: AlgorithmConfig) -> chex.Array | None:
@@ -89,22 +97,35 @@ class TargetDraws(NamedTuple):
 
 
 def draw_targets(
-    key: chex.PRNGKey, config: AlgorithmConfig, policy: Policy, params: networks.Params, batch: Transition
+    key: chex.PRNGKey,
+    config: AlgorithmConfig,
+    policy: Policy,
+    params: networks.Params,
+    batch: Transition,
 ) -> TargetDraws:
     """Runs the averaged policy's sampling chain at the next observations."""
     x_T_key, chain_key, critics_key = jax.random.split(key, 3)
     x_T = jax.random.normal(x_T_key, (config.num_backup_actions, *batch.action.shape))
-    return TargetDraws(policy.sample(params, batch.next_observation, x_T, chain_key), draw_critics(critics_key, config))
+    return TargetDraws(
+        policy.sample(params, batch.next_observation, x_T, chain_key),
+        draw_critics(critics_key, config),
+    )
 
 
-def next_q_values(critics: networks.Network, state: AgentState, batch: Transition, draws: TargetDraws) -> chex.Array:
+def next_q_values(
+    critics: networks.Network, state: AgentState, batch: Transition, draws: TargetDraws
+) -> chex.Array:
     """Q'_i(s', a'_m) [N, M, B]."""
     params = take_critics(state.critic.target_params, draws.critics)
     return critics.apply(params, batch.next_observation, draws.next_action)
 
 
 def double_q_target(
-    critics: networks.Network, state: AgentState, batch: Transition, hypers: base.Hypers, draws: TargetDraws
+    critics: networks.Network,
+    state: AgentState,
+    batch: Transition,
+    hypers: base.Hypers,
+    draws: TargetDraws,
 ) -> chex.Array:
     """TD target [B] on min_i max_m Q'_i(s', a'_m) (TD3, 1802.09477, Eq. 10; with M > 1 Diffusion-QL's max-Q backup)."""
     next_q = jnp.min(jnp.max(next_q_values(critics, state, batch, draws), axis=1), axis=0)
@@ -139,7 +160,11 @@ def policy_loss(
     prediction = policy.predict(params, batch, draws)
     denoising = jnp.mean(prediction.denoising_loss)
     guidance_loss, metrics = guidance(prediction)
-    return denoising + guidance_loss, {"denoising_loss": denoising, "guidance_loss": guidance_loss, **metrics}
+    return denoising + guidance_loss, {
+        "denoising_loss": denoising,
+        "guidance_loss": guidance_loss,
+        **metrics,
+    }
 
 
 def policy_step(
@@ -164,13 +189,22 @@ def policy_step(
 def imitation(config: AlgorithmConfig) -> Guidance:
     """No guidance: a diffusion policy has its denoising loss to learn from, a Gaussian one gets the log-likelihood."""
     weight = 0.0 if config.policy == "diffusion" else 1.0
-    return lambda prediction: (losses.weighted_likelihood_loss(weight, prediction.log_likelihood), {})
+    return lambda prediction: (
+        losses.weighted_likelihood_loss(weight, prediction.log_likelihood),
+        {},
+    )
 
 
 def finish(state: AgentState, **updated: tuple[TrainState, Metrics]) -> tuple[AgentState, Metrics]:
     """The state after an update of the named networks, and their metrics under those names (`critic/loss`, ...)."""
-    metrics = {f"{name}/{key}": value for name, (_, values) in updated.items() for key, value in values.items()}
-    return state.replace(step=state.step + 1, **{name: network for name, (network, _) in updated.items()}), metrics
+    metrics = {
+        f"{name}/{key}": value
+        for name, (_, values) in updated.items()
+        for key, value in values.items()
+    }
+    return state.replace(
+        step=state.step + 1, **{name: network for name, (network, _) in updated.items()}
+    ), metrics
 
 
 def make_init(
@@ -188,28 +222,42 @@ def make_init(
             step=jnp.zeros((), jnp.int32),
             key=state_key,
             actor=base.init_train_state(actor.init(actor_key), opt),
-            critic=None if critics is None else base.init_train_state(critics.init(critic_key), opt, ensemble=True),
-            value=None if value is None else base.init_train_state(value.init(value_key), opt).replace(target_params=None),
+            critic=None
+            if critics is None
+            else base.init_train_state(critics.init(critic_key), opt, ensemble=True),
+            value=None
+            if value is None
+            else base.init_train_state(value.init(value_key), opt).replace(target_params=None),
         )
 
     return init
 
 
-def make_act(config: AlgorithmConfig, policy: Policy, critics: networks.Network | None, spec: TaskSpec):
+def make_act(
+    config: AlgorithmConfig, policy: Policy, critics: networks.Network | None, spec: TaskSpec
+):
     """act(params, observation, key): the mean of a Gaussian policy, one sample of a diffusion policy without critics, and else
     energy-based action selection: N samples, one of them drawn with probability softmax(min_i Q_i / temperature)."""
 
-    def mean(params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def mean(
+        params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey
+    ) -> chex.Array:
         return policy.sample(params["actor"], observation, jnp.zeros(spec.action_dim), key)
 
-    def select(params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def select(
+        params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey
+    ) -> chex.Array:
         noise_key, chain_key, choice_key = jax.random.split(key, 3)
         num_candidates = 1 if critics is None else config.num_candidates
         shape = (num_candidates, *observation.shape[:-1], spec.action_dim)
-        actions = policy.sample(params["actor"], observation, jax.random.normal(noise_key, shape), chain_key)
+        actions = policy.sample(
+            params["actor"], observation, jax.random.normal(noise_key, shape), chain_key
+        )
         if num_candidates == 1:
             return actions[0]
         q = jnp.min(critics.apply(params["critic"], observation, actions), axis=0)
-        return take_candidate(actions, select_by_energy(q, config.selection_temperature, choice_key))
+        return take_candidate(
+            actions, select_by_energy(q, config.selection_temperature, choice_key)
+        )
 
     return mean if isinstance(policy, GaussianPolicy) else select

@@ -22,13 +22,17 @@ class Draws(NamedTuple):
     critics: chex.Array | None  # see `edp.draw_critics`
 
 
-def make_update(config: AlgorithmConfig, policy: Policy, critics: networks.Network, value: networks.Network):
+def make_update(
+    config: AlgorithmConfig, policy: Policy, critics: networks.Network, value: networks.Network
+):
     """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics).
 
     V first, on the averaged critics; then the policy and the critics, both with the new V.
     """
 
-    def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
+    def update(
+        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+    ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
         target_params = edp.take_critics(state.critic.target_params, draws.critics)
         q = jnp.min(critics.apply(target_params, batch.observation, batch.action), axis=0)
@@ -45,7 +49,9 @@ def make_update(config: AlgorithmConfig, policy: Policy, critics: networks.Netwo
             loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
             return loss, {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
 
-        actor = edp.policy_step(config, policy, state, batch, draws.prediction, guidance, opt, hypers)
+        actor = edp.policy_step(
+            config, policy, state, batch, draws.prediction, guidance, opt, hypers
+        )
         next_v = value.apply(new_value.params, batch.next_observation)
         target = losses.td_target(batch.reward, hypers.discount * batch.discount, next_v)
         critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
@@ -57,12 +63,16 @@ def make_update(config: AlgorithmConfig, policy: Policy, critics: networks.Netwo
 def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     """IQL."""
     policy, critics = edp.make_policy(config, spec), edp.make_critics(config, spec)
-    value = networks.make_value(spec, config.hidden_dims, config.activation, config.critic_layer_norm)
+    value = networks.make_value(
+        spec, config.hidden_dims, config.activation, config.critic_layer_norm
+    )
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         del params
         prediction_key, critics_key = jax.random.split(key)
-        return Draws(policy.draw(prediction_key, batch.action), edp.draw_critics(critics_key, config))
+        return Draws(
+            policy.draw(prediction_key, batch.action), edp.draw_critics(critics_key, config)
+        )
 
     return Algorithm(
         init=edp.make_init(config, policy.network, critics, value),

@@ -24,7 +24,11 @@ class Draws(NamedTuple):
 
 
 def draw(
-    key: chex.PRNGKey, config: AlgorithmConfig, policy: DiffusionPolicy, params: networks.Params, batch: Transition
+    key: chex.PRNGKey,
+    config: AlgorithmConfig,
+    policy: DiffusionPolicy,
+    params: networks.Params,
+    batch: Transition,
 ) -> Draws:
     corruption_key, target_key, guide_key, other_key = jax.random.split(key, 4)
     return Draws(
@@ -37,10 +41,14 @@ def draw(
 
 GuidedAction = Callable[[DiffusionPolicy, Transition, Prediction, chex.PRNGKey], chex.Array]
 Regularizer = Callable[[networks.Params, chex.Array], tuple[chex.Array, Metrics]]
-MakeRegularizer = Callable[[networks.Network, Transition, Prediction, Hypers, chex.PRNGKey], Regularizer]
+MakeRegularizer = Callable[
+    [networks.Network, Transition, Prediction, Hypers, chex.PRNGKey], Regularizer
+]
 
 
-def approximated_action(policy: DiffusionPolicy, batch: Transition, prediction: Prediction, key: chex.PRNGKey) -> chex.Array:
+def approximated_action(
+    policy: DiffusionPolicy, batch: Transition, prediction: Prediction, key: chex.PRNGKey
+) -> chex.Array:
     """The action [B, A] that guidance improves: EDP's a0_hat, one network pass away from the parameters."""
     del policy, batch, key
     return prediction.action
@@ -55,13 +63,17 @@ def make_update(
 ):
     """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
 
-    def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
+    def update(
+        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+    ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
         target = edp.double_q_target(critics, state, batch, hypers, draws.target)
         guide_params = edp.take_critics(state.critic.params, draws.guide[None])
 
         def guidance(prediction):
-            q = critics.apply(guide_params, batch.observation, guided_action(policy, batch, prediction, draws.key))[0]
+            q = critics.apply(
+                guide_params, batch.observation, guided_action(policy, batch, prediction, draws.key)
+            )[0]
             return losses.td3_guidance_loss(q, hypers.eta), {"q_mean": jnp.mean(q)}
 
         regularizer = None
@@ -69,7 +81,9 @@ def make_update(
             prediction = policy.predict(state.actor.params, batch, draws.corruption)
             regularizer = make_regularizer(critics, batch, prediction, hypers, draws.key)
         critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers, regularizer)
-        actor = edp.policy_step(config, policy, state, batch, draws.corruption, guidance, opt, hypers)
+        actor = edp.policy_step(
+            config, policy, state, batch, draws.corruption, guidance, opt, hypers
+        )
         return edp.finish(state, critic=critic, actor=actor)
 
     return update

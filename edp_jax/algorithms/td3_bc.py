@@ -26,7 +26,9 @@ class Draws(NamedTuple):
 def make_update(config: AlgorithmConfig, actor: networks.Network, critics: networks.Network):
     """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
 
-    def update(state: AgentState, batch: Transition, hypers: Hypers, draws: Draws) -> tuple[AgentState, Metrics]:
+    def update(
+        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+    ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(config, hypers, state.step)
         tau = jnp.where((state.step + 1) % POLICY_PERIOD == 0, hypers.tau, 0.0)
         noise = jnp.clip(TARGET_NOISE * draws.smoothing, -NOISE_CLIP, NOISE_CLIP)
@@ -41,12 +43,21 @@ def make_update(config: AlgorithmConfig, actor: networks.Network, critics: netwo
         def policy_loss(params):
             action = actor.apply(params, batch.observation)
             q = critics.apply(guide_params, batch.observation, action)[0]
-            guidance, cloning = losses.td3_guidance_loss(q, hypers.eta), jnp.mean(jnp.square(action - batch.action))
-            return guidance + cloning, {"cloning_loss": cloning, "guidance_loss": guidance, "q_mean": jnp.mean(q)}
+            guidance, cloning = (
+                losses.td3_guidance_loss(q, hypers.eta),
+                jnp.mean(jnp.square(action - batch.action)),
+            )
+            return guidance + cloning, {
+                "cloning_loss": cloning,
+                "guidance_loss": guidance,
+                "q_mean": jnp.mean(q),
+            }
 
         new_actor, metrics = base.gradient_step(policy_loss, state.actor, opt)
         new_actor = base.update_target(new_actor, tau)
-        new_actor = jax.tree.map(lambda new, old: jnp.where(tau > 0, new, old), new_actor, state.actor)
+        new_actor = jax.tree.map(
+            lambda new, old: jnp.where(tau > 0, new, old), new_actor, state.actor
+        )
         return edp.finish(state, critic=critic, actor=(new_actor, metrics))
 
     return update
@@ -60,9 +71,14 @@ def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         del params
         smoothing_key, critics_key = jax.random.split(key)
-        return Draws(jax.random.normal(smoothing_key, batch.action.shape), edp.draw_critics(critics_key, config))
+        return Draws(
+            jax.random.normal(smoothing_key, batch.action.shape),
+            edp.draw_critics(critics_key, config),
+        )
 
-    def act(params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def act(
+        params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey
+    ) -> chex.Array:
         del key
         return actor.apply(params["actor"], observation)
 

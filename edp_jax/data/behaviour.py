@@ -65,9 +65,16 @@ def read_behaviour(path: str) -> Behaviour:
         with np.load(path, allow_pickle=False) as file:
             count = sum(name.endswith("_weight") for name in file.files)
             names = [(f"layer_{i}_weight", f"layer_{i}_bias") for i in range(count)]
-            layers = tuple((file[weight].astype(np.float32), file[bias].astype(np.float32)) for weight, bias in names)
+            layers = tuple(
+                (file[weight].astype(np.float32), file[bias].astype(np.float32))
+                for weight, bias in names
+            )
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"behaviour policy {path!r}: damaged, or something else; {remedy}") from error
+        raise InputError(
+            f"behaviour policy {path!r}: damaged, or something else; {remedy}"
+        ) from error
     if not layers:
-        raise InputError(f"behaviour policy {path!r}: something else, there is no layer_0_weight; {remedy}")
+        raise InputError(
+            f"behaviour policy {path!r}: something else, there is no layer_0_weight; {remedy}"
+        )
     return Behaviour(layers)

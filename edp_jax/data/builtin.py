@@ -21,7 +21,9 @@ _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
 _NUM_ENVS = 10  # in step with each other; so few rows keep BLAS on one thread, and its sums the same on every run
 _SEED = 0
 _SIZE = 150_000  # transitions of one policy
-_REPLAY_SIZE = 160_000  # of all policies of medium-replay; an eighth is whole episodes of halfcheetah
+_REPLAY_SIZE = (
+    160_000  # of all policies of medium-replay; an eighth is whole episodes of halfcheetah
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +42,15 @@ def _datasets(robot: str, env_id: str, replay: Iterable[int]) -> dict[str, tuple
     actors in training order.
     """
 
-    medium, expert, random = (Source(name, env_id, _SIZE) for name in (f"{robot}-medium", f"{robot}-expert", RANDOM))
+    medium, expert, random = (
+        Source(name, env_id, _SIZE) for name in (f"{robot}-medium", f"{robot}-expert", RANDOM)
+    )
     learner = (RANDOM, *(f"{robot}-step_{step}" for step in replay), medium.behaviour)
     return {
         f"{robot}-medium": (medium,),
-        f"{robot}-medium-replay": tuple(Source(name, env_id, _REPLAY_SIZE // len(learner)) for name in learner),
+        f"{robot}-medium-replay": tuple(
+            Source(name, env_id, _REPLAY_SIZE // len(learner)) for name in learner
+        ),
         f"{robot}-medium-expert": (medium, expert),
         f"{robot}-expert": (expert,),
         f"{robot}-random": (random,),
@@ -77,7 +83,12 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
         return path
     with folder_made(os.path.dirname(path)):
         progress(f"builtin/{name}: made once on this machine, kept as {path}")
-        raw = concatenate([collect(source, _SEED + index, progress) for index, source in enumerate(DATASETS[name])])
+        raw = concatenate(
+            [
+                collect(source, _SEED + index, progress)
+                for index, source in enumerate(DATASETS[name])
+            ]
+        )
         write_hdf5(path, raw, attributes={"recipe": json.dumps(describe(name), sort_keys=True)})
     return path
 
@@ -101,8 +112,13 @@ def describe(name: str) -> dict:
         "format": 1,
         "seed": _SEED,
         "num_envs": _NUM_ENVS,
-        "sources": [{**dataclasses.asdict(source), "sha256": digest(source)} for source in DATASETS[name]],
-        "versions": {package: importlib.metadata.version(package) for package in ("mujoco", "gymnasium", "numpy")},
+        "sources": [
+            {**dataclasses.asdict(source), "sha256": digest(source)} for source in DATASETS[name]
+        ],
+        "versions": {
+            package: importlib.metadata.version(package)
+            for package in ("mujoco", "gymnasium", "numpy")
+        },
     }
 
 
@@ -112,9 +128,15 @@ def collect(source: Source, seed: int, progress: Callable[[str], None] = print) 
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)
-        environments = [gymnasium.make(source.env_id, disable_env_checker=True) for _ in range(_NUM_ENVS)]
+        environments = [
+            gymnasium.make(source.env_id, disable_env_checker=True) for _ in range(_NUM_ENVS)
+        ]
     box = environments[0].action_space
-    act = uniform(box.shape[0]) if source.behaviour == RANDOM else load_behaviour(source.behaviour).act
+    act = (
+        uniform(box.shape[0])
+        if source.behaviour == RANDOM
+        else load_behaviour(source.behaviour).act
+    )
     return record(
         environments,
         in_box(act, box.low, box.high),

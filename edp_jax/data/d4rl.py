@@ -11,7 +11,9 @@ from edp_jax.files import replacing
 from edp_jax.types import InputError
 
 
-def read_hdf5(path: str | os.PathLike, *, max_episode_steps: int | None = None, storage: Storage = MEMORY) -> RawDataset:
+def read_hdf5(
+    path: str | os.PathLike, *, max_episode_steps: int | None = None, storage: Storage = MEMORY
+) -> RawDataset:
     """Reads and checks one file, block by block; `from_arrays` says what is checked and converted, `storage` where it lies then.
 
     Raises:
@@ -22,10 +24,15 @@ def read_hdf5(path: str | os.PathLike, *, max_episode_steps: int | None = None, 
     check_readable(path)
     size = os.path.getsize(path)
     if not h5py.is_hdf5(path):
-        raise InputError(f"{source}: not an HDF5 file ({size} bytes); delete it and copy or download it again")
+        raise InputError(
+            f"{source}: not an HDF5 file ({size} bytes); delete it and copy or download it again"
+        )
     try:
         with h5py.File(path, "r") as file:
-            arrays = {key: _array(source, name, file[name]) for key, name in find_names(source, file).items()}
+            arrays = {
+                key: _array(source, name, file[name])
+                for key, name in find_names(source, file).items()
+            }
             return from_arrays(source, arrays, max_episode_steps=max_episode_steps, storage=storage)
     except (OSError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())
@@ -53,13 +60,19 @@ def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) ->
 def check_readable(path: str) -> None:
     """Raises InputError where `path` is no file that can be read."""
     if not os.path.isfile(path):
-        raise InputError(f"data file {path!r}: there is no such file; check the path, or put the file there")
+        raise InputError(
+            f"data file {path!r}: there is no such file; check the path, or put the file there"
+        )
     if not os.access(path, os.R_OK):
-        raise InputError(f"data file {path!r}: no permission to read it; give yourself read access to the file")
+        raise InputError(
+            f"data file {path!r}: no permission to read it; give yourself read access to the file"
+        )
 
 
 def _array(source: str, name: str, item: h5py.Dataset | h5py.Group) -> h5py.Dataset:
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         kind = "an empty dataset" if isinstance(item, h5py.Dataset) else "a group"
-        raise InputError(f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}")
+        raise InputError(
+            f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}"
+        )
     return item

@@ -17,7 +17,9 @@ from edp_jax.types import InputError
 
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
-_FRUITLESS = 3  # attempts in a row that bring nothing new, then the server is believed to have no more
+_FRUITLESS = (
+    3  # attempts in a row that bring nothing new, then the server is believed to have no more
+)
 _PAUSE = 1.0  # seconds before the attempt that follows one of them
 _PROGRESS_PERIOD = 2.0  # seconds between two progress lines
 _WAIT = 5.0  # seconds between two looks at another process that downloads the same file
@@ -65,7 +67,9 @@ def fetch(remote: Remote, path: str, progress: Callable[[str], None] = print) ->
                 kept = f"; {_size(part):,} bytes are kept and the same command goes on with them"
             elif os.path.exists(part):
                 os.remove(part)
-            raise InputError(f"download of {remote.url}: {error}{kept}; try again later, or put the file at {path!r}") from error
+            raise InputError(
+                f"download of {remote.url}: {error}{kept}; try again later, or put the file at {path!r}"
+            ) from error
         os.replace(part, path)
 
 
@@ -77,7 +81,9 @@ def _alone(part: str, progress: Callable[[str], None]) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                progress(f"  {os.path.basename(part).removesuffix('.part')}: another process downloads it, waiting")
+                progress(
+                    f"  {os.path.basename(part).removesuffix('.part')}: another process downloads it, waiting"
+                )
                 time.sleep(_WAIT)
                 continue
             if not _is_at(file, part):  # the other process just finished with it
@@ -108,7 +114,9 @@ def _fill(remote: Remote, part: str, progress: Callable[[str], None]) -> None:
             broken = error
         fruitless = 0 if _size(part) > before else fruitless + 1
     if broken is not None:
-        reason = str(broken).removeprefix("<urlopen error ").removesuffix(">") or type(broken).__name__
+        reason = (
+            str(broken).removeprefix("<urlopen error ").removesuffix(">") or type(broken).__name__
+        )
         raise _Unreachable(" ".join(reason.split())) from broken
     raise _Useless(f"it ends early, after {_size(part):,} bytes")
 
@@ -130,7 +138,9 @@ def _transfer(remote: Remote, part: str, start: int, progress: Callable[[str], N
         if response.status != http.client.PARTIAL_CONTENT:
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise _Useless(f"asked for bytes from {start}, the server sends {response.headers.get('Content-Range')!r}")
+            raise _Useless(
+                f"asked for bytes from {start}, the server sends {response.headers.get('Content-Range')!r}"
+            )
         length = response.headers.get("Content-Length")
         total = remote.size if length is None else start + int(length)
         if remote.size is not None and total != remote.size:
@@ -141,11 +151,15 @@ def _transfer(remote: Remote, part: str, start: int, progress: Callable[[str], N
 
 
 def _open(url: str, start: int) -> http.client.HTTPResponse:
-    headers = {"Accept-Encoding": "identity", "User-Agent": "edp_jax"} | ({"Range": f"bytes={start}-"} if start else {})
+    headers = {"Accept-Encoding": "identity", "User-Agent": "edp_jax"} | (
+        {"Range": f"bytes={start}-"} if start else {}
+    )
     return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
 
 
-def _copy(response: BinaryIO, file: BinaryIO, done: int, total: int | None, report: "_Progress") -> None:
+def _copy(
+    response: BinaryIO, file: BinaryIO, done: int, total: int | None, report: "_Progress"
+) -> None:
     report(done, total, always=True)
     while block := response.read(_BLOCK):
         file.write(block)
@@ -168,10 +182,14 @@ class _Progress:
         if not always and now - self._told < _PROGRESS_PERIOD:
             return
         self._told = now
-        line = f"  {self._name}: {done / 1e6:.1f} MB" + ("" if total is None else f" of {total / 1e6:.1f} MB")
+        line = f"  {self._name}: {done / 1e6:.1f} MB" + (
+            "" if total is None else f" of {total / 1e6:.1f} MB"
+        )
         speed = (done - self._start) / max(now - self._began, 1e-9)
         if speed:
-            line += f", {speed / 1e6:.1f} MB/s" + ("" if total is None else f", {(total - done) / speed:.0f} s left")
+            line += f", {speed / 1e6:.1f} MB/s" + (
+                "" if total is None else f", {(total - done) / speed:.0f} s left"
+            )
         self._progress(line)
 
 

@@ -8,7 +8,9 @@ from edp_jax.types import InputError
 
 
 @contextlib.contextmanager
-def folder_made(folder: str, remedy: str = "give another one as --config.data_dir") -> Iterator[None]:
+def folder_made(
+    folder: str, remedy: str = "give another one as --config.data_dir"
+) -> Iterator[None]:
     """Makes `folder` and its parents for the block; where the block fails, those that are empty then go again.
 
     Raises:

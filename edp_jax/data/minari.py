@@ -20,7 +20,9 @@ _REMEDY = "pip install -e '.[minari]'"
 def check_id(dataset_id: str) -> None:
     """Raises InputError where `dataset_id` is no (namespace/)name-v<number>."""
     if not _ID.fullmatch(dataset_id):
-        raise InputError(f"Minari dataset {dataset_id!r}: not an id; write minari:(namespace/)name-v<number>")
+        raise InputError(
+            f"Minari dataset {dataset_id!r}: not an id; write minari:(namespace/)name-v<number>"
+        )
 
 
 def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> RawDataset:
@@ -41,13 +43,22 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
     except FileNotFoundError:
         progress(f"{source}: not on this machine, Minari downloads it")
         place = minari.storage.get_dataset_path(dataset_id)
-        dataset = _read(source, lambda: minari.load_dataset(dataset_id, download=True), f", or put its folder at '{place}'")
+        dataset = _read(
+            source,
+            lambda: minari.load_dataset(dataset_id, download=True),
+            f", or put its folder at '{place}'",
+        )
     except Exception as error:
         raise _unusable(source, error) from error
     low, high = _action_box(source, dataset.action_space)
-    episodes = _read(source, lambda: [_episode(source, dataset.observation_space, episode) for episode in dataset])
+    episodes = _read(
+        source,
+        lambda: [_episode(source, dataset.observation_space, episode) for episode in dataset],
+    )
     if not episodes:
-        raise InputError(f"{source}: no episodes, at least 2 transitions needed; use another dataset")
+        raise InputError(
+            f"{source}: no episodes, at least 2 transitions needed; use another dataset"
+        )
     arrays = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
     scores = [dataset.storage.metadata.get(key) for key in ("ref_min_score", "ref_max_score")]
     declared = {"action_low": low, "action_high": high}
@@ -63,12 +74,18 @@ def check_new(dataset_id: str) -> None:
     try:
         path = minari.storage.get_dataset_path(dataset_id)
     except OSError as error:
-        raise InputError(f"minari:{dataset_id}: {error}; give another folder as $MINARI_DATASETS_PATH") from error
+        raise InputError(
+            f"minari:{dataset_id}: {error}; give another folder as $MINARI_DATASETS_PATH"
+        ) from error
     if path.exists():
-        raise InputError(f"minari:{dataset_id}: exists already, {path}; count its version up, or delete that folder")
+        raise InputError(
+            f"minari:{dataset_id}: exists already, {path}; count its version up, or delete that folder"
+        )
 
 
-def write_minari(dataset_id: str, raw: RawDataset, env: Any, *, algorithm: str, description: str) -> None:
+def write_minari(
+    dataset_id: str, raw: RawDataset, env: Any, *, algorithm: str, description: str
+) -> None:
     """Writes the steps of `raw`, recorded in copies of `env`, as a dataset of this machine; all of it or nothing.
 
     `env`, as gymnasium makes it, becomes the dataset's environment, with `FlattenObservation` around it where its observations
@@ -93,10 +110,16 @@ def write_minari(dataset_id: str, raw: RawDataset, env: Any, *, algorithm: str, 
                 dataset_id,
                 [_buffer(minari, raw, rows) for rows in episodes],
                 env=env,
-                observation_space=gymnasium.spaces.Box(-np.inf, np.inf, raw.observations.shape[1:], np.float32),
+                observation_space=gymnasium.spaces.Box(
+                    -np.inf, np.inf, raw.observations.shape[1:], np.float32
+                ),
                 algorithm_name=algorithm,
                 description=description,
-                **({} if scores is None else {"ref_min_score": scores[0], "ref_max_score": scores[1]}),
+                **(
+                    {}
+                    if scores is None
+                    else {"ref_min_score": scores[0], "ref_max_score": scores[1]}
+                ),
             )
     except BaseException:
         shutil.rmtree(minari.storage.get_dataset_path(dataset_id), ignore_errors=True)
@@ -134,14 +157,18 @@ def _unusable(source: str, error: Exception, otherwise: str = "") -> InputError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ImportError):
         return InputError(f"{source}: {reason}; {_REMEDY}{otherwise}")
-    return InputError(f"{source}: {reason}; see what there is with `minari list local` and `minari list remote`{otherwise}")
+    return InputError(
+        f"{source}: {reason}; see what there is with `minari list local` and `minari list remote`{otherwise}"
+    )
 
 
 def _action_box(source: str, space: Any) -> tuple[np.ndarray, np.ndarray]:
     from gymnasium.spaces import Box
 
     if not isinstance(space, Box) or len(space.shape) != 1:
-        raise InputError(f"{source}: actions are {space}; use a dataset whose actions are vectors (a Box of one dimension)")
+        raise InputError(
+            f"{source}: actions are {space}; use a dataset whose actions are vectors (a Box of one dimension)"
+        )
     return space.low, space.high
 
 
@@ -171,5 +198,7 @@ def _flatten(source: str, space: Any, values: Any) -> np.ndarray:
     elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
         return np.asarray(values, np.float32).reshape(len(values), -1)
     else:
-        raise InputError(f"{source}: observations hold a {space}; use a dataset whose observations are numbers (Box)")
+        raise InputError(
+            f"{source}: observations hold a {space}; use a dataset whose observations are numbers (Box)"
+        )
     return np.concatenate(parts, axis=1)

@@ -24,7 +24,9 @@ def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDatase
     check_readable(path)
     if not zipfile.is_zipfile(path):
         size = os.path.getsize(path)
-        raise InputError(f"{source}: not a complete .npz file ({size} bytes); write it with numpy.savez, or copy it again")
+        raise InputError(
+            f"{source}: not a complete .npz file ({size} bytes); write it with numpy.savez, or copy it again"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             names = find_names(source, file.files)
@@ -32,7 +34,9 @@ def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDatase
     except InputError:
         raise
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{source}: damaged ({' '.join(str(error).split())}); write or copy it again") from error
+        raise InputError(
+            f"{source}: damaged ({' '.join(str(error).split())}); write or copy it again"
+        ) from error
     return from_arrays(source, arrays, storage=storage)
 
 
@@ -42,4 +46,6 @@ def _read_array(source: str, file: np.lib.npyio.NpzFile, name: str) -> np.ndarra
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
-        raise InputError(f"{source}: key {name!r} holds Python objects, which are never unpickled; store numbers") from error
+        raise InputError(
+            f"{source}: key {name!r} holds Python objects, which are never unpickled; store numbers"
+        ) from error

@@ -28,13 +28,17 @@ class Preprocessing:
 class Dataset:
     transitions: Transition
     weights: np.ndarray | None  # [B] probability of drawing each transition; None: evenly
-    observation_mean: np.ndarray  # [O] what was subtracted from the observations; 0 without normalisation
+    observation_mean: (
+        np.ndarray
+    )  # [O] what was subtracted from the observations; 0 without normalisation
     observation_std: np.ndarray  # [O] and what they were divided by; 1 without
     action_low: np.ndarray  # [A] the box of the stored actions, which became [-1, 1]
     action_high: np.ndarray  # [A]
     info: dict  # where it came from, for config.json
     reference_scores: tuple[float, float] | None  # returns that count as 0 and 100
-    behaviour_return: float | None  # mean over the stored episodes, where evaluation pays the same rewards
+    behaviour_return: (
+        float | None
+    )  # mean over the stored episodes, where evaluation pays the same rewards
 
     @property
     def observation_dim(self) -> int:
@@ -47,7 +51,10 @@ class Dataset:
     @property
     def units(self) -> dict[str, np.ndarray]:
         """What `policy.in_dataset_units` takes."""
-        return {name: getattr(self, name) for name in ("observation_mean", "observation_std", "action_low", "action_high")}
+        return {
+            name: getattr(self, name)
+            for name in ("observation_mean", "observation_std", "action_low", "action_high")
+        }
 
 
 def prepare(
@@ -77,20 +84,35 @@ def prepare(
         mean, std = preprocess.normalization(transitions.observation)
         for leaf in (transitions.observation, transitions.next_observation):
             map_rows(lambda observations: (observations - mean) / std, leaf, out=leaf)
-    map_rows(lambda actions: preprocess.scale_actions(actions, low, high), transitions.action, out=transitions.action)
+    map_rows(
+        lambda actions: preprocess.scale_actions(actions, low, high),
+        transitions.action,
+        out=transitions.action,
+    )
     rewards = preprocess.transform_rewards(transitions.reward, raw, options.reward_transform)
     transitions.reward[:] = options.reward_scale * rewards + options.reward_shift
-    episode, episode_returns = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)], preprocess.episode_returns(raw)
-    reward, discount, last = returns.n_step_returns(transitions, episode, options.n_step, options.discount)
+    episode, episode_returns = (
+        preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)],
+        preprocess.episode_returns(raw),
+    )
+    reward, discount, last = returns.n_step_returns(
+        transitions, episode, options.n_step, options.discount
+    )
     transitions.reward[:], transitions.discount[:] = reward, discount
     following = transitions.next_observation
-    map_rows(lambda rows: following[rows], last, out=following)  # last >= its own row: none is needed that is overwritten already
+    map_rows(
+        lambda rows: following[rows], last, out=following
+    )  # last >= its own row: none is needed that is overwritten already
     weights = None
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)
     behaviour_return = float(episode_returns.mean()) if task.stored_returns_compare else None
     scores = _reference_scores(task, raw)
-    info = info | {"action_low": low.tolist(), "action_high": high.tolist(), "reference_scores": scores}
+    info = info | {
+        "action_low": low.tolist(),
+        "action_high": high.tolist(),
+        "reference_scores": scores,
+    }
     return Dataset(transitions, weights, mean, std, low, high, info, scores, behaviour_return)
 
 
@@ -100,5 +122,7 @@ def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None
         return None
     low, high = map(float, scores)
     if not (np.isfinite([low, high]).all() and low < high):
-        raise InputError(f"reference scores ({low}, {high}): not a scale; set --config.reference_scores='(min,max)', min < max")
+        raise InputError(
+            f"reference scores ({low}, {high}): not a scale; set --config.reference_scores='(min,max)', min < max"
+        )
     return low, high

@@ -46,7 +46,9 @@ def to_transitions(raw: RawDataset, storage: Storage = MEMORY) -> Transition:
     """
     rows = np.flatnonzero(usable_rows(raw))
     if not len(rows):
-        raise InputError("dataset: no transition has a next observation, every row ends an episode; add next_observations")
+        raise InputError(
+            "dataset: no transition has a next observation, every row ends an episode; add next_observations"
+        )
     terminals = raw.terminals[rows]
     followed, following = raw.next_observations, rows
     if followed is None:
@@ -84,7 +86,9 @@ def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size, blocks = len(observations), list(row_blocks(observations))
     mean = sum(observations[rows].sum(axis=0, dtype=np.float64) for rows in blocks) / size
     std = np.sqrt(sum(np.square(observations[rows] - mean).sum(axis=0) for rows in blocks) / size)
-    return mean.astype(np.float32), np.where(constant_columns(observations), 1.0, std).astype(np.float32)
+    return mean.astype(np.float32), np.where(constant_columns(observations), 1.0, std).astype(
+        np.float32
+    )
 
 
 def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, np.ndarray]:
@@ -95,11 +99,17 @@ def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, 
     Raises:
       InputError: a box has another size or is empty, or actions lie outside by more than rounding.
     """
-    boxes = [box for box in candidates if box is not None and all(np.isfinite(side).all() for side in box)]
+    boxes = [
+        box
+        for box in candidates
+        if box is not None and all(np.isfinite(side).all() for side in box)
+    ]
     low, high = (np.asarray(side, np.float32) for side in (boxes or [(-1.0, 1.0)])[0])
     sizes = {low.size, high.size} - {1, raw.action_dim}
     if sizes:
-        raise InputError(f"action box: {sizes.pop()} numbers, actions have {raw.action_dim}; give one for all, or one for each")
+        raise InputError(
+            f"action box: {sizes.pop()} numbers, actions have {raw.action_dim}; give one for all, or one for each"
+        )
     low, high = np.broadcast_to(low, raw.action_dim), np.broadcast_to(high, raw.action_dim)
     if not (low < high).all():
         column = int(np.argmin(low < high))
@@ -108,7 +118,9 @@ def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, 
             "--config.action_high"
         )
     slack = _ACTION_TOLERANCE * (high - low) / 2
-    outside, first = count_where(lambda actions: (actions < low - slack) | (actions > high + slack), raw.actions)
+    outside, first = count_where(
+        lambda actions: (actions < low - slack) | (actions > high + slack), raw.actions
+    )
     if first is not None:
         row, column = first
         raise InputError(
@@ -148,16 +160,22 @@ def transform_rewards(rewards: np.ndarray, raw: RawDataset, kind: str) -> np.nda
             values = values - 1.0
         case "standardize":
             if np.ptp(values) == 0.0:
-                raise InputError(f"reward transform {kind!r}: all rewards are {values[0]}, nothing to scale; use 'none'")
+                raise InputError(
+                    f"reward transform {kind!r}: all rewards are {values[0]}, nothing to scale; use 'none'"
+                )
             values = (values - values.mean()) / values.std()
         case "iql_locomotion":
             returns = episode_returns(raw)
             if np.ptp(returns) == 0.0:
-                raise InputError(f"reward transform {kind!r}: all episodes return {returns[0]}, nothing to scale; use 'none'")
+                raise InputError(
+                    f"reward transform {kind!r}: all episodes return {returns[0]}, nothing to scale; use 'none'"
+                )
             values = values * 1000.0 / np.ptp(returns)
         case _:
             near = difflib.get_close_matches(kind, REWARD_KINDS, n=1, cutoff=0.0)[0]
-            raise InputError(f"reward transform {kind!r}: unknown; use {near!r} or one of {', '.join(REWARD_KINDS)}")
+            raise InputError(
+                f"reward transform {kind!r}: unknown; use {near!r} or one of {', '.join(REWARD_KINDS)}"
+            )
     return values.astype(np.float32)
 
 
@@ -171,7 +189,11 @@ def summarize(raw: RawDataset) -> dict:
         "timeouts": int(raw.timeouts.sum()),
         "observation_dim": raw.observations.shape[1],
         "action_dim": raw.actions.shape[1],
-        "return": {"min": float(returns.min()), "mean": float(returns.mean()), "max": float(returns.max())},
+        "return": {
+            "min": float(returns.min()),
+            "mean": float(returns.mean()),
+            "max": float(returns.max()),
+        },
         "observation_range": [float(raw.observations.min()), float(raw.observations.max())],
         "action_range": [float(raw.actions.min()), float(raw.actions.max())],
         "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
@@ -185,7 +207,8 @@ def describe(summary: dict) -> str:
         (
             f"  {summary['transitions']:,} transitions in {summary['episodes']:,} episodes, {summary['terminals']:,} terminals, "
             f"{summary['timeouts']:,} timeouts",
-            "  return of an episode: " + ", ".join(f"{name} {value:.6g}" for name, value in summary["return"].items()),
+            "  return of an episode: "
+            + ", ".join(f"{name} {value:.6g}" for name, value in summary["return"].items()),
             f"  observations [{summary['observation_dim']}] from {summary['observation_range'][0]:.6g} to "
             f"{summary['observation_range'][1]:.6g}, constant columns: {_ranges(constant) or 'none'}",
             f"  actions [{summary['action_dim']}] from {summary['action_range'][0]:.6g} to {summary['action_range'][1]:.6g}",
@@ -197,4 +220,7 @@ def _ranges(numbers: list[int]) -> str:
     """Sorted integers with runs drawn together: "0-2, 7"."""
     starts = [number for number in numbers if number - 1 not in numbers]
     ends = [number for number in numbers if number + 1 not in numbers]
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in zip(starts, ends, strict=True))
+    return ", ".join(
+        str(first) if first == last else f"{first}-{last}"
+        for first, last in zip(starts, ends, strict=True)
+    )

@@ -37,9 +37,13 @@ class RawDataset:
     terminals: np.ndarray  # [N] bool
     timeouts: np.ndarray  # [N] bool
     next_observations: np.ndarray | None = None  # [N, O] float32
-    action_low: np.ndarray | None = None  # [A] float32, the action box where the source declares one
+    action_low: np.ndarray | None = (
+        None  # [A] float32, the action box where the source declares one
+    )
     action_high: np.ndarray | None = None  # [A] float32
-    reference_scores: np.ndarray | None = None  # [2] float64, the returns that count as 0 and 100, where declared
+    reference_scores: np.ndarray | None = (
+        None  # [2] float64, the returns that count as 0 and 100, where declared
+    )
 
     @property
     def observation_dim(self) -> int:
@@ -61,7 +65,9 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     for key in REQUIRED + OPTIONAL:
         found = [name for name in (key, SYNONYMS.get(key)) if name in present]
         if len(found) > 1:
-            raise InputError(f"{source}: {found[0]!r} and {found[1]!r} mean the same; keep one of them")
+            raise InputError(
+                f"{source}: {found[0]!r} and {found[1]!r} mean the same; keep one of them"
+            )
         if found:
             names[key] = found[0]
     missing = [key for key in REQUIRED if key not in names]
@@ -74,7 +80,11 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
 
 
 def from_arrays(
-    source: str, arrays: Mapping[str, Any], *, max_episode_steps: int | None = None, storage: Storage = MEMORY
+    source: str,
+    arrays: Mapping[str, Any],
+    *,
+    max_episode_steps: int | None = None,
+    storage: Storage = MEMORY,
 ) -> RawDataset:
     """Checks arrays under the names of `RawDataset` and converts them: numbers of any width become float32, flags bool.
 
@@ -90,7 +100,11 @@ def from_arrays(
     arrays = {key: _check_array(source, key, value) for key, value in arrays.items()}
     _check_shapes(source, arrays)
     for key, value in arrays.items():
-        arrays[key] = np.asarray(value) if key == "reference_scores" else _to_float32(source, key, value, storage)
+        arrays[key] = (
+            np.asarray(value)
+            if key == "reference_scores"
+            else _to_float32(source, key, value, storage)
+        )
     arrays["terminals"] = arrays["terminals"] != 0
     if "timeouts" in arrays:
         arrays["timeouts"] = arrays["timeouts"] != 0
@@ -109,12 +123,18 @@ def from_arrays(
 def _check_array(source: str, key: str, value: Any) -> Any:
     """Returns `value`, with [N, 1] flags and rewards as [N]."""
     if value.dtype.kind not in _NUMERIC_KINDS:
-        raise InputError(f"{source}: key {key!r} has dtype {value.dtype}, not numbers; store float32 (flags: bool)")
+        raise InputError(
+            f"{source}: key {key!r} has dtype {value.dtype}, not numbers; store float32 (flags: bool)"
+        )
     if key in _STEPS and value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
-    ndim, wanted = (2, "[N, dimension]") if key in _ROWS else (1, "[N]" if key in _STEPS else "[dimension]")
+    ndim, wanted = (
+        (2, "[N, dimension]") if key in _ROWS else (1, "[N]" if key in _STEPS else "[dimension]")
+    )
     if value.ndim != ndim or 0 in value.shape[1:]:
-        raise InputError(f"{source}: key {key!r} has shape {list(value.shape)}; store it as {wanted}")
+        raise InputError(
+            f"{source}: key {key!r} has shape {list(value.shape)}; store it as {wanted}"
+        )
     return value
 
 
@@ -122,9 +142,13 @@ def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
     lengths = {key: len(arrays[key]) for key in _ROWS + _STEPS if key in arrays}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise InputError(f"{source}: arrays of unequal length ({listed}); store one row per step in each of them")
+        raise InputError(
+            f"{source}: arrays of unequal length ({listed}); store one row per step in each of them"
+        )
     if lengths["rewards"] < 2:
-        raise InputError(f"{source}: {lengths['rewards']} transitions, at least 2 needed; use a file with more data")
+        raise InputError(
+            f"{source}: {lengths['rewards']} transitions, at least 2 needed; use a file with more data"
+        )
     wanted = {"next_observations": arrays["observations"].shape, "reference_scores": (2,)}
     wanted |= dict.fromkeys(("action_low", "action_high"), arrays["actions"].shape[1:])
     for key in wanted.keys() & arrays.keys():
@@ -133,12 +157,16 @@ def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
             problem = f"has shape {list(shape)}, not {list(wanted[key])}"
             raise InputError(f"{source}: key {key!r} {problem}; store that, or leave it out")
     if ("action_low" in arrays) != ("action_high" in arrays):
-        raise InputError(f"{source}: one of action_low and action_high is missing; store both, or none")
+        raise InputError(
+            f"{source}: one of action_low and action_high is missing; store both, or none"
+        )
 
 
 def _to_float32(source: str, key: str, value: Any, storage: Storage) -> np.ndarray:
     with np.errstate(over="ignore"):
-        value = map_rows(lambda rows: rows.astype(np.float32), value, out=storage.empty(value.shape))
+        value = map_rows(
+            lambda rows: rows.astype(np.float32), value, out=storage.empty(value.shape)
+        )
     bad, first = count_where(lambda rows: ~np.isfinite(rows), value)
     if bad and key not in ("action_low", "action_high"):
         raise InputError(

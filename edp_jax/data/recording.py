@@ -30,7 +30,9 @@ def in_box(act: Act, low: np.ndarray, high: np.ndarray) -> Act:
       InputError: the box has no bounds.
     """
     if not np.isfinite([low, high]).all():
-        raise InputError(f"action box from {low} to {high}: random and behaviour policies need bounds; bound it by a wrapper")
+        raise InputError(
+            f"action box from {low} to {high}: random and behaviour policies need bounds; bound it by a wrapper"
+        )
     centre, half = (low + high) / 2, (high - low) / 2
     return lambda observations, rng: centre + half * act(observations, rng)
 
@@ -66,7 +68,9 @@ def record(
         observations[:, step] = current
         actions[:, step] = np.clip(act(current.copy(), rng), box.low, box.high)
         for index, env in enumerate(environments):
-            observation, rewards[index, step], terminated, truncated, _ = env.step(actions[index, step])
+            observation, rewards[index, step], terminated, truncated, _ = env.step(
+                actions[index, step]
+            )
             next_observations[index, step] = observation
             terminals[index, step] = terminated
             timeouts[index, step] = not terminated and (truncated or step == steps - 1)
@@ -75,15 +79,23 @@ def record(
     def flat(array: np.ndarray) -> np.ndarray:
         return array.reshape(num_envs * steps, *array.shape[2:])[:num_transitions]
 
-    raw = RawDataset(*map(flat, (observations, actions, rewards, terminals, timeouts, next_observations)))
+    raw = RawDataset(
+        *map(flat, (observations, actions, rewards, terminals, timeouts, next_observations))
+    )
     raw.timeouts[-1] = not raw.terminals[-1]
     return raw
 
 
 def concatenate(parts: Sequence[RawDataset]) -> RawDataset:
     """The steps of all `parts`, which `record` made, one part after the other."""
-    fields = [field.name for field in dataclasses.fields(RawDataset) if getattr(parts[0], field.name) is not None]
-    return RawDataset(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+    fields = [
+        field.name
+        for field in dataclasses.fields(RawDataset)
+        if getattr(parts[0], field.name) is not None
+    ]
+    return RawDataset(
+        **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
+    )
 
 
 def _with_progress(steps: int, title: str, progress: Callable[[str], None]) -> Iterator[int]:
@@ -95,4 +107,6 @@ def _with_progress(steps: int, title: str, progress: Callable[[str], None]) -> I
         done, now = step + 1, time.monotonic()
         if done == steps or (done % every == 0 and now - said >= 1):
             said = now
-            progress(f"  {title}, {100 * done // steps:3d} %, {(now - start) * (steps - done) / done:.0f} s left")
+            progress(
+                f"  {title}, {100 * done // steps:3d} %, {(now - start) * (steps - done) / done:.0f} s left"
+            )

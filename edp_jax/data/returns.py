@@ -24,7 +24,12 @@ def n_step_returns(
     for step in range(1, n):
         follower = last + 1
         inside = np.minimum(follower, size - 1)
-        open_window = open_window & (follower < size) & (episode[inside] == episode) & (transitions.discount[last] > 0)
+        open_window = (
+            open_window
+            & (follower < size)
+            & (episode[inside] == episode)
+            & (transitions.discount[last] > 0)
+        )
         reward = np.where(open_window, reward + discount**step * transitions.reward[inside], reward)
         factor = np.where(open_window, discount**step * transitions.discount[inside], factor)
         last = np.where(open_window, inside, last)

@@ -15,14 +15,26 @@ from edp_jax.types import InputError
 
 D4RL_URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl/"
 _KNOWN = {  # bytes and sha256 of D4RL's files, of those that were at hand
-    "gym_mujoco_v2/hopper_medium-v2.hdf5": (152_756_557, "5bdf1bc4a713c82941de44633df669b36c89850b652a25985166796d25cf71a0"),
+    "gym_mujoco_v2/hopper_medium-v2.hdf5": (
+        152_756_557,
+        "5bdf1bc4a713c82941de44633df669b36c89850b652a25985166796d25cf71a0",
+    ),
     "gym_mujoco_v2/hopper_medium_replay-v2.hdf5": (
         75_854_457,
         "e121c5f7c9857a307baa9edc6a2c3b48e85fedb9ac316ecddd0f48ca7ef4e39b",
     ),
-    "hand_dapg/door-v0_demos_clipped.hdf5": (3_118_318, "9df6345e28fcec8f44c0af4d6dacc6ef996958b39b568f53df85cf41dd03412b"),
-    "hand_dapg_v1/door-human-v1.hdf5": (3_121_206, "f9691288c3ddf2b4e7b31bdae0d8444b80ba035515495f8a902d60c43ee09370"),
-    "hand_dapg_v1/pen-human-v1.hdf5": (2_040_573, "209e345b2150b633f30a11612612c60f49e941f127ce6c4dc0cd790501c46f9f"),
+    "hand_dapg/door-v0_demos_clipped.hdf5": (
+        3_118_318,
+        "9df6345e28fcec8f44c0af4d6dacc6ef996958b39b568f53df85cf41dd03412b",
+    ),
+    "hand_dapg_v1/door-human-v1.hdf5": (
+        3_121_206,
+        "f9691288c3ddf2b4e7b31bdae0d8444b80ba035515495f8a902d60c43ee09370",
+    ),
+    "hand_dapg_v1/pen-human-v1.hdf5": (
+        2_040_573,
+        "209e345b2150b633f30a11612612c60f49e941f127ce6c4dc0cd790501c46f9f",
+    ),
     "kitchen/mini_kitchen_microwave_kettle_light_slider-v0.hdf5": (
         556_544,
         "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81",
@@ -73,7 +85,10 @@ def find_file(task: Task, data_dir: str) -> str | None:
         candidates = [builtin.path_of(task.name.removeprefix(BUILTIN), data_dir)]
     else:
         base = os.path.basename(task.file_name)
-        candidates = [os.path.join(data_dir, name) for name in (task.file_name, base, os.path.join(task.name, base))]
+        candidates = [
+            os.path.join(data_dir, name)
+            for name in (task.file_name, base, os.path.join(task.name, base))
+        ]
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
@@ -105,6 +120,14 @@ def _without_file(task: Task, raw: RawDataset) -> tuple[RawDataset, dict]:
     return raw, _info(task, raw, digest.hexdigest(), None, None)
 
 
-def _info(task: Task, raw: RawDataset, sha256: str, path: str | None, size_bytes: int | None) -> dict:
+def _info(
+    task: Task, raw: RawDataset, sha256: str, path: str | None, size_bytes: int | None
+) -> dict:
     summary = preprocess.summarize(raw)
-    return {"name": task.name, "path": path, "sha256": sha256, "size_bytes": size_bytes, "summary": summary}
+    return {
+        "name": task.name,
+        "path": path,
+        "sha256": sha256,
+        "size_bytes": size_bytes,
+        "summary": summary,
+    }

@@ -38,7 +38,9 @@ class Storage:
         try:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)  # else a full disk is only noticed as a SIGBUS
+                    os.posix_fallocate(
+                        file.fileno(), 0, size
+                    )  # else a full disk is only noticed as a SIGBUS
                 else:
                     file.truncate(size)
                 return np.ndarray(shape, np.float32, mmap.mmap(file.fileno(), size))
@@ -64,7 +66,9 @@ def free_memory() -> float:
     """Bytes: what the system has available, at most the limit of the container (cgroup v2)."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
-            free = next(1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
+            free = next(
+                1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:")
+            )
     except (OSError, StopIteration):
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
@@ -88,7 +92,9 @@ def map_rows(function: Callable[..., np.ndarray], *arrays: Any, out: np.ndarray)
     return out
 
 
-def count_where(predicate: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> tuple[int, tuple[int, ...] | None]:
+def count_where(
+    predicate: Callable[[np.ndarray], np.ndarray], array: np.ndarray
+) -> tuple[int, tuple[int, ...] | None]:
     """How many entries of `array` [N, ...] the predicate holds for, and the index of the first."""
     count, first = 0, None
     for rows in row_blocks(array):

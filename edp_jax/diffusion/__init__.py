@@ -30,7 +30,9 @@ SAMPLERS = {
 }
 
 
-def make_sampler(name: str, schedule: NoiseSchedule, num_calls: int, *, eta: float | None = None) -> Sampler:
+def make_sampler(
+    name: str, schedule: NoiseSchedule, num_calls: int, *, eta: float | None = None
+) -> Sampler:
     """Builds the table of sampler `name` for `num_calls` network calls.
 
     Args:
@@ -53,7 +55,11 @@ def make_sampler(name: str, schedule: NoiseSchedule, num_calls: int, *, eta: flo
     if eta is None:
         return SAMPLERS[name](marginals, num_calls)
     if name != "ddim":
-        raise InputError(f"eta={eta} does not apply to {name}: only ddim interpolates between the ODE and DDPM; leave eta out")
+        raise InputError(
+            f"eta={eta} does not apply to {name}: only ddim interpolates between the ODE and DDPM; leave eta out"
+        )
     if not 0.0 <= eta <= 1.0:
-        raise InputError(f"eta={eta} is outside 0..1: use 0 for the deterministic DDIM, 1 for DDPM's noise")
+        raise InputError(
+            f"eta={eta} is outside 0..1: use 0 for the deterministic DDIM, 1 for DDPM's noise"
+        )
     return ddpm.ddim(marginals, num_calls, eta)

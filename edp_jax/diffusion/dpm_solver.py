@@ -17,7 +17,9 @@ def time_grid(marginals: Marginals, num_steps: int) -> np.ndarray:
       InputError: K = 1, where both are the same.
     """
     if marginals.num_timesteps == 1:
-        raise InputError("num_timesteps=1 is too small for a DPM-Solver, which needs two times to go between: use at least 2")
+        raise InputError(
+            "num_timesteps=1 is too small for a DPM-Solver, which needs two times to go between: use at least 2"
+        )
     return np.linspace(1.0, 1.0 / marginals.num_timesteps, num_steps + 1)
 
 
@@ -51,7 +53,10 @@ def _second_order(m: Marginals, s: float, t: float) -> list[Row]:
     s1 = 0.5 * (s + t)
     r1 = (m.lam(s1) - m.lam(s)) / h
     weight = -m.sigma(t) * np.expm1(h)
-    return [*_first_order(m, s, s1), Row(s1, False, m.alpha(t) / m.alpha(s), (0.5 / r1 * weight, (1.0 - 0.5 / r1) * weight))]
+    return [
+        *_first_order(m, s, s1),
+        Row(s1, False, m.alpha(t) / m.alpha(s), (0.5 / r1 * weight, (1.0 - 0.5 / r1) * weight)),
+    ]
 
 
 def _third_order(m: Marginals, s: float, t: float) -> list[Row]:
@@ -63,8 +68,15 @@ def _third_order(m: Marginals, s: float, t: float) -> list[Row]:
     slope_3 = -m.sigma(t) / r2 * (np.expm1(h) / h - 1.0)  # of (eps_s2 - eps_s)
     return [
         *_first_order(m, s, s1),
-        Row(s1, False, m.alpha(s2) / m.alpha(s), (slope_2, -m.sigma(s2) * np.expm1(r2 * h) - slope_2)),
-        Row(s2, False, m.alpha(t) / m.alpha(s), (slope_3, 0.0, -m.sigma(t) * np.expm1(h) - slope_3)),
+        Row(
+            s1,
+            False,
+            m.alpha(s2) / m.alpha(s),
+            (slope_2, -m.sigma(s2) * np.expm1(r2 * h) - slope_2),
+        ),
+        Row(
+            s2, False, m.alpha(t) / m.alpha(s), (slope_3, 0.0, -m.sigma(t) * np.expm1(h) - slope_3)
+        ),
     ]
 
 
@@ -98,12 +110,21 @@ def multistep(marginals: Marginals, num_calls: int, order: int) -> Sampler:
         weights = np.array([phi_1, 0.0, 0.0])
         if orders[i] > 1:
             r0 = (lam - called_at[0]) / h
-            first = np.array([1.0, -1.0, 0.0]) / r0  # first divided difference of eps, in units of h
+            first = (
+                np.array([1.0, -1.0, 0.0]) / r0
+            )  # first divided difference of eps, in units of h
         if orders[i] == 2:
             weights += 0.5 * phi_1 * first
         if orders[i] == 3:
             r1 = (called_at[0] - called_at[1]) / h
             second = (first - np.array([0.0, 1.0, -1.0]) / r1) / (r0 + r1)
             weights += phi_2 * (first + r0 * second) + 2.0 * (phi_2 / h - 0.5) * second
-        rows.append(Row(s, True, marginals.alpha(t) / marginals.alpha(s), tuple(-marginals.sigma(t) * weights)))
+        rows.append(
+            Row(
+                s,
+                True,
+                marginals.alpha(t) / marginals.alpha(s),
+                tuple(-marginals.sigma(t) * weights),
+            )
+        )
     return from_rows(rows, marginals, predicts_data=False)

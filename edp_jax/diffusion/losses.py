@@ -11,7 +11,9 @@ def denoising_loss(predicted_noise: chex.Array, noise: chex.Array) -> chex.Array
     return jnp.mean(jnp.square(predicted_noise - noise), axis=-1)
 
 
-def gaussian_log_likelihood(mean: chex.Array, action: chex.Array, log_std: chex.Array = 0.0) -> chex.Array:
+def gaussian_log_likelihood(
+    mean: chex.Array, action: chex.Array, log_std: chex.Array = 0.0
+) -> chex.Array:
     """log N(a; mean, std^2) [B]; around a0_hat with std 1 it is the paper's stand-in for log pi(a | s) (EDP Eq. 12).
 
     mean, action [B, A]; log_std [] or [A].
@@ -29,7 +31,9 @@ def elbo_weight(schedule: NoiseSchedule, t: chex.Array) -> chex.Array:
     return beta / (2.0 * (1.0 - beta) * (1.0 - abar))
 
 
-def elbo_log_likelihood(schedule: NoiseSchedule, t: chex.Array, predicted_noise: chex.Array, noise: chex.Array) -> chex.Array:
+def elbo_log_likelihood(
+    schedule: NoiseSchedule, t: chex.Array, predicted_noise: chex.Array, noise: chex.Array
+) -> chex.Array:
     """One-sample estimate [B] of the lower bound of log pi(a | s), up to a constant: -K w_k ||eps - eps_theta||^2, k uniform.
 
     t [B] integer; predicted_noise, noise [B, A].

@@ -21,7 +21,9 @@ import numpy as np
 
 HISTORY = 3  # predictions a third-order step needs
 
-Denoise = Callable[[chex.Array, chex.Array], chex.Array]  # (x [B, A], timestep []) -> noise prediction [B, A]
+Denoise = Callable[
+    [chex.Array, chex.Array], chex.Array
+]  # (x [B, A], timestep []) -> noise prediction [B, A]
 
 
 class Sampler(NamedTuple):
@@ -99,7 +101,13 @@ def from_rows(rows: list[Row], marginals: Marginals, *, predicts_data: bool) -> 
 
 
 def sample(
-    sampler: Sampler, denoise: Denoise, x_T: chex.Array, key: chex.PRNGKey, *, clip: float | None = None, unroll: int = 1
+    sampler: Sampler,
+    denoise: Denoise,
+    x_T: chex.Array,
+    key: chex.PRNGKey,
+    *,
+    clip: float | None = None,
+    unroll: int = 1,
 ) -> chex.Array:
     """Runs `sampler` from x_T ~ N(0, I).
 
@@ -121,18 +129,26 @@ def sample(
         base = jnp.where(row.starts_step > 0, x, base)
         prediction = _predict(denoise, x, row, sampler.predicts_data, clip)
         history = (prediction, *history[:-1])
-        x = row.base_weight * base + sum(row.history_weights[j] * history[j] for j in range(HISTORY))
+        x = row.base_weight * base + sum(
+            row.history_weights[j] * history[j] for j in range(HISTORY)
+        )
         if sampler.is_stochastic:
-            x += row.noise_scale * jax.random.normal(jax.random.fold_in(key, index), x.shape, x.dtype)
+            x += row.noise_scale * jax.random.normal(
+                jax.random.fold_in(key, index), x.shape, x.dtype
+            )
         return (x, base, history), None
 
-    rows = jax.tree.map(lambda column: jnp.asarray(column, x_T.dtype), sampler._replace(predicts_data=None))
+    rows = jax.tree.map(
+        lambda column: jnp.asarray(column, x_T.dtype), sampler._replace(predicts_data=None)
+    )
     carry = (x_T, x_T, (jnp.zeros_like(x_T),) * HISTORY)
     (x, _, _), _ = jax.lax.scan(step, carry, (rows, np.arange(sampler.num_calls)), unroll=unroll)
     return x if clip is None else jnp.clip(x, -clip, clip)
 
 
-def _predict(denoise: Denoise, x: chex.Array, row: Sampler, predicts_data: bool, clip: float | None) -> chex.Array:
+def _predict(
+    denoise: Denoise, x: chex.Array, row: Sampler, predicts_data: bool, clip: float | None
+) -> chex.Array:
     """The prediction a solver works with, as eps or as a_0; the only place where the implied a_0 is clipped."""
     eps = denoise(x, row.timestep)
     if clip is None and not predicts_data:

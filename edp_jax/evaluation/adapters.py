@@ -13,7 +13,9 @@ import numpy as np
 
 from edp_jax.types import InputError
 
-with contextlib.redirect_stderr(io.StringIO()):  # on import the package announces changes to other environments
+with contextlib.redirect_stderr(
+    io.StringIO()
+):  # on import the package announces changes to other environments
     import gymnasium_robotics
 
 gymnasium.register_envs(gymnasium_robotics)
@@ -31,8 +33,13 @@ def make_gymnasium(env_id: str, num_envs: int, **kwargs) -> tuple[gymnasium.Env,
         try:
             return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
         except gymnasium.error.UnregisteredEnv as error:
-            near = ", ".join(difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.4)) or "an id of gymnasium"
-            raise InputError(f"environment {label!r}: no such id; use {near}, or 'module:id' to import yours first") from error
+            near = (
+                ", ".join(difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.4))
+                or "an id of gymnasium"
+            )
+            raise InputError(
+                f"environment {label!r}: no such id; use {near}, or 'module:id' to import yours first"
+            ) from error
         except Exception as error:  # constructors raise what they like
             raise InputError(
                 f"environment {label!r} cannot be made with keyword arguments {kwargs}: {_one_line(error)}; correct them"
@@ -51,11 +58,15 @@ def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
     try:
         import minari
     except ImportError as error:
-        raise InputError(f"environment {label!r} needs the package minari ({error}); pip install 'minari[hdf5]'") from error
+        raise InputError(
+            f"environment {label!r} needs the package minari ({error}); pip install 'minari[hdf5]'"
+        ) from error
     try:
         dataset = minari.load_dataset(dataset_id)
     except FileNotFoundError as error:
-        raise InputError(f"environment {label!r}: {_one_line(error)}; minari download {dataset_id}") from error
+        raise InputError(
+            f"environment {label!r}: {_one_line(error)}; minari download {dataset_id}"
+        ) from error
 
     def make_one() -> gymnasium.Env:
         try:
@@ -77,17 +88,25 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
     """
     actions, observations = env.action_space, key_sorted(env.observation_space)
     if not (isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1):
-        raise InputError(f"environment {label!r}: actions are {actions}, and only a Box of one axis is supported; use another")
+        raise InputError(
+            f"environment {label!r}: actions are {actions}, and only a Box of one axis is supported; use another"
+        )
     if not observations.is_np_flattenable:
-        raise InputError(f"environment {label!r}: observations {observations} cannot be flattened into numbers; use another")
+        raise InputError(
+            f"environment {label!r}: observations {observations} cannot be flattened into numbers; use another"
+        )
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(
             f"environment {label!r} has no time limit, so an episode may never end; give --config.env_id with "
             """--config.env_kwargs='{"max_episode_steps": 1000}'"""
         )
-    space = gymnasium.spaces.Box(-np.inf, np.inf, (gymnasium.spaces.flatdim(observations),), np.float32)
+    space = gymnasium.spaces.Box(
+        -np.inf, np.inf, (gymnasium.spaces.flatdim(observations),), np.float32
+    )
     return gymnasium.wrappers.TransformObservation(
-        env, lambda observation: gymnasium.spaces.flatten(observations, observation).astype(np.float32), space
+        env,
+        lambda observation: gymnasium.spaces.flatten(observations, observation).astype(np.float32),
+        space,
     )
 
 
@@ -107,7 +126,9 @@ def use_old_collisions(model: mujoco.MjModel) -> None:
 
 def _make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)  # -v4 is what D4RL compares with
+        warnings.filterwarnings(
+            "ignore", message=".*out of date", category=DeprecationWarning
+        )  # -v4 is what D4RL compares with
         return tuple(flatten(make_one(), label) for _ in range(num_envs))
 
 

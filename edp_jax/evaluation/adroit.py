@@ -19,7 +19,9 @@ _REACH_WEIGHT = 0.1
 class _Task(NamedTuple):
     env_id: str
     max_episode_steps: int
-    reach: Callable[[np.ndarray], np.ndarray] | None  # observation [O] -> palm minus object [3], where the reward has this term
+    reach: (
+        Callable[[np.ndarray], np.ndarray] | None
+    )  # observation [O] -> palm minus object [3], where the reward has this term
     ended: Callable[[np.ndarray], bool]
 
 
@@ -52,7 +54,9 @@ def make_adroit(name: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
     task = _TASKS[name]
 
     def make_one() -> gymnasium.Env:
-        env = gymnasium.make(task.env_id, disable_env_checker=True, max_episode_steps=task.max_episode_steps)
+        env = gymnasium.make(
+            task.env_id, disable_env_checker=True, max_episode_steps=task.max_episode_steps
+        )
         adapters.use_old_collisions(env.unwrapped.model)
         return adapters.flatten(_D4RLRules(env, task), name)
 

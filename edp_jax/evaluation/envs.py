@@ -15,7 +15,10 @@ from typing import Any
 from edp_jax import legacy
 from edp_jax.types import EnvSpec, InputError
 
-TESTED_MUJOCO = ((3, 1, 6), (3, 5))  # the first tested release, and the first that is not: those of requirements.txt
+TESTED_MUJOCO = (
+    (3, 1, 6),
+    (3, 5),
+)  # the first tested release, and the first that is not: those of requirements.txt
 
 _LOCOMOTION = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
 _KITCHEN = {
@@ -25,7 +28,9 @@ _KITCHEN = {
 }
 _ADROIT = ("pen", "hammer", "door", "relocate")
 _SIZES = ("umaze", "medium", "large")
-_ANTMAZE = {f"antmaze-{size}-{version}": (size, version) for version in ("v0", "v2") for size in _SIZES}
+_ANTMAZE = {
+    f"antmaze-{size}-{version}": (size, version) for version in ("v0", "v2") for size in _SIZES
+}
 _MAZE2D = {f"maze2d-{size}": size for size in _SIZES}
 _PREFIXES = ("gymnasium", "minari", "legacy")
 
@@ -46,16 +51,22 @@ def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
     kwargs = _parse_kwargs(environment)
     prefix, _, rest = environment.name.partition(":")
     if not (environment.name in list_environments() or (prefix in _PREFIXES and rest)):
-        near = difflib.get_close_matches(environment.name, list_environments()) or list_environments()
+        near = (
+            difflib.get_close_matches(environment.name, list_environments()) or list_environments()
+        )
         others = ", ".join(f"'{prefix}:...'" for prefix in _PREFIXES)
-        raise InputError(f"environment {environment.name!r} is unknown; use one of: {', '.join(near)}; or {others}")
+        raise InputError(
+            f"environment {environment.name!r} is unknown; use one of: {', '.join(near)}; or {others}"
+        )
     if prefix == "legacy":
         return tuple(legacy.make_env(rest) for _ in range(num_envs))
     try:
         warn_about_mujoco(importlib.metadata.version("mujoco"))
         return _make_modern(environment.name, kwargs, num_envs)
     except ImportError as error:
-        raise InputError(f"environment {environment.name!r}: {error}; install the simulators with pip install -e .") from error
+        raise InputError(
+            f"environment {environment.name!r}: {error}; install the simulators with pip install -e ."
+        ) from error
 
 
 def check_sizes(environment: EnvSpec, observation_dim: int, action_dim: int) -> None:
@@ -78,7 +89,9 @@ def warn_about_mujoco(version: str) -> None:
     release = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     first, untested = TESTED_MUJOCO
     if not first <= release < untested:
-        tested = ",".join(sign + ".".join(map(str, numbers)) for sign, numbers in ((">=", first), ("<", untested)))
+        tested = ",".join(
+            sign + ".".join(map(str, numbers)) for sign, numbers in ((">=", first), ("<", untested))
+        )
         warnings.warn(
             f"mujoco {version} is outside the tested range {tested}: contacts are solved differently, so returns and built-in "
             f"datasets may differ from the published ones; install 'mujoco{tested}'",

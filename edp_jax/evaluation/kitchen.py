@@ -3,7 +3,11 @@
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES, KitchenEnv
+from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
+    OBS_ELEMENT_GOALS,
+    OBS_ELEMENT_INDICES,
+    KitchenEnv,
+)
 
 from edp_jax.evaluation import adapters
 
@@ -46,7 +50,9 @@ def make_kitchens(elements: tuple[str, ...], num_envs: int) -> tuple[gymnasium.E
         timed = gymnasium.wrappers.TimeLimit(kitchen, _STEPS)
         return gymnasium.wrappers.TransformObservation(timed, d4rl_observation, space)
 
-    return tuple(wrap(kitchen) for kitchen in (first, *(_share_model(first) for _ in range(num_envs - 1))))
+    return tuple(
+        wrap(kitchen) for kitchen in (first, *(_share_model(first) for _ in range(num_envs - 1)))
+    )
 
 
 def _share_model(kitchen: KitchenEnv) -> KitchenEnv:

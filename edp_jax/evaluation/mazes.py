@@ -15,7 +15,16 @@ import numpy as np
 GOAL_RADIUS = 0.5
 LAYOUTS = {  # "#" is a wall; the same for both families
     "umaze": ("#####", "#...#", "###.#", "#...#", "#####"),
-    "medium": ("########", "#..##..#", "#..#...#", "##...###", "#..#...#", "#.#..#.#", "#...#..#", "########"),
+    "medium": (
+        "########",
+        "#..##..#",
+        "#..#...#",
+        "##...###",
+        "#..#...#",
+        "#.#..#.#",
+        "#...#..#",
+        "########",
+    ),
     "large": (
         "############",
         "#....#.....#",
@@ -58,8 +67,14 @@ class Maze(gymnasium.Env):
     ):
         self.model, self.data = model, mujoco.MjData(model)
         self._draw_state, self._draw_goal = draw_state, draw_goal
-        self._frame_skip, self._speed_limit, self._ends_at_goal = frame_skip, speed_limit, ends_at_goal
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (model.nq + model.nv,), np.float32)
+        self._frame_skip, self._speed_limit, self._ends_at_goal = (
+            frame_skip,
+            speed_limit,
+            ends_at_goal,
+        )
+        self.observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (model.nq + model.nv,), np.float32
+        )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (model.nu,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -75,7 +90,13 @@ class Maze(gymnasium.Env):
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data, nstep=self._frame_skip)
         reached = bool(np.linalg.norm(self.data.qpos[:2] - self.goal) <= GOAL_RADIUS)
-        return self._observation(), float(reached), reached and self._ends_at_goal, False, {"success": reached}
+        return (
+            self._observation(),
+            float(reached),
+            reached and self._ends_at_goal,
+            False,
+            {"success": reached},
+        )
 
     def _observation(self) -> np.ndarray:
         return np.concatenate([self.data.qpos, self.data.qvel], dtype=np.float32)
@@ -88,7 +109,9 @@ def make_antmazes(size: str, version: str, num_envs: int) -> tuple[gymnasium.Env
     environment's place among the `num_envs` only.
     """
     model = ant_maze_model(size)
-    corner = _ANT_SCALE * (np.array(_ANT_GOAL_CELLS[size][::-1]) - 1)  # x runs with columns, y with rows
+    corner = _ANT_SCALE * (
+        np.array(_ANT_GOAL_CELLS[size][::-1]) - 1
+    )  # x runs with columns, y with rows
     qpos0 = model.qpos0.copy()
 
     def draw_goal(rng: np.random.Generator) -> np.ndarray:
@@ -96,7 +119,9 @@ def make_antmazes(size: str, version: str, num_envs: int) -> tuple[gymnasium.Env
 
     def draw_state(rng: np.random.Generator) -> State:
         qpos = qpos0 + rng.uniform(-0.1, 0.1, model.nq)
-        qpos[3:7] /= np.linalg.norm(qpos[3:7])  # MuJoCo 2 did so itself, so the observation of a start shows it
+        qpos[3:7] /= np.linalg.norm(
+            qpos[3:7]
+        )  # MuJoCo 2 did so itself, so the observation of a start shows it
         return qpos, 0.1 * rng.standard_normal(model.nv)
 
     def make_one(index: int) -> gymnasium.Env:
@@ -124,7 +149,9 @@ def make_maze2ds(size: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
     goal = np.array(_POINT_GOAL_CELLS[size], np.float64)
 
     def draw_state(rng: np.random.Generator) -> State:
-        return cells[rng.integers(len(cells))] + rng.uniform(-0.1, 0.1, 2), 0.1 * rng.standard_normal(2)
+        return cells[rng.integers(len(cells))] + rng.uniform(
+            -0.1, 0.1, 2
+        ), 0.1 * rng.standard_normal(2)
 
     def make_one() -> gymnasium.Env:
         maze = Maze(
@@ -150,7 +177,12 @@ def ant_maze_model(size: str) -> mujoco.MjModel:
         motor.set("gear", "30")
     half = _ANT_SCALE / 2
     for row, column in _wall_cells(size):
-        wall = {"type": "box", "contype": "1", "conaffinity": "1", "size": f"{half} {half} {half / 2}"}
+        wall = {
+            "type": "box",
+            "contype": "1",
+            "conaffinity": "1",
+            "size": f"{half} {half} {half / 2}",
+        }
         wall["pos"] = f"{(column - 1) * _ANT_SCALE} {(row - 1) * _ANT_SCALE} {half / 2}"
         ElementTree.SubElement(root.find("worldbody"), "geom", wall)
     model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
@@ -160,7 +192,10 @@ def ant_maze_model(size: str) -> mujoco.MjModel:
 
 def point_maze_model(size: str) -> mujoco.MjModel:
     """A ball of radius 0.1 pushed along two axes, without gravity, between boxes of side 1."""
-    walls = "".join(f'<geom type="box" size=".5 .5 .2" pos="{row + 1} {column + 1} 0"/>' for row, column in _wall_cells(size))
+    walls = "".join(
+        f'<geom type="box" size=".5 .5 .2" pos="{row + 1} {column + 1} 0"/>'
+        for row, column in _wall_cells(size)
+    )
     model = mujoco.MjModel.from_xml_string(f"""
         <mujoco>
           <option timestep="0.01" gravity="0 0 0" iterations="20" integrator="Euler"/>
@@ -186,7 +221,12 @@ def point_maze_model(size: str) -> mujoco.MjModel:
 
 
 def _wall_cells(size: str) -> list[tuple[int, int]]:
-    return [(row, column) for row, line in enumerate(LAYOUTS[size]) for column, cell in enumerate(line) if cell == "#"]
+    return [
+        (row, column)
+        for row, line in enumerate(LAYOUTS[size])
+        for column, cell in enumerate(line)
+        if cell == "#"
+    ]
 
 
 def use_old_capsules(model: mujoco.MjModel) -> None:

@@ -10,7 +10,9 @@ from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
 
 MAX_ENVS = 100  # simulators at a time
-Act = Callable[[np.ndarray, int], np.ndarray]  # (observation [S, E', O] float32, step) -> action [S, E', A] in its units
+Act = Callable[
+    [np.ndarray, int], np.ndarray
+]  # (observation [S, E', O] float32, step) -> action [S, E', A] in its units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Episodes:
     lengths: np.ndarray  # [S, E] int
 
 
-def rollout(act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = MAX_ENVS) -> Episodes:
+def rollout(
+    act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = MAX_ENVS
+) -> Episodes:
     """Runs episode e of training seed s from the environment seed `seeds[s, e]`, one episode per environment.
 
     Args:
@@ -51,7 +55,9 @@ def run_episodes(act: Act, environments: Sequence[Any], seeds: np.ndarray) -> Ep
     return Episodes(returns, lengths)
 
 
-def _run_wave(act: Act, environments: Sequence[Any], seeds: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _run_wave(
+    act: Act, environments: Sequence[Any], seeds: np.ndarray, step: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     """One episode per entry of `seeds` [S, E']; returns [S, E'], lengths [S, E'] and the next value of `step`.
 
     An environment is left alone once its episode has ended, so that short episodes are not counted more often than long ones.
@@ -60,7 +66,11 @@ def _run_wave(act: Act, environments: Sequence[Any], seeds: np.ndarray, step: in
     env_of = dict(zip(slots, environments, strict=False))
     first = [env_of[slot].reset(seed=int(seeds[slot]))[0] for slot in slots]
     observations = np.asarray(first, np.float32).reshape(*seeds.shape, -1)
-    returns, lengths, running = np.zeros(seeds.shape), np.zeros(seeds.shape, int), np.ones(seeds.shape, bool)
+    returns, lengths, running = (
+        np.zeros(seeds.shape),
+        np.zeros(seeds.shape, int),
+        np.ones(seeds.shape, bool),
+    )
     while running.any():
         actions = np.asarray(act(observations.copy(), step))
         step += 1

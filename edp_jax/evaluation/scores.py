@@ -38,8 +38,15 @@ def summarize(scores: np.ndarray) -> dict:
         smaller); and of `last` over seeds the interquartile mean `iqm` with its 95 % bootstrap interval `iqm_interval`.
     """
     scores = np.asarray(scores, np.float64)
-    measures = {"last": scores[-1], "oms": scores.max(axis=0), "rat": scores[-RAT_WINDOW:].mean(axis=0)}
-    summary = {"num_evaluations": len(scores), "per_seed": {name: values.tolist() for name, values in measures.items()}}
+    measures = {
+        "last": scores[-1],
+        "oms": scores.max(axis=0),
+        "rat": scores[-RAT_WINDOW:].mean(axis=0),
+    }
+    summary = {
+        "num_evaluations": len(scores),
+        "per_seed": {name: values.tolist() for name, values in measures.items()},
+    }
     for name, values in measures.items():
         summary[name] = {"mean": float(values.mean()), "std": float(values.std())}
     summary["iqm"] = float(interquartile_mean(measures["last"]))

@@ -22,7 +22,9 @@ class Checkpoints:
     def save(self, step: int, state: AgentState) -> None:
         """Saves `state` as the one after update `step`; a step already saved is left as it is."""
         if step != self.latest_step:
-            self._manager.save(step, args=ocp.args.StandardSave(_without_key_type(state)), force=True)
+            self._manager.save(
+                step, args=ocp.args.StandardSave(_without_key_type(state)), force=True
+            )
 
     def restore(self, like: AgentState) -> AgentState:
         """The newest state, with the structure and the device layout of `like`."""

@@ -25,7 +25,10 @@ def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.nd
     """Environment seeds [S, E]: one per (training seed, step, episode), so that evaluations share no start."""
     return np.array(
         [
-            [int(np.random.SeedSequence((seed, step, episode)).generate_state(1)[0] >> 1) for episode in range(num_episodes)]
+            [
+                int(np.random.SeedSequence((seed, step, episode)).generate_state(1)[0] >> 1)
+                for episode in range(num_episodes)
+            ]
             for seed in seeds
         ]
     )
@@ -62,9 +65,17 @@ def make_evaluate(
             return np.asarray(act(params, keys, observation, np.int32(step)))
 
         env_seeds = episode_seeds(seeds[own], int(state.step[0]), num_episodes)
-        max_envs = len(env_seeds) * max(1, MAX_ENVS // len(seeds))  # waves draw anew: they must not depend on the processes
-        episodes = hosts.agreed(lambda: rollout(act_once, environment, seeds=env_seeds, max_envs=max_envs))
+        max_envs = len(env_seeds) * max(
+            1, MAX_ENVS // len(seeds)
+        )  # waves draw anew: they must not depend on the processes
+        episodes = hosts.agreed(
+            lambda: rollout(act_once, environment, seeds=env_seeds, max_envs=max_envs)
+        )
         returns, lengths = hosts.gather(episodes.returns), hosts.gather(episodes.lengths)
-        return Evaluation(returns, lengths, None if reference_scores is None else normalized_score(returns, reference_scores))
+        return Evaluation(
+            returns,
+            lengths,
+            None if reference_scores is None else normalized_score(returns, reference_scores),
+        )
 
     return evaluate

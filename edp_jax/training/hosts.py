@@ -30,7 +30,9 @@ class Stopped(Exception):
 _SHARED = (InputError, Stopped)
 
 
-def connect(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:
+def connect(
+    coordinator_address: str | None, num_processes: int | None, process_id: int | None
+) -> None:
     """Joins the other processes; call it before anything runs on JAX. TPU pods, Slurm and Open MPI say what is left None.
 
     Raises:
@@ -78,7 +80,9 @@ def check_devices() -> None:
     counts = collections.Counter(device.process_index for device in jax.devices())
     for index, count in sorted(counts.items()):
         if count != counts[0]:
-            raise InputError(f"process {index} has {count} devices, process 0 has {counts[0]}; start all with the same command")
+            raise InputError(
+                f"process {index} has {count} devices, process 0 has {counts[0]}; start all with the same command"
+            )
 
 
 def agreed(action: Callable[[], T]) -> T:
@@ -117,7 +121,9 @@ def check_alike(what: str, value: Any) -> None:
     digests = _all_texts(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest())
     different = [index for index, digest in enumerate(digests) if digest != digests[0]]
     if different:
-        raise InputError(f"process {different[0]}: its {what} differs from that of process 0; start all with the same command")
+        raise InputError(
+            f"process {different[0]}: its {what} differs from that of process 0; start all with the same command"
+        )
 
 
 def of_first(value: bool) -> bool:
@@ -127,18 +133,31 @@ def of_first(value: bool) -> bool:
 
 def fetch(tree: Any) -> Any:
     """Arrays on the devices of all processes -> numpy arrays, whole in every process."""
-    return jax.device_get(tree) if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
+    return (
+        jax.device_get(tree)
+        if jax.process_count() == 1
+        else multihost_utils.process_allgather(tree, tiled=True)
+    )
 
 
 def gather(own: np.ndarray) -> np.ndarray:
     """numpy arrays [R / P, ...] of each process -> [R, ...] in every process, of any type, bit for bit."""
     if jax.process_count() == 1:
         return own
-    flat = np.ascontiguousarray(own).reshape(len(own), -1).view(np.uint8)  # JAX would make float64 float32
-    return multihost_utils.process_allgather(flat, tiled=True).view(own.dtype).reshape(-1, *own.shape[1:])
+    flat = (
+        np.ascontiguousarray(own).reshape(len(own), -1).view(np.uint8)
+    )  # JAX would make float64 float32
+    return (
+        multihost_utils.process_allgather(flat, tiled=True)
+        .view(own.dtype)
+        .reshape(-1, *own.shape[1:])
+    )
 
 
 def _all_texts(own: str) -> list[str]:
     """The texts of all processes, in their order."""
     padded = own.encode()[:_LONGEST].ljust(_LONGEST, b"\0")
-    return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in gather(np.frombuffer(padded, np.uint8)[None])]
+    return [
+        row.tobytes().rstrip(b"\0").decode(errors="ignore")
+        for row in gather(np.frombuffer(padded, np.uint8)[None])
+    ]

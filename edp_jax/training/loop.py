@@ -36,7 +36,9 @@ class Replay:
 
 
 TrainChunk = Callable[[AgentState, Any, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
-Advance = Callable[[AgentState, Metrics, Any, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]]
+Advance = Callable[
+    [AgentState, Metrics, Any, Hypers, chex.Array, chex.Array], tuple[AgentState, Metrics]
+]
 
 
 class Chunk(NamedTuple):
@@ -54,11 +56,15 @@ def compiler_options() -> dict[str, int] | None:
     return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
 
 
-def draw_rows(key: chex.PRNGKey, batch_size: int, size: int, cumulative_weights: chex.Array | None) -> chex.Array:
+def draw_rows(
+    key: chex.PRNGKey, batch_size: int, size: int, cumulative_weights: chex.Array | None
+) -> chex.Array:
     """Rows [batch_size] of a dataset of `size` rows, with replacement; `cumulative_weights` by `cumulate`."""
     if cumulative_weights is None:
         return jax.random.randint(key, (batch_size,), 0, size)
-    return jnp.searchsorted(cumulative_weights, jax.random.bits(key, (batch_size,), jnp.uint32), side="right")
+    return jnp.searchsorted(
+        cumulative_weights, jax.random.bits(key, (batch_size,), jnp.uint32), side="right"
+    )
 
 
 def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
@@ -68,9 +74,13 @@ def init_seeds(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
     return jax.jit(jax.vmap(algorithm.init), out_shardings=states)(keys)
 
 
-def put_dataset(transitions: Transition, num_seeds: int, weights: np.ndarray | None = None) -> Replay:
+def put_dataset(
+    transitions: Transition, num_seeds: int, weights: np.ndarray | None = None
+) -> Replay:
     """Copies the dataset to every device that trains; `weights` [N] are the probabilities of its rows, None for all alike."""
-    return sharding.put(Replay(transitions, cumulate(weights)), sharding.replicated(sharding.seed_mesh(num_seeds)))
+    return sharding.put(
+        Replay(transitions, cumulate(weights)), sharding.replicated(sharding.seed_mesh(num_seeds))
+    )
 
 
 def cumulate(weights: np.ndarray | None) -> np.ndarray | None:
@@ -83,13 +93,18 @@ def cumulate(weights: np.ndarray | None) -> np.ndarray | None:
 
 def put_hypers(hypers: Hypers, num_members: int) -> Hypers:
     """The settings on the devices, one value per member: leaves [R] from scalars or [R]."""
-    leaves = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float32), (num_members,)), hypers)
+    leaves = jax.tree.map(
+        lambda x: np.broadcast_to(np.asarray(x, np.float32), (num_members,)), hypers
+    )
     return sharding.put(leaves, sharding.over_seeds(sharding.seed_mesh(num_members)))
 
 
 def put_span(step: int, num_updates: int, num_members: int) -> tuple[jax.Array, jax.Array]:
     """Where updates start and how many they are, on every device that trains."""
-    return sharding.put((np.int32(step), np.int32(num_updates)), sharding.replicated(sharding.seed_mesh(num_members)))
+    return sharding.put(
+        (np.int32(step), np.int32(num_updates)),
+        sharding.replicated(sharding.seed_mesh(num_members)),
+    )
 
 
 def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
@@ -100,7 +115,13 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
     """
     advance = make_advance(algorithm, batch_size)
 
-    def train_member(state: AgentState, replay: Replay, hypers: Hypers, start: chex.Array, num_updates: chex.Array):
+    def train_member(
+        state: AgentState,
+        replay: Replay,
+        hypers: Hypers,
+        start: chex.Array,
+        num_updates: chex.Array,
+    ):
         sums = zero_sums(algorithm, batch_size, state, replay, hypers)
         state, sums = advance(state, sums, replay, hypers, start, num_updates)
         return state, means(sums, num_updates)
@@ -110,7 +131,9 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> TrainChunk:
 
 def jit_members(function: Callable, in_axes: tuple) -> Callable:
     """Compiles a function of one member's state, and more, for all members; the states [R] are donated."""
-    return jax.jit(jax.vmap(function, in_axes=in_axes), donate_argnums=0, compiler_options=compiler_options())
+    return jax.jit(
+        jax.vmap(function, in_axes=in_axes), donate_argnums=0, compiler_options=compiler_options()
+    )
 
 
 def make_advance(algorithm: Algorithm, batch_size: int) -> Advance:
@@ -125,10 +148,17 @@ def make_advance(algorithm: Algorithm, batch_size: int) -> Advance:
         steps = first + jnp.arange(ahead)
         batches = source.batches(state, steps, batch_size)
         keys = jax.vmap(lambda step: update_key(state, step))(steps)
-        return batches, jax.vmap(algorithm.draw, in_axes=(0, None, 0))(keys, state.actor.target_params, batches)
+        return batches, jax.vmap(algorithm.draw, in_axes=(0, None, 0))(
+            keys, state.actor.target_params, batches
+        )
 
     def advance(
-        state: AgentState, sums: Metrics, source: Any, hypers: Hypers, start: chex.Array, num_updates: chex.Array
+        state: AgentState,
+        sums: Metrics,
+        source: Any,
+        hypers: Hypers,
+        start: chex.Array,
+        num_updates: chex.Array,
     ) -> tuple[AgentState, Metrics]:
         end = start + num_updates
 
@@ -144,21 +174,27 @@ def make_advance(algorithm: Algorithm, batch_size: int) -> Advance:
                 state, metrics = algorithm.update(state, batch, hypers, draw)
                 return state, jax.tree.map(jnp.add, sums, metrics)
 
-            return jax.lax.fori_loop(jnp.maximum(start - first, 0), jnp.minimum(end - first, ahead), update, carry)
+            return jax.lax.fori_loop(
+                jnp.maximum(start - first, 0), jnp.minimum(end - first, ahead), update, carry
+            )
 
         return jax.lax.fori_loop(start // ahead, (end + ahead - 1) // ahead, block, (state, sums))
 
     return advance
 
 
-def zero_sums(algorithm: Algorithm, batch_size: int, state: AgentState, source: Any, hypers: Hypers) -> Metrics:
+def zero_sums(
+    algorithm: Algorithm, batch_size: int, state: AgentState, source: Any, hypers: Hypers
+) -> Metrics:
     """Sums of one member's metrics before the first update."""
 
     def metrics(state: AgentState, source: Any, hypers: Hypers) -> Metrics:
         batch = jax.tree.map(lambda x: x[0], source.batches(state, state.step[None], batch_size))
         return algorithm.update_step(state, batch, hypers)[1]
 
-    return jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), jax.eval_shape(metrics, state, source, hypers))
+    return jax.tree.map(
+        lambda m: jnp.zeros(m.shape, m.dtype), jax.eval_shape(metrics, state, source, hypers)
+    )
 
 
 def means(sums: Metrics, num_updates: chex.Array) -> Metrics:
@@ -173,7 +209,9 @@ def chunk_ends(start: int, num_steps: int, periods: Sequence[int]) -> Iterator[i
         yield step
 
 
-def train(train_chunk: TrainChunk, state: AgentState, replay: Any, hypers: Hypers, ends: Iterator[int]) -> Iterator[Chunk]:
+def train(
+    train_chunk: TrainChunk, state: AgentState, replay: Any, hypers: Hypers, ends: Iterator[int]
+) -> Iterator[Chunk]:
     """Runs chunk after chunk up to each step of `ends`.
 
     Args:

@@ -33,7 +33,9 @@ class Member:
 def grid(seeds: Sequence[int], sweep: Mapping[str, Sequence[float]]) -> tuple[Member, ...]:
     """All seeds at the first point of the sweep's grid, then all at the second, ...; settings without values do not count."""
     swept = {name: values for name, values in sweep.items() if values}
-    points = [tuple(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
+    points = [
+        tuple(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())
+    ]
     return tuple(Member(seed, point) for point in points for seed in seeds)
 
 
@@ -41,6 +43,8 @@ def member_hypers(hypers: Hypers, members: Sequence[Member]) -> Hypers:
     """The settings of every member: leaves [R], R members; those a member sweeps replace those of `hypers`."""
 
     def of(name: str) -> np.ndarray:
-        return np.array([dict(member.point).get(name, getattr(hypers, name)) for member in members], np.float32)
+        return np.array(
+            [dict(member.point).get(name, getattr(hypers, name)) for member in members], np.float32
+        )
 
     return Hypers(**{field.name: of(field.name) for field in dataclasses.fields(Hypers)})

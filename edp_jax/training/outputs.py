@@ -16,11 +16,32 @@ from edp_jax.training import plots, writers
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
-PER_PROCESS = {"process_id", "data_dir", "compilation_cache"}  # may differ between the processes of a run
+PER_PROCESS = {
+    "process_id",
+    "data_dir",
+    "compilation_cache",
+}  # may differ between the processes of a run
 MAY_CHANGE = PER_PROCESS | {  # when it goes on
-    *("num_steps", "writers", "data_placement", "distributed", "coordinator_address", "num_processes")
+    *(
+        "num_steps",
+        "writers",
+        "data_placement",
+        "distributed",
+        "coordinator_address",
+        "num_processes",
+    )
 }
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "gymnasium",
+    "gymnasium-robotics",
+    "mujoco",
+)
 
 
 def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
@@ -32,13 +53,17 @@ def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
     try:
         os.makedirs(workdir, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--workdir={workdir}: cannot be made ({error.strerror}); name a folder that can be written") from error
+        raise InputError(
+            f"--workdir={workdir}: cannot be made ({error.strerror}); name a folder that can be written"
+        ) from error
     if not os.access(workdir, os.W_OK):
         raise InputError(f"--workdir={workdir}: cannot be written; name a folder that can")
     record = read_record(workdir)
     if record is None:
         if os.path.exists(os.path.join(workdir, "checkpoints")):
-            raise InputError(f"--workdir={workdir}: holds checkpoints but no config.json; use a new --workdir")
+            raise InputError(
+                f"--workdir={workdir}: holds checkpoints but no config.json; use a new --workdir"
+            )
         return
     previous, config = record["config"], _as_json(config)
     for key in sorted((previous.keys() | config.keys()) - MAY_CHANGE):
@@ -55,7 +80,10 @@ def check_workdir(workdir: str, config: Mapping, dataset: Mapping) -> None:
 
 def identity(config: Mapping, dataset: Mapping) -> dict:
     """What the processes of a run must have in common."""
-    return {"config": {key: value for key, value in config.items() if key not in PER_PROCESS}, "sha256": dataset["sha256"]}
+    return {
+        "config": {key: value for key, value in config.items() if key not in PER_PROCESS},
+        "sha256": dataset["sha256"],
+    }
 
 
 def check_shared(workdir: str) -> None:
@@ -65,7 +93,9 @@ def check_shared(workdir: str) -> None:
       InputError: see above.
     """
     if not os.path.isfile(os.path.join(workdir, "config.json")):
-        raise InputError(f"--workdir={workdir}: a process does not see what process 0 wrote there; name a folder all hosts share")
+        raise InputError(
+            f"--workdir={workdir}: a process does not see what process 0 wrote there; name a folder all hosts share"
+        )
 
 
 def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> None:
@@ -75,8 +105,11 @@ def write_config(workdir: str, config: Mapping, dataset: Mapping, step: int) -> 
     start = {
         "step": step,
         "git_commit": git_commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
+        "devices": [
+            f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()
+        ],
     }
     record = {"config": config, "dataset": dataset, "starts": [*record["starts"], start]}
     writers.write_json(os.path.join(workdir, "config.json"), record)
@@ -105,7 +138,9 @@ def read_record(workdir: str) -> dict | None:
             record = json.load(file)
         return {key: record[key] for key in ("config", "dataset", "starts")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the config.json of a run; restore it, or use a new --workdir") from error
+        raise InputError(
+            f"{path}: not the config.json of a run; restore it, or use a new --workdir"
+        ) from error
 
 
 def _as_json(config: Mapping) -> dict:
@@ -121,7 +156,15 @@ def _version(package: str) -> str | None:
 
 def git_commit() -> str | None:
     """Commit of the source tree, with "-dirty" where it was changed; None outside a git checkout."""
-    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--abbrev=40", "--dirty"]
+    command = [
+        "git",
+        "-C",
+        os.path.dirname(__file__),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty",
+    ]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -159,12 +202,17 @@ def write_summary(
     if os.path.isfile(table):
         unit, values = read_evaluations(table, members)
         points = list(dict.fromkeys(member.point for member in members))
-        measures = [summarize(values[:, [member.point == point for member in members]]) for point in points]
+        measures = [
+            summarize(values[:, [member.point == point for member in members]]) for point in points
+        ]
         summary["unit"] = unit
         if points == [()]:
             summary |= measures[0]
         else:
-            summary["points"] = [{"sweep": dict(point)} | measure for point, measure in zip(points, measures, strict=True)]
+            summary["points"] = [
+                {"sweep": dict(point)} | measure
+                for point, measure in zip(points, measures, strict=True)
+            ]
         plots.plot_learning_curve(
             table,
             os.path.join(workdir, "learning_curve.png"),
@@ -194,15 +242,22 @@ def describe(summary: Mapping) -> str:
     if "unit" in summary:
         for point in summary.get("points", [summary]):
             swept = ", ".join(f"{name} {value}" for name, value in point.get("sweep", {}).items())
-            measures = ", ".join(f"{name} {point[name]['mean']:.1f}" for name in ("last", "oms", "rat"))
+            measures = ", ".join(
+                f"{name} {point[name]['mean']:.1f}" for name in ("last", "oms", "rat")
+            )
             over = f"{len(summary['seeds'])} seed(s), {point['num_evaluations']} evaluations"
-            lines.append(f"{swept + ': ' if swept else ''}{summary['unit']}: {measures} ({over}; oms is the best of them)")
+            lines.append(
+                f"{swept + ': ' if swept else ''}{summary['unit']}: {measures} ({over}; oms is the best of them)"
+            )
         if summary["behaviour_score"] is not None:
             lines.append(f"score of the dataset's behaviour: {summary['behaviour_score']:.1f}")
     else:
         lines.append("no environment is known for this task: nothing was evaluated")
     rate = summary["updates_per_second"]["per_seed"]
-    lines.append(f"{summary['wall_seconds']:.0f} s" + ("" if rate is None else f", {rate:.1f} updates/s per seed"))
+    lines.append(
+        f"{summary['wall_seconds']:.0f} s"
+        + ("" if rate is None else f", {rate:.1f} updates/s per seed")
+    )
     return "\n".join(lines)
 
 
@@ -216,5 +271,8 @@ def read_evaluations(table: str, members: Sequence[Member]) -> tuple[str, np.nda
     for row in rows:
         key = int(row["step"]), *(float(row[name]) for name in members[0].columns)
         episodes.setdefault(key, []).append(float(row[unit]))
-    means = [[np.mean(episodes[step, *map(float, member.columns.values())]) for member in members] for step in steps]
+    means = [
+        [np.mean(episodes[step, *map(float, member.columns.values())]) for member in members]
+        for step in steps
+    ]
     return unit, np.array(means)

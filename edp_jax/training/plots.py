@@ -49,14 +49,31 @@ def plot_learning_curve(
     axes = figure.subplots()
     for (point, (steps, curves)), color in zip(curves_of.items(), itertools.cycle(_COLORS)):
         if len(curves) > 1:
-            axes.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, linewidth=0
+            )
             axes.plot(steps, curves.T, color=color, alpha=0.45, linewidth=0.7)
-        seeds = f"mean of {len(curves)} seeds, band: lowest to highest" if len(curves) > 1 else "1 seed"
-        name = ", ".join(f"{setting} {value}" for setting, value in zip(sweep, point, strict=True)) or seeds
+        seeds = (
+            f"mean of {len(curves)} seeds, band: lowest to highest" if len(curves) > 1 else "1 seed"
+        )
+        name = (
+            ", ".join(f"{setting} {value}" for setting, value in zip(sweep, point, strict=True))
+            or seeds
+        )
         marker = "o" if len(steps) < 25 else None
-        axes.plot(steps, curves.mean(axis=0), color=color, linewidth=2.0, marker=marker, markersize=3.5, label=name)
+        axes.plot(
+            steps,
+            curves.mean(axis=0),
+            color=color,
+            linewidth=2.0,
+            marker=marker,
+            markersize=3.5,
+            label=name,
+        )
     if reference is not None:
-        axes.axhline(reference, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label=_REFERENCE_LABEL)
+        axes.axhline(
+            reference, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label=_REFERENCE_LABEL
+        )
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.set_xlabel("Updates")
     axes.set_ylabel(label)
@@ -71,16 +88,23 @@ def plot_learning_curve(
     write_bytes(png, picture.getvalue())
 
 
-def _curves(table: str, column: str, sweep: Sequence[str]) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+def _curves(
+    table: str, column: str, sweep: Sequence[str]
+) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
     """Per point of the sweep: steps [T] that all seeds have, and the column's means [S, T] over the rows of each step."""
     values: dict[tuple[str, ...], dict[str, dict[int, list[float]]]] = {}
     with open(table, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row[column]:
                 seeds = values.setdefault(tuple(row[name] for name in sweep), {})
-                seeds.setdefault(row["seed"], {}).setdefault(int(row["step"]), []).append(float(row[column]))
+                seeds.setdefault(row["seed"], {}).setdefault(int(row["step"]), []).append(
+                    float(row[column])
+                )
     curves = {}
     for point, seeds in values.items():
         steps = sorted(set.intersection(*map(set, seeds.values())))
-        curves[point] = np.array(steps), np.array([[np.mean(curve[step]) for step in steps] for curve in seeds.values()])
+        curves[point] = (
+            np.array(steps),
+            np.array([[np.mean(curve[step]) for step in steps] for curve in seeds.values()]),
+        )
     return curves

@@ -30,9 +30,13 @@ def keep_programs(folder: str) -> None:
     if writable:
         jax.config.update("jax_compilation_cache_dir", path)
     elif folder != "auto":
-        raise InputError(f"config.compilation_cache={folder}: cannot be written; name a folder that can, or 'none'")
+        raise InputError(
+            f"config.compilation_cache={folder}: cannot be written; name a folder that can, or 'none'"
+        )
 
 
 def default_folder() -> str:
     """$XDG_CACHE_HOME/edp_jax/xla, by default below ~/.cache."""
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "edp_jax", "xla")
+    return os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "edp_jax", "xla"
+    )

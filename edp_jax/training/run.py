@@ -46,7 +46,10 @@ class StopSignals:
         self._previous = {}
 
     def __enter__(self):
-        self._previous = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {
+            number: signal.signal(number, self._request)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *_):
@@ -61,7 +64,11 @@ class StopSignals:
         del number, frame
         self._requested = True
         self._restore()
-        print("\nstopping after the current chunk; once more to stop at once", file=sys.stderr, flush=True)
+        print(
+            "\nstopping after the current chunk; once more to stop at once",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _restore(self):
         for number, handler in self._previous.items():
@@ -74,10 +81,14 @@ class Progress:
     def __init__(self, num_steps: int):
         self._num_steps = num_steps
         self._in_place = sys.stdout.isatty()
-        self._since: tuple[int, float] | None = None  # step and time of the first chunk's end: compiling is not counted
+        self._since: tuple[int, float] | None = (
+            None  # step and time of the first chunk's end: compiling is not counted
+        )
         self._printed = -np.inf
 
-    def show(self, step: int, updates_per_second: float, score: float | None, *, always: bool) -> None:
+    def show(
+        self, step: int, updates_per_second: float, score: float | None, *, always: bool
+    ) -> None:
         now = time.monotonic()
         if self._since is None:
             self._since, seconds_left = (step, now), (self._num_steps - step) / updates_per_second
@@ -126,7 +137,10 @@ def run(
         state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
     first = hosts.is_first()
-    paths = {name: os.path.join(workdir, name) if first else os.devnull for name in ("metrics.csv", "evaluations.csv")}
+    paths = {
+        name: os.path.join(workdir, name) if first else os.devnull
+        for name in ("metrics.csv", "evaluations.csv")
+    }
     for path in paths.values():
         writers.truncate(path, start)
     metrics_table, evaluations_table = (writers.CsvTable(path) for path in paths.values())
@@ -149,7 +163,9 @@ def run(
     timed_updates, timed_seconds, diverged = 0, 0.0, set()
     if data_on_host:
         train_chunk = stream.make_train_chunk(algorithm, batch_size)
-        replay = stream.HostReplay(dataset, len(members), batch_size, algorithm.draws_ahead, weights)
+        replay = stream.HostReplay(
+            dataset, len(members), batch_size, algorithm.draws_ahead, weights
+        )
     else:
         train_chunk = loop.make_train_chunk(algorithm, batch_size)
         replay = loop.put_dataset(dataset, len(members), weights)
@@ -174,16 +190,30 @@ def run(
             raise
         if schedule.due(step, schedule.checkpoint_every):
             checkpoints.save(step, state)
-        progress.show(step, chunk.num_updates / chunk.seconds, score, always=evaluated or step == schedule.num_steps)
+        progress.show(
+            step,
+            chunk.num_updates / chunk.seconds,
+            score,
+            always=evaluated or step == schedule.num_steps,
+        )
         if start < step - chunk.num_updates:  # the first chunk compiles
-            timed_updates, timed_seconds = timed_updates + chunk.num_updates, timed_seconds + chunk.seconds
+            timed_updates, timed_seconds = (
+                timed_updates + chunk.num_updates,
+                timed_seconds + chunk.seconds,
+            )
     return state, timed_updates / timed_seconds if timed_updates else None
 
 
-def _warn_if_diverged(step: int, members: tuple[Member, ...], metrics: dict[str, np.ndarray], known: set[Member]) -> None:
+def _warn_if_diverged(
+    step: int, members: tuple[Member, ...], metrics: dict[str, np.ndarray], known: set[Member]
+) -> None:
     """Tells once of every member whose metrics are no longer finite; `known` collects them."""
     for index, member in enumerate(members):
         broken = [name for name, values in metrics.items() if not np.isfinite(values[index])]
         if broken and member not in known:
             known.add(member)
-            print(f"warning: {member} has diverged at update {step:,}: {', '.join(broken)}", file=sys.stderr, flush=True)
+            print(
+                f"warning: {member} has diverged at update {step:,}: {', '.join(broken)}",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -56,8 +56,13 @@ def idle_devices(num_members: int) -> str | None:
 def seed_mesh(num_members: int) -> Mesh:
     """A mesh with one axis, "seed": in each process the largest number of devices that divides its share of the members."""
     used = _largest_divisor(num_members // jax.process_count(), jax.local_device_count())
-    of_process = [[d for d in jax.devices() if d.process_index == process][:used] for process in range(jax.process_count())]
-    return Mesh(np.concatenate(of_process), ("seed",))  # Auto axes: jax.make_mesh's Explicit ones reject the batch gather
+    of_process = [
+        [d for d in jax.devices() if d.process_index == process][:used]
+        for process in range(jax.process_count())
+    ]
+    return Mesh(
+        np.concatenate(of_process), ("seed",)
+    )  # Auto axes: jax.make_mesh's Explicit ones reject the batch gather
 
 
 def over_seeds(mesh: Mesh) -> NamedSharding:
@@ -74,7 +79,9 @@ def put(tree: Any, sharding: Sharding) -> Any:
     """Host arrays, the same in every process, onto the devices."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
-    return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda index: x[index]), tree)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda index: x[index]), tree
+    )
 
 
 def own_members(num_members: int) -> slice:
@@ -92,7 +99,9 @@ def own_part(tree: Any) -> Any:
         shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
         devices = Mesh(np.array([shard.device for shard in shards]), ("seed",))
         shape = (sum(len(shard.data) for shard in shards), *x.shape[1:])
-        return jax.make_array_from_single_device_arrays(shape, over_seeds(devices), [shard.data for shard in shards])
+        return jax.make_array_from_single_device_arrays(
+            shape, over_seeds(devices), [shard.data for shard in shards]
+        )
 
     return jax.tree.map(of, tree)
 

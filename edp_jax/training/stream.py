@@ -19,7 +19,9 @@ from edp_jax.training import hosts, loop, sharding
 from edp_jax.types import Transition, pack, unpack
 
 PLACEMENTS = ("auto", "device", "host")
-DEVICE_SHARE = 0.4  # of a device's memory: where the dataset takes more, "auto" leaves it on the host
+DEVICE_SHARE = (
+    0.4  # of a device's memory: where the dataset takes more, "auto" leaves it on the host
+)
 WINDOW_BYTES = 64 * 2**20  # a process' part of a window; three windows are alive at most
 MAX_WINDOW = 250  # updates
 
@@ -32,7 +34,9 @@ def stays_on_host(placement: str, transitions: Transition, num_members: int) -> 
     too_large = hosts.gather(np.array([needed > DEVICE_SHARE * memory])).any()
     on_host = placement == "host" or (placement == "auto" and bool(too_large))
     if on_host:
-        print(f"{needed / 1e9:.3g} GB of data stay on the host (a device has {memory / 1e9:.3g} GB): batches are sent ahead")
+        print(
+            f"{needed / 1e9:.3g} GB of data stay on the host (a device has {memory / 1e9:.3g} GB): batches are sent ahead"
+        )
     return on_host
 
 
@@ -60,7 +64,14 @@ class Window:
 class HostReplay:
     """The dataset on the host, and the windows of it that the devices train on."""
 
-    def __init__(self, transitions: Transition, members: int, batch_size: int, ahead: int, weights: np.ndarray | None = None):
+    def __init__(
+        self,
+        transitions: Transition,
+        members: int,
+        batch_size: int,
+        ahead: int,
+        weights: np.ndarray | None = None,
+    ):
         """Takes numpy transitions, which are copied unless `pack` finds them in rows already.
 
         Args:
@@ -77,9 +88,14 @@ class HostReplay:
         self._cumulative_weights = sharding.put(loop.cumulate(weights), self._replicated)
         own_members = members // jax.process_count()
         self.window_size = _window_size(own_members * batch_size * self._rows[0].nbytes, ahead)
-        self._draw = jax.jit(jax.vmap(self._make_draw(batch_size), in_axes=(0, None, None)), out_shardings=self._over_seeds)
+        self._draw = jax.jit(
+            jax.vmap(self._make_draw(batch_size), in_axes=(0, None, None)),
+            out_shardings=self._over_seeds,
+        )
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "gather")
-        self._keys: tuple[np.ndarray, jax.Array] | None = None  # key data of this process' members, and of all on the devices
+        self._keys: tuple[np.ndarray, jax.Array] | None = (
+            None  # key data of this process' members, and of all on the devices
+        )
         self._windows: dict[int, concurrent.futures.Future[Window]] = {}
 
     def set_members(self, state: AgentState) -> None:
@@ -96,15 +112,21 @@ class HostReplay:
 
     def _request(self, number: int) -> concurrent.futures.Future[Window]:
         first = sharding.put(np.int32(number * self.window_size), self._replicated)
-        return self._worker.submit(self._gather, self._draw(self._keys[1], self._cumulative_weights, first), number)
+        return self._worker.submit(
+            self._gather, self._draw(self._keys[1], self._cumulative_weights, first), number
+        )
 
     def _make_draw(self, batch_size: int) -> Callable[..., chex.Array]:
-        def draw(key_data: chex.Array, cumulative_weights: chex.Array | None, first: chex.Array) -> chex.Array:
+        def draw(
+            key_data: chex.Array, cumulative_weights: chex.Array | None, first: chex.Array
+        ) -> chex.Array:
             """Rows [T, B] of one member's batches, from update `first` on."""
             state = AgentState(step=first, key=jax.random.wrap_key_data(key_data), actor=None)
 
             def rows(step: chex.Array) -> chex.Array:
-                return loop.draw_rows(batch_key(state, step), batch_size, len(self._rows), cumulative_weights)
+                return loop.draw_rows(
+                    batch_key(state, step), batch_size, len(self._rows), cumulative_weights
+                )
 
             return jax.vmap(rows)(first + jnp.arange(self.window_size))
 
@@ -113,13 +135,19 @@ class HostReplay:
     def _gather(self, index: jax.Array, number: int) -> Window:
         """Window `number`, whose rows are `index` [R, T, B]; each process reads those of its own members."""
         own = np.asarray(sharding.own_part(index))
-        rows = np.take(self._rows, own, axis=0, mode="clip")  # as JAX does; "raise" would copy once more
+        rows = np.take(
+            self._rows, own, axis=0, mode="clip"
+        )  # as JAX does; "raise" would copy once more
         first = np.full(len(own), number * self.window_size, np.int32)
-        return Window(self._put_own(rows, len(index)), self._put_own(first, len(index)), self._sizes)
+        return Window(
+            self._put_own(rows, len(index)), self._put_own(first, len(index)), self._sizes
+        )
 
     def _put_own(self, own: np.ndarray, members: int) -> jax.Array:
         """This process' part [R / P, ...] of an array [R, ...] onto its devices."""
-        return jax.make_array_from_process_local_data(self._over_seeds, own, (members, *own.shape[1:]))
+        return jax.make_array_from_process_local_data(
+            self._over_seeds, own, (members, *own.shape[1:])
+        )
 
 
 def _window_size(update_bytes: int, ahead: int) -> int:
@@ -139,7 +167,11 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> loop.TrainChunk:
         return loop.zero_sums(algorithm, batch_size, state, window, hypers)
 
     def train_chunk(
-        state: AgentState, replay: HostReplay, hypers: Hypers, start: chex.Array, num_updates: chex.Array
+        state: AgentState,
+        replay: HostReplay,
+        hypers: Hypers,
+        start: chex.Array,
+        num_updates: chex.Array,
     ) -> tuple[AgentState, Metrics]:
         replay.set_members(state)
         size, step = replay.window_size, int(start)
@@ -150,8 +182,12 @@ def make_train_chunk(algorithm: Algorithm, batch_size: int) -> loop.TrainChunk:
             count = min(end, (step // size + 1) * size) - step
             if sums is None:
                 sums = zero_sums(state, window, hypers)
-            state, sums = advance(state, sums, window, hypers, *loop.put_span(step, count, len(state.step)))
-            jax.block_until_ready(previous)  # else the host would run ahead of the devices without end
+            state, sums = advance(
+                state, sums, window, hypers, *loop.put_span(step, count, len(state.step))
+            )
+            jax.block_until_ready(
+                previous
+            )  # else the host would run ahead of the devices without end
             previous, step = sums, step + count
         return state, means(sums, num_updates)
 

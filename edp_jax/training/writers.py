@@ -22,7 +22,9 @@ from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
 
-def metric_rows(step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> list[dict]:
+def metric_rows(
+    step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]
+) -> list[dict]:
     """Returns the R rows of metrics.csv for one step: step, seed, swept settings, one column per metric (each metric is [R])."""
     return [
         {"step": step} | member.columns | {name: value[index] for name, value in metrics.items()}
@@ -31,7 +33,11 @@ def metric_rows(step: int, members: Sequence[Member], metrics: Mapping[str, np.n
 
 
 def evaluation_rows(
-    step: int, members: Sequence[Member], returns: np.ndarray, lengths: np.ndarray, scores: np.ndarray | None
+    step: int,
+    members: Sequence[Member],
+    returns: np.ndarray,
+    lengths: np.ndarray,
+    scores: np.ndarray | None,
 ) -> list[dict]:
     """Returns the R x E rows of evaluations.csv for one step; arrays are [R, E]. No `scores`: that column stays empty."""
     return [
@@ -72,7 +78,9 @@ class CsvTable:
                 writer.writerow(self._columns)
             if set(row) != set(self._columns):
                 different = ", ".join(sorted(set(row) ^ set(self._columns)))
-                raise InputError(f"table {self._path!r}: its columns differ from this run's in {different}; use a new --workdir")
+                raise InputError(
+                    f"table {self._path!r}: its columns differ from this run's in {different}; use a new --workdir"
+                )
             writer.writerow([_text(row[column]) for column in self._columns])
         with open(self._path, "a", newline="", encoding="utf-8") as file:
             file.write(buffer.getvalue())
@@ -114,7 +122,9 @@ def write_json(path: str, value: object) -> None:
 class Writer(Protocol):
     """Where metrics go besides the tables."""
 
-    def write(self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> None:
+    def write(
+        self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]
+    ) -> None:
         """Writes metrics [R] of one step."""
 
     def close(self) -> None:
@@ -128,11 +138,15 @@ class TensorBoard:
         library = _optional("tensorboardX")
         folder = os.path.join(workdir, "tensorboard")
         self._writers = {
-            member: library.SummaryWriter(os.path.join(folder, member.name), purge_step=first_step + 1 if first_step else None)
+            member: library.SummaryWriter(
+                os.path.join(folder, member.name), purge_step=first_step + 1 if first_step else None
+            )
             for member in members
         }
 
-    def write(self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> None:
+    def write(
+        self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]
+    ) -> None:
         for index, member in enumerate(members):
             for name, value in metrics.items():
                 self._writers[member].add_scalar(name, float(value[index]), step)
@@ -154,10 +168,18 @@ class WeightsAndBiases:
         else:
             identifier = uuid.uuid4().hex[:12]
             write_json(id_path, {"id": identifier})
-        self._run = library.init(project=project, dir=workdir, id=identifier, resume="allow", config=_plain(config))
+        self._run = library.init(
+            project=project, dir=workdir, id=identifier, resume="allow", config=_plain(config)
+        )
 
-    def write(self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]) -> None:
-        values = {f"{name}/{member.name}": float(value[i]) for name, value in metrics.items() for i, member in enumerate(members)}
+    def write(
+        self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]
+    ) -> None:
+        values = {
+            f"{name}/{member.name}": float(value[i])
+            for name, value in metrics.items()
+            for i, member in enumerate(members)
+        }
         self._run.log(values, step=step)
 
     def close(self) -> None:
@@ -179,7 +201,9 @@ def check_kinds(kinds: Sequence[str]) -> None:
         _optional(_PACKAGES[kind])
 
 
-def open_writers(kinds: Sequence[str], workdir: str, members: Sequence[Member], config: Mapping, first_step: int) -> list[Writer]:
+def open_writers(
+    kinds: Sequence[str], workdir: str, members: Sequence[Member], config: Mapping, first_step: int
+) -> list[Writer]:
     """Opens the optional writers named in `kinds` ("tensorboard", "wandb"); `first_step` is the restored step, or 0.
 
     Raises:
@@ -194,7 +218,11 @@ def open_writers(kinds: Sequence[str], workdir: str, members: Sequence[Member], 
 
 
 def progress_line(
-    step: int, num_steps: int, updates_per_second: float, seconds_left: float, latest_score: float | None = None
+    step: int,
+    num_steps: int,
+    updates_per_second: float,
+    seconds_left: float,
+    latest_score: float | None = None,
 ) -> str:
     """Returns the line shown while training: percent, updates, updates per second, time left, latest score if any."""
     parts = [
@@ -212,7 +240,9 @@ def _optional(package: str) -> types.ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise InputError(f"package {package!r}: not installed, but a writer needs it; run `pip install edp_jax[log]`") from error
+        raise InputError(
+            f"package {package!r}: not installed, but a writer needs it; run `pip install edp_jax[log]`"
+        ) from error
 
 
 def _text(value: object) -> str:

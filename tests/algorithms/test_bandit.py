@@ -14,7 +14,9 @@ def nearest_shares(actions: np.ndarray) -> np.ndarray:
 
 
 def actions_of(title: str) -> np.ndarray:
-    return bandit.learn(next(learner for learner in bandit.LEARNERS if learner.title.startswith(title)), NUM_STEPS)
+    return bandit.learn(
+        next(learner for learner in bandit.LEARNERS if learner.title.startswith(title)), NUM_STEPS
+    )
 
 
 @pytest.mark.slow

@@ -22,7 +22,9 @@ CONFIGS = sorted(
     for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py")
     if path.stem not in ("__init__", "base", "tasks")
 )
-SMALL = dict(hidden_dims=(16,), num_timesteps=5, sampler_calls=2, num_candidates=3, num_baseline_actions=2)
+SMALL = dict(
+    hidden_dims=(16,), num_timesteps=5, sampler_calls=2, num_candidates=3, num_baseline_actions=2
+)
 
 
 def make_batch(size: int, observation_dim: int, action_dim: int) -> Transition:
@@ -62,7 +64,11 @@ def test_every_configuration_trains_and_evaluates(name):
         check_stop=lambda: None,
     )
     result = evaluate(chunk.state)
-    assert result.returns.shape == (2, 1) and np.all(np.isfinite(result.returns)) and np.all(result.lengths > 0)
+    assert (
+        result.returns.shape == (2, 1)
+        and np.all(np.isfinite(result.returns))
+        and np.all(result.lengths > 0)
+    )
 
 
 @pytest.mark.parametrize("name", ["crr", "iql"])
@@ -77,7 +83,9 @@ def test_every_likelihood_lowers_the_loss_it_defines(name, likelihood, monkeypat
     hypers = Hypers(learning_rate=3e-3, discount=0.0, crr_beta=100.0, iql_temperature=0.01)
     policy = edp.make_policy(config, TaskSpec(3, 2))
     corruption = policy.draw(jax.random.key(1), batch.action)
-    loss = lambda state: -float(policy.predict(state.actor.params, batch, corruption).log_likelihood.mean())  # noqa: E731
+    loss = lambda state: (
+        -float(policy.predict(state.actor.params, batch, corruption).log_likelihood.mean())
+    )  # noqa: E731
     before = loss(state)
     for _ in range(150):
         state, _ = update(state, batch, hypers)
@@ -100,7 +108,12 @@ def test_every_likelihood_lowers_the_loss_it_defines(name, likelihood, monkeypat
 )
 def test_a_learner_reads_its_own_settings(name, changes, own):
     algorithm = algorithms.make(name, AlgorithmConfig(**SMALL, **changes), TaskSpec(3, 2))
-    assert algorithms.hypers_read(algorithm, TaskSpec(3, 2)) == own | {"tau", "learning_rate", "weight_decay", "grad_clip"}
+    assert algorithms.hypers_read(algorithm, TaskSpec(3, 2)) == own | {
+        "tau",
+        "learning_rate",
+        "weight_decay",
+        "grad_clip",
+    }
 
 
 def test_a_learned_standard_deviation_stays_within_its_bounds():
@@ -110,16 +123,22 @@ def test_a_learned_standard_deviation_stays_within_its_bounds():
     params = {**policy.network.init(jax.random.key(0)), "log_std": jnp.array([-9.0])}
     batch = make_batch(1, 3, 1)
     batch = batch.replace(action=policy.predict(params, batch).action)
-    np.testing.assert_allclose(policy.predict(params, batch).log_likelihood, 5 - np.log(2 * np.pi) / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        policy.predict(params, batch).log_likelihood, 5 - np.log(2 * np.pi) / 2, rtol=1e-5
+    )
 
 
 def test_likelihoods_by_hand():
     """a0_hat is off by (0.5, -0.5): -(0.25 + 0.25)/2 - log 2 pi with std 1; with std (1/2, 1/4) the errors are (1, 2) std."""
     mean, action = jnp.array([[0.5, -0.5]]), jnp.zeros((1, 2))
-    np.testing.assert_allclose(diffusion.gaussian_log_likelihood(mean, action), -0.25 - np.log(2 * np.pi), rtol=1e-6)
+    np.testing.assert_allclose(
+        diffusion.gaussian_log_likelihood(mean, action), -0.25 - np.log(2 * np.pi), rtol=1e-6
+    )
     log_std = jnp.log(jnp.array([0.5, 0.25]))
     expected = -0.5 * (1 + 4) + np.log(8) - np.log(2 * np.pi)
-    np.testing.assert_allclose(diffusion.gaussian_log_likelihood(mean, action, log_std), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        diffusion.gaussian_log_likelihood(mean, action, log_std), expected, rtol=1e-6
+    )
 
 
 def test_elbo_weight_is_the_kl_divergence_between_two_reverse_steps():
@@ -129,13 +148,19 @@ def test_elbo_weight_is_the_kl_divergence_between_two_reverse_steps():
     beta, abar = schedule.betas[4], schedule.alphas_cumprod[4]
     means = [(0.2 - beta / np.sqrt(1 - abar) * e) / np.sqrt(1 - beta) for e in (eps, other)]
     kl = np.sum((means[0] - means[1]) ** 2) / (2 * beta)
-    np.testing.assert_allclose(diffusion.elbo_log_likelihood(schedule, t, other, eps), -7 * kl, rtol=1e-5)
+    np.testing.assert_allclose(
+        diffusion.elbo_log_likelihood(schedule, t, other, eps), -7 * kl, rtol=1e-5
+    )
 
 
 def test_softmax_weights_have_mean_one():
     """B softmax((0, log 3)) = 2 (1/4, 3/4)."""
-    np.testing.assert_allclose(losses.softmax_weight(jnp.array([0.0, np.log(3.0)]), 1.0), [0.5, 1.5], rtol=1e-6)
-    np.testing.assert_array_equal(jax.grad(lambda a: losses.softmax_weight(a, 1.0)[0])(jnp.array([0.0, 1.0])), 0.0)
+    np.testing.assert_allclose(
+        losses.softmax_weight(jnp.array([0.0, np.log(3.0)]), 1.0), [0.5, 1.5], rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        jax.grad(lambda a: losses.softmax_weight(a, 1.0)[0])(jnp.array([0.0, 1.0])), 0.0
+    )
 
 
 def test_cql_penalty_by_hand():
@@ -147,9 +172,15 @@ def test_cql_penalty_by_hand():
     excess = losses.cql_excess(q_sampled, jnp.array([[0.0], [1.0]]))
     np.testing.assert_allclose(excess, [[np.log(2.0)], [-1.0]], rtol=1e-6)
     excess = jnp.array([[np.log(2.0), -1.0], [3.0, -5.0]])
-    np.testing.assert_allclose(losses.cql_penalty(excess, -jnp.inf), (np.log(2.0) - 1.0) / 2 - 1.0, rtol=1e-6)
-    np.testing.assert_allclose(losses.cql_penalty(excess, -2.0), (np.log(2.0) - 1.0) / 2 + 0.5, rtol=1e-6)
-    np.testing.assert_array_equal(jax.grad(losses.cql_penalty)(excess, -2.0), [[0.5, 0.5], [0.5, 0.0]])
+    np.testing.assert_allclose(
+        losses.cql_penalty(excess, -jnp.inf), (np.log(2.0) - 1.0) / 2 - 1.0, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        losses.cql_penalty(excess, -2.0), (np.log(2.0) - 1.0) / 2 + 0.5, rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        jax.grad(losses.cql_penalty)(excess, -2.0), [[0.5, 0.5], [0.5, 0.0]]
+    )
 
 
 def test_cql_lowers_values_off_the_data():
@@ -164,8 +195,14 @@ def test_cql_lowers_values_off_the_data():
     for alpha, threshold in ((0.0, -0.5), (5.0, -1e9), (5.0, -0.5)):
         state = algorithm.init(jax.random.key(0))
         for _ in range(150):
-            state, _ = update(state, batch, Hypers(cql_alpha=alpha, cql_threshold=threshold, learning_rate=3e-3, discount=0.0))
-        q = lambda action, state=state: float(critics.apply(state.critic.params, batch.observation, action).mean())  # noqa: E731
+            state, _ = update(
+                state,
+                batch,
+                Hypers(cql_alpha=alpha, cql_threshold=threshold, learning_rate=3e-3, discount=0.0),
+            )
+        q = lambda action, state=state: float(
+            critics.apply(state.critic.params, batch.observation, action).mean()
+        )  # noqa: E731
         gaps.append(q(random_action) - q(batch.action))
     assert gaps[1] < gaps[2] - 0.5 < gaps[0] - 1.0, gaps
 
@@ -182,14 +219,20 @@ def test_diffusion_ql_guides_the_whole_chain():
     policy, batch = edp.make_policy(config, TaskSpec(3, 2)), make_batch(4, 3, 2)
     params = policy.network.init(jax.random.key(0))
     prediction = policy.predict(params, batch, policy.draw(jax.random.key(1), batch.action))
-    np.testing.assert_array_equal(td3.approximated_action(policy, batch, prediction, jax.random.key(2)), prediction.action)
+    np.testing.assert_array_equal(
+        td3.approximated_action(policy, batch, prediction, jax.random.key(2)), prediction.action
+    )
     action = diffusion_ql.full_chain_action(policy, batch, prediction, jax.random.key(2))
     noise_key, chain_key = jax.random.split(jax.random.key(2))
-    expected = policy.sample(params, batch.observation, jax.random.normal(noise_key, (4, 2)), chain_key)
+    expected = policy.sample(
+        params, batch.observation, jax.random.normal(noise_key, (4, 2)), chain_key
+    )
     np.testing.assert_allclose(action, expected, rtol=1e-6)
 
     def mean_action(params):
-        return diffusion_ql.full_chain_action(policy, batch, prediction._replace(params=params), jax.random.key(2)).mean()
+        return diffusion_ql.full_chain_action(
+            policy, batch, prediction._replace(params=params), jax.random.key(2)
+        ).mean()
 
     assert all(np.any(np.asarray(g) != 0) for g in jax.tree.leaves(jax.grad(mean_action)(params)))
 
@@ -200,9 +243,13 @@ def test_gaussian_policy_by_hand():
     policy = GaussianPolicy(Network(None, lambda params, observation: observation + 0.5))
     batch = Transition(jnp.zeros((1, 1)), jnp.array([[0.9]]), None, None, None)
     prediction = policy.predict(params, batch)
-    np.testing.assert_allclose(prediction.log_likelihood, -0.5 * 0.2**2 - np.log(2.0) - 0.5 * np.log(2 * np.pi), rtol=1e-5)
+    np.testing.assert_allclose(
+        prediction.log_likelihood, -0.5 * 0.2**2 - np.log(2.0) - 0.5 * np.log(2 * np.pi), rtol=1e-5
+    )
     x_T = jnp.array([[[0.1]], [[3.0]]])
-    np.testing.assert_allclose(policy.sample(params, batch.observation, x_T, None)[:, 0, 0], [0.7, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        policy.sample(params, batch.observation, x_T, None)[:, 0, 0], [0.7, 1.0], rtol=1e-6
+    )
 
 
 def test_a_gaussian_policy_acts_with_its_mean():
@@ -210,7 +257,10 @@ def test_a_gaussian_policy_acts_with_its_mean():
     algorithm = algorithms.make("iql", config, TaskSpec(3, 2))
     state = algorithm.init(jax.random.key(0))
     observation = jnp.ones((5, 3))
-    actions = [algorithm.act(algorithms.policy_params(state), observation, jax.random.key(i)) for i in range(2)]
+    actions = [
+        algorithm.act(algorithms.policy_params(state), observation, jax.random.key(i))
+        for i in range(2)
+    ]
     np.testing.assert_array_equal(*actions)
     assert actions[0].shape == (5, 2)
 
@@ -222,7 +272,9 @@ def test_td3_bc_updates_its_policy_every_second_time():
     states = [algorithm.init(jax.random.key(0))]
     for _ in range(2):
         states.append(update(states[-1], make_batch(8, 3, 2), Hypers())[0])
-    same = lambda a, b: all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))  # noqa: E731
+    same = lambda a, b: all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )  # noqa: E731
     assert same(states[0].actor, states[1].actor) and not same(states[1].actor, states[2].actor)
     assert not same(states[0].critic.params, states[1].critic.params)
     assert same(states[0].critic.target_params, states[1].critic.target_params)
@@ -231,7 +283,10 @@ def test_td3_bc_updates_its_policy_every_second_time():
 
 def test_a_target_takes_the_least_of_a_random_subset_of_critics():
     config = AlgorithmConfig(num_critics=5, num_target_critics=2)
-    drawn = {tuple(sorted(np.asarray(edp.draw_critics(jax.random.key(i), config)).tolist())) for i in range(200)}
+    drawn = {
+        tuple(sorted(np.asarray(edp.draw_critics(jax.random.key(i), config)).tolist()))
+        for i in range(200)
+    }
     assert len(drawn) == 10 and all(len(set(pair)) == 2 for pair in drawn)  # all pairs of five
     assert edp.draw_critics(jax.random.key(0), AlgorithmConfig(num_critics=5)) is None
     params = {"w": jnp.arange(5.0)}
@@ -246,18 +301,31 @@ def test_every_learner_takes_a_subset_of_its_critics(name):
     Rewards are 0. IQL's is seen in its value loss: expectile 0.7 of the squared error."""
     config = AlgorithmConfig(**SMALL, num_critics=3, num_target_critics=1)
     algorithm = algorithms.make(name, config, TaskSpec(3, 2))
-    batch = make_batch(8, 3, 2).replace(reward=np.zeros(8, np.float32), discount=np.ones(8, np.float32))
+    batch = make_batch(8, 3, 2).replace(
+        reward=np.zeros(8, np.float32), discount=np.ones(8, np.float32)
+    )
 
     @jax.jit
     def update(key):
         state = algorithm.init(key)
         bias = jnp.arange(3.0)[:, None]  # of the last layers
-        constant = jax.tree.map(lambda p: bias if p.shape == bias.shape else jnp.zeros_like(p), state.critic.target_params)
-        value = None if state.value is None else state.value.replace(params=jax.tree.map(jnp.zeros_like, state.value.params))
+        constant = jax.tree.map(
+            lambda p: bias if p.shape == bias.shape else jnp.zeros_like(p),
+            state.critic.target_params,
+        )
+        value = (
+            None
+            if state.value is None
+            else state.value.replace(params=jax.tree.map(jnp.zeros_like, state.value.params))
+        )
         state = state.replace(critic=state.critic.replace(target_params=constant), value=value)
         return algorithm.update_step(state, batch, Hypers(discount=1.0))[1]
 
-    name, values = ("value/loss", [0.0, 0.7, 2.8]) if name == "iql" else ("critic/target_mean", [0.0, 1.0, 2.0])
+    name, values = (
+        ("value/loss", [0.0, 0.7, 2.8])
+        if name == "iql"
+        else ("critic/target_mean", [0.0, 1.0, 2.0])
+    )
     seen = {round(float(update(jax.random.key(seed))[name]), 4) for seed in range(12)}
     assert seen == set(values)
 

@@ -12,7 +12,9 @@ from edp_jax.algorithms import AlgorithmConfig, Hypers, edp
 from edp_jax.data import RawDataset, preprocess
 from edp_jax.training import loop
 
-CONFIG = AlgorithmConfig(hidden_dims=(32,), num_timesteps=5, sampler_calls=1, ema_start=0, ema_period=1, num_candidates=2)
+CONFIG = AlgorithmConfig(
+    hidden_dims=(32,), num_timesteps=5, sampler_calls=1, ema_start=0, ema_period=1, num_candidates=2
+)
 LEARNERS = {
     "td3": CONFIG,
     "crr": CONFIG,
@@ -30,13 +32,27 @@ def transitions(observation, reward, discount, next_observation) -> Transition:
     """SIZE transitions with random actions, which change nothing."""
     action = np.random.default_rng(0).uniform(-1, 1, (SIZE, 1)).astype(np.float32)
     column = lambda values: np.resize(np.asarray(values, np.float32), SIZE)  # noqa: E731
-    return Transition(column(observation)[:, None], action, column(reward), column(discount), column(next_observation)[:, None])
+    return Transition(
+        column(observation)[:, None],
+        action,
+        column(reward),
+        column(discount),
+        column(next_observation)[:, None],
+    )
 
 
 ENVIRONMENTS = {  # name -> (transitions, observations, their values)
     "constant reward, no end: r / (1 - gamma)": (transitions([0], [1], [1], [0]), [0.0], [2.0]),
-    "reward is the observation, one step": (transitions([-1, 1], [-1, 1], [0, 0], [0, 0]), [-1.0, 1.0], [-1.0, 1.0]),
-    "reward two steps away: gamma r": (transitions([0, 1], [0, 1], [1, 0], [1, 1]), [0.0, 1.0], [0.5, 1.0]),
+    "reward is the observation, one step": (
+        transitions([-1, 1], [-1, 1], [0, 0], [0, 0]),
+        [-1.0, 1.0],
+        [-1.0, 1.0],
+    ),
+    "reward two steps away: gamma r": (
+        transitions([0, 1], [0, 1], [1, 0], [1, 1]),
+        [0.0, 1.0],
+        [0.5, 1.0],
+    ),
 }
 
 
@@ -46,11 +62,15 @@ def learned_values(name: str, dataset: Transition, observations) -> np.ndarray:
     train_chunk = loop.make_train_chunk(algorithm, 64)
     hypers = Hypers(discount=0.5, tau=0.1, learning_rate=3e-3, expectile=0.5, cql_alpha=0.0)
     state = loop.init_seeds(algorithm, (0,))
-    state = next(loop.train(train_chunk, state, loop.put_dataset(dataset, 1), hypers, iter([NUM_UPDATES]))).state
+    state = next(
+        loop.train(train_chunk, state, loop.put_dataset(dataset, 1), hypers, iter([NUM_UPDATES]))
+    ).state
     critics = edp.make_critics(LEARNERS[name], TaskSpec(1, 1))
     params = jax.tree.map(lambda leaf: leaf[0], state.critic.params)
     actions = jnp.linspace(-1, 1, 21)[:, None]
-    return np.array([float(critics.apply(params, jnp.full((21, 1), o), actions).mean()) for o in observations])
+    return np.array(
+        [float(critics.apply(params, jnp.full((21, 1), o), actions).mean()) for o in observations]
+    )
 
 
 FARTHEST = "reward two steps away: gamma r"  # needs the target and the observation
@@ -75,5 +95,9 @@ def test_a_timeout_is_not_a_terminal(cut, values):
     ends = np.resize([False, True], SIZE)
     flags = {"terminals": np.zeros(SIZE, bool), "timeouts": np.zeros(SIZE, bool)} | {cut: ends}
     base = transitions([0, 1], [1], [1], [1, 0])
-    raw = RawDataset(base.observation, base.action, base.reward, **flags, next_observations=base.next_observation)
-    np.testing.assert_allclose(learned_values("td3", preprocess.to_transitions(raw), [0.0, 1.0]), values, atol=0.15)
+    raw = RawDataset(
+        base.observation, base.action, base.reward, **flags, next_observations=base.next_observation
+    )
+    np.testing.assert_allclose(
+        learned_values("td3", preprocess.to_transitions(raw), [0.0, 1.0]), values, atol=0.15
+    )

@@ -13,7 +13,9 @@ def test_behaviour_mean_action_by_hand():
     last = (np.array([[0.25, 0.0], [1.0, 0.0]], np.float32), np.array([0.0, -1.0], np.float32))
     behaviour = Behaviour((first, last))
     assert (behaviour.observation_dim, behaviour.action_dim) == (2, 1)
-    np.testing.assert_allclose(behaviour.act(np.array([[2.0, -3.0]]), None), [[np.tanh(0.5)]], rtol=1e-6)
+    np.testing.assert_allclose(
+        behaviour.act(np.array([[2.0, -3.0]]), None), [[np.tanh(0.5)]], rtol=1e-6
+    )
 
 
 def test_behaviour_samples_have_the_mean_and_deviation_of_the_head():
@@ -21,15 +23,22 @@ def test_behaviour_samples_have_the_mean_and_deviation_of_the_head():
     actions = Behaviour((last,)).act(np.zeros((20_000, 1)), np.random.default_rng(0))
     assert np.all(np.abs(actions) <= 1)
     before_tanh = np.arctanh(actions)
-    np.testing.assert_allclose(before_tanh.mean(), 0.3, atol=0.006)  # 4 standard errors of 0.2 / sqrt(20000)
+    np.testing.assert_allclose(
+        before_tanh.mean(), 0.3, atol=0.006
+    )  # 4 standard errors of 0.2 / sqrt(20000)
     np.testing.assert_allclose(before_tanh.std(), 0.2, atol=0.005)
 
 
 def test_behaviour_file_round_trip(tmp_path):
-    layers = ((np.ones((3, 4), np.float32), np.zeros(4, np.float32)), (np.full((4, 2), 2, np.float32), np.ones(2, np.float32)))
+    layers = (
+        (np.ones((3, 4), np.float32), np.zeros(4, np.float32)),
+        (np.full((4, 2), 2, np.float32), np.ones(2, np.float32)),
+    )
     path = str(tmp_path / "policy.npz")
     save_behaviour(path, Behaviour(layers), {"steps": 7})
-    for (weight, bias), (expected_weight, expected_bias) in zip(read_behaviour(path).layers, layers, strict=True):
+    for (weight, bias), (expected_weight, expected_bias) in zip(
+        read_behaviour(path).layers, layers, strict=True
+    ):
         np.testing.assert_array_equal(weight, expected_weight)
         np.testing.assert_array_equal(bias, expected_bias)
     assert os.listdir(tmp_path) == ["policy.npz"]
@@ -46,7 +55,10 @@ def test_layers_may_be_stored_in_half_the_bytes(tmp_path):
 
 
 def test_missing_behaviour_file(tmp_path):
-    with pytest.raises(InputError, match="there is no such file; make one with `python -m experiments.train_behaviour`"):
+    with pytest.raises(
+        InputError,
+        match="there is no such file; make one with `python -m experiments.train_behaviour`",
+    ):
         read_behaviour(str(tmp_path / "none.npz"))
 
 

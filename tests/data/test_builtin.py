@@ -17,10 +17,15 @@ def tiny(tmp_path, monkeypatch):
     """A data folder; a random behaviour policy is shipped as `tiny`, and makes the 1000 + 1000 transitions of `tiny-dataset`."""
     rng = np.random.default_rng(0)
     sizes = [(11, 16), (16, 6)]
-    layers = tuple((0.3 * rng.standard_normal(size, dtype=np.float32), np.zeros(size[1], np.float32)) for size in sizes)
+    layers = tuple(
+        (0.3 * rng.standard_normal(size, dtype=np.float32), np.zeros(size[1], np.float32))
+        for size in sizes
+    )
     shipped = tmp_path / "behaviours"
     shipped.mkdir()
-    save_behaviour(str(shipped / "tiny.npz"), Behaviour(layers), {"env_id": "Hopper-v4", "steps": 0})
+    save_behaviour(
+        str(shipped / "tiny.npz"), Behaviour(layers), {"env_id": "Hopper-v4", "steps": 0}
+    )
     monkeypatch.setattr(builtin, "_FOLDER", str(shipped))
     monkeypatch.setitem(builtin.DATASETS, "tiny-dataset", (SMALL, SMALL))
     return tmp_path / "data"
@@ -31,20 +36,26 @@ def silent(message):
 
 
 def test_unknown_dataset_names_a_near_one(tmp_path):
-    with pytest.raises(InputError, match="'hopper-mediun' does not exist; use one of: hopper-medium"):
+    with pytest.raises(
+        InputError, match="'hopper-mediun' does not exist; use one of: hopper-medium"
+    ):
         builtin.ensure("hopper-mediun", str(tmp_path))
 
 
 def test_folder_that_cannot_be_made(tmp_path, tiny):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written to; give another one as --config.data_dir"):
+    with pytest.raises(
+        InputError, match="cannot be written to; give another one as --config.data_dir"
+    ):
         builtin.ensure("tiny-dataset", str(tmp_path / "file"), silent)
 
 
 def test_random_actions_need_no_policy(tiny):
     raw = builtin.collect(builtin.Source(builtin.RANDOM, "Hopper-v4", 1000), 0, silent)
     assert raw.actions.min() < -0.9 and raw.actions.max() > 0.9
-    assert abs(raw.actions.mean()) < 4 / np.sqrt(3 * 3000)  # four standard deviations of a uniform's mean
+    assert abs(raw.actions.mean()) < 4 / np.sqrt(
+        3 * 3000
+    )  # four standard deviations of a uniform's mean
 
 
 def test_layout_is_that_of_d4rl(tiny):
@@ -56,9 +67,15 @@ def test_layout_is_that_of_d4rl(tiny):
     ends = raw.terminals | raw.timeouts
     # each of the 10 environments of a source leaves 100 consecutive steps, the last of them an end
     assert np.all(ends[99::100])
-    np.testing.assert_array_equal(raw.next_observations[:-1][~ends[:-1]], raw.observations[1:][~ends[:-1]])
-    assert not np.any(np.all(raw.next_observations[:-1][ends[:-1]] == raw.observations[1:][ends[:-1]], axis=1))
-    assert not np.array_equal(raw.observations[:1000], raw.observations[1000:])  # the second part has its own seeds
+    np.testing.assert_array_equal(
+        raw.next_observations[:-1][~ends[:-1]], raw.observations[1:][~ends[:-1]]
+    )
+    assert not np.any(
+        np.all(raw.next_observations[:-1][ends[:-1]] == raw.observations[1:][ends[:-1]], axis=1)
+    )
+    assert not np.array_equal(
+        raw.observations[:1000], raw.observations[1000:]
+    )  # the second part has its own seeds
 
 
 def test_episodes_are_cut_after_1000_steps(tiny, monkeypatch):
@@ -72,7 +89,9 @@ def test_episodes_are_cut_after_1000_steps(tiny, monkeypatch):
 
     make = gymnasium.make
     forever = {"terminate_when_unhealthy": False}
-    monkeypatch.setattr(gymnasium, "make", lambda env_id, **kwargs: make(env_id, **kwargs, **forever))
+    monkeypatch.setattr(
+        gymnasium, "make", lambda env_id, **kwargs: make(env_id, **kwargs, **forever)
+    )
     monkeypatch.setattr(builtin, "load_behaviour", lambda name: Standing())
     monkeypatch.setattr(builtin, "_NUM_ENVS", 1)
     raw = builtin.collect(builtin.Source("tiny", "Hopper-v4", 2500), 0, silent)
@@ -90,7 +109,14 @@ def test_made_twice_it_is_the_same_and_once_it_is_kept(tiny, tmp_path):
     again = builtin.ensure("tiny-dataset", str(tmp_path / "elsewhere"), silent)
     assert os.path.basename(again) == os.path.basename(path)
     first, second = read_hdf5(path), read_hdf5(again)
-    for name in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations"):
+    for name in (
+        "observations",
+        "actions",
+        "rewards",
+        "terminals",
+        "timeouts",
+        "next_observations",
+    ):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert os.listdir(tiny / "builtin") == [os.path.basename(path)]
 
@@ -135,13 +161,17 @@ def test_shipped_datasets_have_their_policies(name):
             assert all(np.isfinite(array).all() for layer in behaviour.layers for array in layer)
     assert len({source.num_transitions for source in builtin.DATASETS[name]}) == 1
     total = sum(source.num_transitions for source in builtin.DATASETS[name])
-    assert total == {"medium-expert": 300_000, "medium-replay": 160_000}.get(name.partition("-")[2], 150_000)
+    assert total == {"medium-expert": 300_000, "medium-replay": 160_000}.get(
+        name.partition("-")[2], 150_000
+    )
 
 
 def test_every_robot_has_the_five_qualities():
     qualities = ("medium", "medium-replay", "medium-expert", "expert", "random")
     robots = ("hopper", "halfcheetah", "walker2d")
-    assert set(builtin.DATASETS) == {f"{robot}-{quality}" for robot in robots for quality in qualities}
+    assert set(builtin.DATASETS) == {
+        f"{robot}-{quality}" for robot in robots for quality in qualities
+    }
 
 
 @pytest.mark.parametrize("robot", ["hopper", "halfcheetah", "walker2d"])
@@ -153,7 +183,11 @@ def test_medium_replay_is_the_learner_from_its_random_start_to_the_medium_stage(
 
 
 def test_shipped_policies_are_small_and_all_of_use():
-    files = {path: os.path.getsize(path) for path in glob.glob(os.path.join(builtin._FOLDER, "*.npz"))}
+    files = {
+        path: os.path.getsize(path) for path in glob.glob(os.path.join(builtin._FOLDER, "*.npz"))
+    }
     assert sum(files.values()) < 2_000_000
-    used = {source.behaviour for sources in builtin.DATASETS.values() for source in sources} - {builtin.RANDOM}
+    used = {source.behaviour for sources in builtin.DATASETS.values() for source in sources} - {
+        builtin.RANDOM
+    }
     assert {builtin._behaviour_path(name) for name in used} == set(files)

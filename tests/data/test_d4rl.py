@@ -46,7 +46,9 @@ def test_reads_what_the_file_holds(tmp_path):
 
 def test_next_observations_are_read(tmp_path):
     content = arrays() | {"next_observations": np.ones((6, 3), np.float32)}
-    np.testing.assert_array_equal(read_hdf5(store(tmp_path / "a.hdf5", content)).next_observations, np.ones((6, 3)))
+    np.testing.assert_array_equal(
+        read_hdf5(store(tmp_path / "a.hdf5", content)).next_observations, np.ones((6, 3))
+    )
 
 
 def test_other_widths_become_float32_and_flags_become_bool(tmp_path):
@@ -73,15 +75,21 @@ def test_missing_timeouts_come_from_the_episode_length(tmp_path):
     del content["timeouts"]
     path = store(tmp_path / "a.hdf5", content)
     # Row 2 is a terminal; from row 3 on, every fourth step of the episode is a timeout: rows 6 and 10 (beyond the file).
-    np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=4).timeouts), [6])
+    np.testing.assert_array_equal(
+        np.flatnonzero(read_hdf5(path, max_episode_steps=4).timeouts), [6]
+    )
     # With episodes of 3 steps the first ends by its terminal in row 2, and no timeout is set there; then rows 5 and 8.
-    np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=3).timeouts), [5, 8])
+    np.testing.assert_array_equal(
+        np.flatnonzero(read_hdf5(path, max_episode_steps=3).timeouts), [5, 8]
+    )
     assert "nothing tells which steps were the last before a time limit" in message_of(path)
 
 
 def test_timeouts_of_the_file_win_over_the_episode_length(tmp_path):
     path = store(tmp_path / "a.hdf5", arrays())
-    np.testing.assert_array_equal(np.flatnonzero(read_hdf5(path, max_episode_steps=2).timeouts), [5])
+    np.testing.assert_array_equal(
+        np.flatnonzero(read_hdf5(path, max_episode_steps=2).timeouts), [5]
+    )
 
 
 def test_missing_file(tmp_path):
@@ -112,7 +120,9 @@ def test_damaged_compressed_data(tmp_path):
     noise = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
     with h5py.File(path, "w") as file:
         for key, value in content.items():
-            file.create_dataset(key, data=noise if key == "observations" else value, compression="gzip")
+            file.create_dataset(
+                key, data=noise if key == "observations" else value, compression="gzip"
+            )
         offset = file["observations"].id.get_chunk_info(0).byte_offset
     damaged = bytearray(path.read_bytes())
     damaged[offset : offset + 64] = b"\xff" * 64
@@ -146,7 +156,13 @@ def test_unequal_lengths(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "shape"),
-    [("observations", (6,)), ("actions", (6, 2, 1)), ("rewards", (6, 2)), ("terminals", ()), ("actions", (6, 0))],
+    [
+        ("observations", (6,)),
+        ("actions", (6, 2, 1)),
+        ("rewards", (6, 2)),
+        ("terminals", ()),
+        ("actions", (6, 0)),
+    ],
 )
 def test_wrong_shape(tmp_path, key, shape):
     content = arrays()
@@ -172,7 +188,11 @@ def test_values_that_are_not_finite_are_counted_and_located(tmp_path, bad):
     content = arrays()
     content["observations"][4] = bad
     message = message_of(store(tmp_path / "a.hdf5", content))
-    assert "'observations' holds 3 values that are NaN or infinite" in message and "row 4" in message and "remove" in message
+    assert (
+        "'observations' holds 3 values that are NaN or infinite" in message
+        and "row 4" in message
+        and "remove" in message
+    )
 
 
 def test_value_too_large_for_float32(tmp_path):
@@ -189,7 +209,13 @@ def test_fewer_than_two_transitions(tmp_path, steps):
 
 def test_synonyms_are_accepted_and_doubles_refused(tmp_path):
     content = arrays()
-    short = {"obs": "observations", "action": "actions", "reward": "rewards", "done": "terminals", "truncated": "timeouts"}
+    short = {
+        "obs": "observations",
+        "action": "actions",
+        "reward": "rewards",
+        "done": "terminals",
+        "truncated": "timeouts",
+    }
     raw = read_hdf5(store(tmp_path / "a.hdf5", {name: content[key] for name, key in short.items()}))
     for key, value in content.items():
         np.testing.assert_array_equal(getattr(raw, key), value)
@@ -209,12 +235,20 @@ def test_episodes_of_a_file_without_timeouts_are_told_apart_by_their_next_observ
 
 def test_what_a_file_declares_is_read_and_checked(tmp_path):
     content = arrays()
-    declared = {"action_low": [-2.0, 0.0], "action_high": [2.0, 5.0], "reference_scores": [-1000, 0]}
+    declared = {
+        "action_low": [-2.0, 0.0],
+        "action_high": [2.0, 5.0],
+        "reference_scores": [-1000, 0],
+    }
     raw = read_hdf5(store(tmp_path / "a.hdf5", content | declared))
     for key, value in declared.items():
         np.testing.assert_array_equal(getattr(raw, key), value)
-    assert "'action_low' has shape [3], not [2]" in message_of(store(tmp_path / "b.hdf5", content | {"action_low": np.zeros(3)}))
-    assert "one of action_low and action_high" in message_of(store(tmp_path / "c.hdf5", content | {"action_low": np.zeros(2)}))
+    assert "'action_low' has shape [3], not [2]" in message_of(
+        store(tmp_path / "b.hdf5", content | {"action_low": np.zeros(3)})
+    )
+    assert "one of action_low and action_high" in message_of(
+        store(tmp_path / "c.hdf5", content | {"action_low": np.zeros(2)})
+    )
 
 
 @pytest.mark.parametrize("following", [None, np.full((6, 3), 7.0, np.float32)])

@@ -17,7 +17,9 @@ from edp_jax import data
 from edp_jax.data import d4rl, download, preprocess, source
 from edp_jax.types import InputError
 
-DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[2].parent / "shared" / "data"))
+DATA_DIR = pathlib.Path(
+    os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[2].parent / "shared" / "data")
+)
 
 
 def small() -> data.RawDataset:
@@ -33,12 +35,19 @@ def small() -> data.RawDataset:
 def real(name: str) -> tuple[data.RawDataset, dict]:
     task = data.find_task(name)
     if not (DATA_DIR / name / os.path.basename(task.file_name)).is_file():
-        pytest.skip(f"no real data: {name} is not in {DATA_DIR}; set EDP_DATA_DIR to the folder that holds it")
+        pytest.skip(
+            f"no real data: {name} is not in {DATA_DIR}; set EDP_DATA_DIR to the folder that holds it"
+        )
     return data.load(task, str(DATA_DIR))
 
 
 @pytest.mark.parametrize(
-    "place", ["gym_mujoco_v2/hopper_medium-v2.hdf5", "hopper_medium-v2.hdf5", "hopper-medium-v2/hopper_medium-v2.hdf5"]
+    "place",
+    [
+        "gym_mujoco_v2/hopper_medium-v2.hdf5",
+        "hopper_medium-v2.hdf5",
+        "hopper-medium-v2/hopper_medium-v2.hdf5",
+    ],
 )
 def test_file_is_found_in_each_place(tmp_path, place):
     d4rl.write_hdf5(tmp_path / place, small(), attributes={})
@@ -69,8 +78,14 @@ def test_missing_file_that_cannot_be_downloaded(tmp_path, monkeypatch):
     with pytest.raises(InputError) as error:
         data.load(data.find_task("hopper-medium-v2"), str(tmp_path), lambda line: None)
     message = str(error.value)
-    assert "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium-v2.hdf5" in message
-    assert f"put the file at '{tmp_path}/gym_mujoco_v2/hopper_medium-v2.hdf5'" in message and "\n" not in message
+    assert (
+        "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_medium-v2.hdf5"
+        in message
+    )
+    assert (
+        f"put the file at '{tmp_path}/gym_mujoco_v2/hopper_medium-v2.hdf5'" in message
+        and "\n" not in message
+    )
     assert "no network" in message and not list(tmp_path.iterdir())
 
 
@@ -81,12 +96,17 @@ def test_missing_file_is_downloaded_checked_and_found_the_next_time(tmp_path, mo
     name = "kitchen/mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
     monkeypatch.setattr(source, "D4RL_URL", server.url)
     task = data.find_task("kitchen-complete-v0")
-    with pytest.raises(InputError, match=f"the server has {len(content):,} bytes, the file should have 556,544"):
+    with pytest.raises(
+        InputError, match=f"the server has {len(content):,} bytes, the file should have 556,544"
+    ):
         data.load(task, str(tmp_path / "data"), lambda line: None)
     assert not (tmp_path / "data").exists()
     monkeypatch.setitem(source._KNOWN, name, (len(content), hashlib.sha256(content).hexdigest()))
     raw, info = data.load(task, str(tmp_path / "data"), lambda line: None)
-    assert info["path"] == str(tmp_path / "data" / name) and info["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (
+        info["path"] == str(tmp_path / "data" / name)
+        and info["sha256"] == hashlib.sha256(content).hexdigest()
+    )
     np.testing.assert_array_equal(raw.rewards, small().rewards)
     requests = len(server.requests)
     data.load(task, str(tmp_path / "data"), lambda line: None)
@@ -105,9 +125,16 @@ def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
 
     def load(name):
         asked.append(name)
-        fields = {field: getattr(small(), field) for field in ("observations", "actions", "rewards", "terminals", "timeouts")}
+        fields = {
+            field: getattr(small(), field)
+            for field in ("observations", "actions", "rewards", "terminals", "timeouts")
+        }
         del fields["timeouts"]
-        return fields | {"infos/qpos": np.zeros((4, 7)), "max_episode_steps": np.array(2), "reference_scores": np.array([-1, 5])}
+        return fields | {
+            "infos/qpos": np.zeros((4, 7)),
+            "max_episode_steps": np.array(2),
+            "reference_scores": np.array([-1, 5]),
+        }
 
     legacy = types.SimpleNamespace(load=load)
     monkeypatch.setitem(sys.modules, "edp_jax.legacy", legacy)
@@ -117,9 +144,13 @@ def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
     assert asked == ["hopper-medium-v2"] and task.environment == "legacy:hopper-medium-v2"
     assert task.reference_scores == data.find_task("hopper-medium-v2").reference_scores
     np.testing.assert_array_equal(raw.rewards, small().rewards)
-    np.testing.assert_array_equal(raw.timeouts, [0, 1, 0, 0])  # every two steps, but for the terminal
+    np.testing.assert_array_equal(
+        raw.timeouts, [0, 1, 0, 0]
+    )  # every two steps, but for the terminal
     np.testing.assert_array_equal(raw.reference_scores, [-1, 5])
-    assert info["path"] is None and len(info["sha256"]) == 64 and info["summary"]["transitions"] == 4
+    assert (
+        info["path"] is None and len(info["sha256"]) == 64 and info["summary"]["transitions"] == 4
+    )
 
 
 def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):
@@ -148,7 +179,12 @@ def test_kitchen_complete():
     raw, info = real("kitchen-complete-v0")
     assert info["sha256"] == "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81"
     summary = info["summary"]
-    assert (summary["transitions"], summary["episodes"], summary["terminals"], summary["timeouts"]) == (3680, 19, 19, 0)
+    assert (
+        summary["transitions"],
+        summary["episodes"],
+        summary["terminals"],
+        summary["timeouts"],
+    ) == (3680, 19, 19, 0)
     assert (summary["observation_dim"], summary["action_dim"]) == (60, 9)
     assert (summary["return"]["min"], summary["return"]["max"]) == (304.0, 355.0)
     # Columns 30-59 hold the goal. In 23 of them np.std is exactly 0, in the other 7 it is rounding error.
@@ -164,17 +200,27 @@ def test_kitchen_complete():
 def test_door_human():
     raw, info = real("door-human-v0")
     assert info["sha256"] == "9df6345e28fcec8f44c0af4d6dacc6ef996958b39b568f53df85cf41dd03412b"
-    assert (info["summary"]["transitions"], info["summary"]["terminals"], info["summary"]["timeouts"]) == (6729, 25, 25)
+    assert (
+        info["summary"]["transitions"],
+        info["summary"]["terminals"],
+        info["summary"]["timeouts"],
+    ) == (6729, 25, 25)
     low, high = data.find_task("door-human-v0").reference_scores
     # Timeouts fall inside the demonstrations, at step 200 of each; terminals end them.
     starts = np.append(0, np.flatnonzero(raw.terminals)[:-1] + 1)
     np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), starts + 199)
     whole = np.add.reduceat(raw.rewards.astype(np.float64), starts).mean()
-    np.testing.assert_allclose([whole, 100 * (whole - low) / (high - low)], [795.7, 29.0], atol=0.05)
+    np.testing.assert_allclose(
+        [whole, 100 * (whole - low) / (high - low)], [795.7, 29.0], atol=0.05
+    )
     # An episode ends at its timeout, so first and second parts alternate; the first parts have the return of 200 steps.
     returns = preprocess.episode_returns(raw)
     assert len(returns) == 50
-    np.testing.assert_allclose([returns[::2].mean(), 100 * (returns[::2].mean() - low) / (high - low)], [170.4, 7.7], atol=0.05)
+    np.testing.assert_allclose(
+        [returns[::2].mean(), 100 * (returns[::2].mean() - low) / (high - low)],
+        [170.4, 7.7],
+        atol=0.05,
+    )
     # The 25 timed-out steps have no next observation.
     transitions = preprocess.to_transitions(raw)
     assert transitions.size == 6729 - 25 and int((transitions.discount == 0).sum()) == 25

@@ -12,7 +12,9 @@ from edp_jax.data.minari import check_new, write_minari
 from edp_jax.types import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari.utils")
-minari = pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
+minari = pytest.importorskip(
+    "minari", reason="the optional package minari is not installed: pip install -e '.[test]'"
+)
 
 SPACE = gymnasium.spaces.Dict(
     {
@@ -56,9 +58,16 @@ def store(tmp_path, monkeypatch):
 
 def goal_episode(start, steps, terminal):
     times = start + np.arange(steps + 1, dtype=np.float64)
-    observations = {"observation": np.stack([times, -times], 1), "achieved_goal": 100 + times[:, None]}
+    observations = {
+        "observation": np.stack([times, -times], 1),
+        "achieved_goal": 100 + times[:, None],
+    }
     observations["desired_goal"] = np.full((steps + 1, 1), 7.0)
-    return observations, np.stack([np.linspace(-2, 2, steps), np.linspace(0, 10, steps)], 1).astype(np.float32), terminal
+    return (
+        observations,
+        np.stack([np.linspace(-2, 2, steps), np.linspace(0, 10, steps)], 1).astype(np.float32),
+        terminal,
+    )
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
@@ -71,18 +80,32 @@ def test_goals_scores_and_the_action_box_are_read(store, data_format):
     task = data.find_task("minari:test/goal-v0")
     raw, info = data.load(task, "unused")
     # sorted keys: achieved_goal, desired_goal, observation
-    expected = [[100, 7, 0, 0], [101, 7, 1, -1], [102, 7, 2, -2], [150, 7, 50, -50], [151, 7, 51, -51]]
+    expected = [
+        [100, 7, 0, 0],
+        [101, 7, 1, -1],
+        [102, 7, 2, -2],
+        [150, 7, 50, -50],
+        [151, 7, 51, -51],
+    ]
     np.testing.assert_array_equal(raw.observations, expected)
-    np.testing.assert_array_equal(raw.next_observations[[2, 4]], [[103, 7, 3, -3], [152, 7, 52, -52]])
+    np.testing.assert_array_equal(
+        raw.next_observations[[2, 4]], [[103, 7, 3, -3], [152, 7, 52, -52]]
+    )
     np.testing.assert_array_equal(raw.terminals, [0, 0, 1, 0, 0])
     np.testing.assert_array_equal(raw.timeouts, [0, 0, 0, 0, 1])
     assert task.environment == "minari:test/goal-v0"
-    assert info["summary"]["episodes"] == 2 and info["summary"]["return"] == {"min": 1.0, "mean": 2.0, "max": 3.0}
+    assert info["summary"]["episodes"] == 2 and info["summary"]["return"] == {
+        "min": 1.0,
+        "mean": 2.0,
+        "max": 3.0,
+    }
 
     dataset = data.prepare(task, raw, info, data.Preprocessing())
     assert dataset.reference_scores == (-10.0, 30.0) and dataset.behaviour_return == 2.0
     np.testing.assert_array_equal([dataset.action_low, dataset.action_high], [[-2, 0], [2, 10]])
-    np.testing.assert_allclose(dataset.transitions.action[:3], [[-0.999, -0.999], [0, 0], [0.999, 0.999]], atol=1e-6)
+    np.testing.assert_allclose(
+        dataset.transitions.action[:3], [[-0.999, -0.999], [0, 0], [0.999, 0.999]], atol=1e-6
+    )
     assert dataset.transitions.size == 5 and list(dataset.transitions.discount) == [1, 1, 0, 1, 1]
 
 
@@ -99,17 +122,26 @@ def test_an_unbounded_action_space_is_no_box(store):
     space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     observations = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     store(
-        "test/free-v0", observations, [(np.zeros((4, 1), np.float32), np.full((3, 1), 0.5, np.float32), True)], action_space=space
+        "test/free-v0",
+        observations,
+        [(np.zeros((4, 1), np.float32), np.full((3, 1), 0.5, np.float32), True)],
+        action_space=space,
     )
     raw, _ = data.load(data.find_task("minari:test/free-v0"), "unused")
-    np.testing.assert_array_equal(preprocess.action_box(raw, (raw.action_low, raw.action_high)), [[-1], [1]])
+    np.testing.assert_array_equal(
+        preprocess.action_box(raw, (raw.action_low, raw.action_high)), [[-1], [1]]
+    )
 
 
 @pytest.mark.parametrize(
     ("space", "action_space", "says"),
     [
         (gymnasium.spaces.Box(-1, 1, (1,)), gymnasium.spaces.Discrete(3), "actions are Discrete"),
-        (gymnasium.spaces.Discrete(4), gymnasium.spaces.Box(-1, 1, (1,)), "observations hold a Discrete"),
+        (
+            gymnasium.spaces.Discrete(4),
+            gymnasium.spaces.Box(-1, 1, (1,)),
+            "observations hold a Discrete",
+        ),
     ],
 )
 def test_spaces_that_are_no_vectors_are_refused(store, space, action_space, says):
@@ -117,7 +149,12 @@ def test_spaces_that_are_no_vectors_are_refused(store, space, action_space, says
         kind.seed(0)
         return np.array([kind.sample() for _ in range(count)])
 
-    store("test/odd-v0", space, [(sample(space, 4), sample(action_space, 3), True)], action_space=action_space)
+    store(
+        "test/odd-v0",
+        space,
+        [(sample(space, 4), sample(action_space, 3), True)],
+        action_space=action_space,
+    )
     with pytest.raises(InputError, match=says) as error:
         data.load(data.find_task("minari:test/odd-v0"), "unused")
     assert "\n" not in str(error.value)
@@ -137,13 +174,18 @@ def test_a_dataset_that_is_not_there_is_downloaded_by_minari(store, monkeypatch)
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", download)
     lines = []
     raw, _ = data.load(data.find_task("minari:test/goal-v0"), "unused", lines.append)
-    assert len(raw.rewards) == 3 and lines == ["minari:test/goal-v0: not on this machine, Minari downloads it"]
+    assert len(raw.rewards) == 3 and lines == [
+        "minari:test/goal-v0: not on this machine, Minari downloads it"
+    ]
 
     def fail(dataset_id):
         raise ConnectionError("no\nnetwork")
 
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", fail)
-    with pytest.raises(InputError, match="^minari:test/other-v0: no network; see .*put its folder at '.*/minari/test/other-v0'$"):
+    with pytest.raises(
+        InputError,
+        match="^minari:test/other-v0: no network; see .*put its folder at '.*/minari/test/other-v0'$",
+    ):
         data.load(data.find_task("minari:test/other-v0"), "unused", lines.append)
 
 
@@ -153,7 +195,10 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
         data.load(data.find_task("minari:test/goal-v0"), "unused")
 
 
-@pytest.mark.parametrize("name", ["minari:../goal-v0", "minari:/etc/goal-v0", "minari:a/../../b-v0", "minari:goal", "minari:"])
+@pytest.mark.parametrize(
+    "name",
+    ["minari:../goal-v0", "minari:/etc/goal-v0", "minari:a/../../b-v0", "minari:goal", "minari:"],
+)
 def test_an_id_that_is_a_path_is_refused(name):
     with pytest.raises(InputError, match="not an id"):
         data.find_task(name)
@@ -173,7 +218,9 @@ RAW = RawDataset(
 class Pair(gymnasium.Env):
     """Observes two numbers in a Dict."""
 
-    observation_space = gymnasium.spaces.Dict({key: gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64) for key in "ba"})
+    observation_space = gymnasium.spaces.Dict(
+        {key: gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64) for key in "ba"}
+    )
     action_space = ACTIONS
 
     def reset(self, *, seed=None, options=None):
@@ -192,7 +239,15 @@ def pair(tmp_path, monkeypatch):
 def test_what_is_written_is_read_back(pair):
     write_minari("test/pair-v0", RAW, pair, algorithm="by hand", description="three steps")
     raw, info = data.load(data.find_task("minari:test/pair-v0"), "unused")
-    for key in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations", "reference_scores"):
+    for key in (
+        "observations",
+        "actions",
+        "rewards",
+        "terminals",
+        "timeouts",
+        "next_observations",
+        "reference_scores",
+    ):
         np.testing.assert_array_equal(getattr(raw, key), getattr(RAW, key), err_msg=key)
     np.testing.assert_array_equal([raw.action_low, raw.action_high], [ACTIONS.low, ACTIONS.high])
     assert info["summary"]["episodes"] == 2
@@ -205,7 +260,10 @@ def test_what_is_written_is_read_back(pair):
 
 def test_a_dataset_that_is_there_is_not_written_over(pair):
     write_minari("test/pair-v0", RAW, pair, algorithm="", description="")
-    for attempt in (check_new, lambda name: write_minari(name, RAW, pair, algorithm="", description="")):
+    for attempt in (
+        check_new,
+        lambda name: write_minari(name, RAW, pair, algorithm="", description=""),
+    ):
         with pytest.raises(InputError, match="^minari:test/pair-v0: exists already"):
             attempt("test/pair-v0")
     check_new("test/pair-v1")
@@ -225,5 +283,7 @@ def test_a_dataset_that_cannot_be_finished_is_not_there(pair, monkeypatch):
 def test_a_folder_of_minaris_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "file" / "minari"))
-    with pytest.raises(InputError, match="^minari:test/pair-v0: .*give another folder as .MINARI_DATASETS_PATH"):
+    with pytest.raises(
+        InputError, match="^minari:test/pair-v0: .*give another folder as .MINARI_DATASETS_PATH"
+    ):
         check_new("test/pair-v0")

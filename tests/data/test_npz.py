@@ -39,7 +39,9 @@ def message_of(path) -> str:
 def test_arrays_of_any_width_are_converted(tmp_path):
     raw = read_npz(store(tmp_path, ARRAYS))
     assert {raw.observations.dtype, raw.actions.dtype, raw.rewards.dtype} == {np.dtype(np.float32)}
-    assert raw.rewards.shape == (6,) and {raw.terminals.dtype, raw.timeouts.dtype} == {np.dtype(bool)}
+    assert raw.rewards.shape == (6,) and {raw.terminals.dtype, raw.timeouts.dtype} == {
+        np.dtype(bool)
+    }
     np.testing.assert_array_equal(raw.observations, ARRAYS["observations"])
     np.testing.assert_allclose(raw.actions, ARRAYS["actions"], rtol=1e-6)
     np.testing.assert_array_equal(raw.terminals, [0, 0, 1, 0, 0, 0])
@@ -47,10 +49,14 @@ def test_arrays_of_any_width_are_converted(tmp_path):
 
 def test_synonyms(tmp_path):
     names = {"obs": "observations", "action": "actions", "reward": "rewards", "done": "terminals"}
-    content = {name: ARRAYS[key] for name, key in names.items()} | {"next_obs": ARRAYS["observations"] + 2}
+    content = {name: ARRAYS[key] for name, key in names.items()} | {
+        "next_obs": ARRAYS["observations"] + 2
+    }
     raw = read_npz(store(tmp_path, content))
     np.testing.assert_array_equal(raw.next_observations, ARRAYS["observations"] + 2)
-    np.testing.assert_array_equal(raw.timeouts, ARRAYS["timeouts"])  # each next row follows, up to the last
+    np.testing.assert_array_equal(
+        raw.timeouts, ARRAYS["timeouts"]
+    )  # each next row follows, up to the last
 
 
 def test_python_objects_are_refused_and_never_unpickled(tmp_path):
@@ -59,7 +65,9 @@ def test_python_objects_are_refused_and_never_unpickled(tmp_path):
             return (os.mkdir, (str(tmp_path / "unpickled"),))
 
     content = ARRAYS | {"rewards": np.array([Trap()] * 6, object)}
-    assert "'rewards' holds Python objects, which are never unpickled" in message_of(store(tmp_path, content))
+    assert "'rewards' holds Python objects, which are never unpickled" in message_of(
+        store(tmp_path, content)
+    )
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.95])

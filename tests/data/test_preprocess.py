@@ -71,7 +71,9 @@ def test_step_that_is_terminal_and_timeout_counts_as_terminal():
 
 def test_with_next_observations_timeouts_are_kept_and_bootstrap():
     following = np.array([[10, 0], [20, 0], [30, 0], [40, 0]], np.float32)
-    transitions = preprocess.to_transitions(dataset([0, 0, 0, 1], [0, 1, 0, 0], following=following))
+    transitions = preprocess.to_transitions(
+        dataset([0, 0, 0, 1], [0, 1, 0, 0], following=following)
+    )
     np.testing.assert_array_equal(transitions.next_observation, following)
     np.testing.assert_array_equal(transitions.discount, [1, 1, 1, 0])
 
@@ -99,17 +101,23 @@ def test_normalization_is_per_dimension():
     observations = np.array([[0, 10], [2, 30]], np.float32)
     mean, std = preprocess.normalization(observations)
     np.testing.assert_array_equal(mean, [1, 20])
-    np.testing.assert_array_equal(std, [1, 10])  # sqrt(mean((x - mean)^2)) of (0, 2) and of (10, 30)
+    np.testing.assert_array_equal(
+        std, [1, 10]
+    )  # sqrt(mean((x - mean)^2)) of (0, 2) and of (10, 30)
     assert mean.dtype == std.dtype == np.float32
 
 
 def test_constant_columns_get_std_1_even_where_their_computed_std_is_not_0():
     constant = np.full((1000, 1), -0.69, np.float32)
     varying = np.tile(np.array([[0.0], [1e-5]], np.float32), (500, 1))
-    jitter = np.tile(np.array([[1.0], [np.nextafter(np.float32(1), np.float32(2))]], np.float32), (500, 1))
+    jitter = np.tile(
+        np.array([[1.0], [np.nextafter(np.float32(1), np.float32(2))]], np.float32), (500, 1)
+    )
     observations = np.hstack([constant, varying, jitter, np.zeros_like(constant)])
     _, std = preprocess.normalization(observations)
-    np.testing.assert_array_equal(preprocess.constant_columns(observations), [True, False, True, True])
+    np.testing.assert_array_equal(
+        preprocess.constant_columns(observations), [True, False, True, True]
+    )
     np.testing.assert_allclose(std, [1, 5e-6, 1, 1], rtol=1e-6)
 
 
@@ -124,7 +132,9 @@ def test_the_first_known_action_box_is_taken():
     np.testing.assert_array_equal(preprocess.action_box(raw, given, declared), [[-2, -2], [2, 2]])
     np.testing.assert_array_equal(preprocess.action_box(raw, None, declared), [[-1, -3], [1, 3]])
     unbounded = (np.array([-np.inf, -1.0]), np.array([np.inf, 1.0]))
-    np.testing.assert_array_equal(preprocess.action_box(raw, None, unbounded, declared), [[-1, -3], [1, 3]])
+    np.testing.assert_array_equal(
+        preprocess.action_box(raw, None, unbounded, declared), [[-1, -3], [1, 3]]
+    )
     np.testing.assert_array_equal(preprocess.action_box(raw, None, unbounded), [[-1, -1], [1, 1]])
 
 
@@ -133,14 +143,21 @@ def test_actions_outside_their_box_are_counted_and_located():
     with pytest.raises(InputError) as error:
         preprocess.action_box(raw)
     message = str(error.value)
-    assert "2 action values outside their box, the first 2.5 in row 1, column 1 (box: -1.0 to 1.0)" in message
+    assert (
+        "2 action values outside their box, the first 2.5 in row 1, column 1 (box: -1.0 to 1.0)"
+        in message
+    )
     assert "--config.action_low and --config.action_high" in message and "\n" not in message
     low, high = preprocess.action_box(raw, ((-1.0, -2.5), (1.0, 2.5)))
     assert preprocess.scale_actions(raw.actions, low, high)[1, 0] == np.float32(0.999)
 
 
 @pytest.mark.parametrize(
-    ("box", "says"), [(((-1.0,) * 3, (1.0,) * 3), "3 numbers, actions have 2"), (((-1.0, 1.0), (1.0,)), "empty in column 1")]
+    ("box", "says"),
+    [
+        (((-1.0,) * 3, (1.0,) * 3), "3 numbers, actions have 2"),
+        (((-1.0, 1.0), (1.0,)), "empty in column 1"),
+    ],
 )
 def test_useless_action_boxes_are_refused(box, says):
     with pytest.raises(InputError, match=says):
@@ -156,7 +173,9 @@ def test_actions_are_scaled_per_column_and_clipped():
 
 def test_actions_of_the_learners_own_box_keep_their_bits():
     actions = np.random.default_rng(0).uniform(-0.99, 0.99, (100, 3)).astype(np.float32)
-    np.testing.assert_array_equal(preprocess.scale_actions(actions, -np.ones(3, np.float32), np.ones(3, np.float32)), actions)
+    np.testing.assert_array_equal(
+        preprocess.scale_actions(actions, -np.ones(3, np.float32), np.ones(3, np.float32)), actions
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +184,10 @@ def test_actions_of_the_learners_own_box_keep_their_bits():
         ("none", [0, 1, 3, 0]),
         ("antmaze", [-2, 2, 10, -2]),  # 4 (r - 0.5)
         ("iql_antmaze", [-1, 0, 2, -1]),  # r - 1
-        ("standardize", np.array([-1, 0, 2, -1]) / np.sqrt(1.5)),  # mean 1, variance (1 + 0 + 4 + 1) / 4
+        (
+            "standardize",
+            np.array([-1, 0, 2, -1]) / np.sqrt(1.5),
+        ),  # mean 1, variance (1 + 0 + 4 + 1) / 4
         ("iql_locomotion", [0, 500, 1500, 0]),  # returns 1 and 3: 1000 r / 2
     ],
 )
@@ -208,7 +230,9 @@ def test_summary():
 
 
 def test_a_summary_is_told_in_lines():
-    summary = preprocess.summarize(dataset([0, 1, 0, 0], [0, 0, 0, 1], rewards=[1, 2, 3, 6])) | {"constant_columns": [0, 1, 2, 7]}
+    summary = preprocess.summarize(dataset([0, 1, 0, 0], [0, 0, 0, 1], rewards=[1, 2, 3, 6])) | {
+        "constant_columns": [0, 1, 2, 7]
+    }
     assert preprocess.describe(summary).splitlines() == [
         "  4 transitions in 2 episodes, 1 terminals, 1 timeouts",
         "  return of an episode: min 3, mean 6, max 9",

@@ -29,12 +29,20 @@ class Counter:
     def step(self, action):
         self.steps += 1
         end = self.steps == self.length
-        return self.observe(), float(action[0]), end and self.terminates, end and not self.terminates, {}
+        return (
+            self.observe(),
+            float(action[0]),
+            end and self.terminates,
+            end and not self.terminates,
+            {},
+        )
 
 
 def run(environments, act, num_transitions, seed=0):
     lines = []
-    return record(environments, act, num_transitions, seed=seed, title="counted", progress=lines.append), lines
+    return record(
+        environments, act, num_transitions, seed=seed, title="counted", progress=lines.append
+    ), lines
 
 
 def steps_since_reset(observations, rng):
@@ -43,9 +51,13 @@ def steps_since_reset(observations, rng):
 
 def test_rows_are_consecutive_per_environment_and_the_last_is_a_timeout():
     raw, lines = run([Counter(3, terminates=True), Counter(3)], steps_since_reset, 8, seed=5)
-    np.testing.assert_array_equal(raw.observations[:, 0], [10] * 4 + [11] * 4)  # 2 environments: seeds 2 * 5 and 2 * 5 + 1
+    np.testing.assert_array_equal(
+        raw.observations[:, 0], [10] * 4 + [11] * 4
+    )  # 2 environments: seeds 2 * 5 and 2 * 5 + 1
     np.testing.assert_array_equal(raw.observations[:, 1:], [[1, 0], [1, 1], [1, 2], [2, 0]] * 2)
-    np.testing.assert_array_equal(raw.next_observations[:, 1:], [[1, 1], [1, 2], [1, 3], [2, 1]] * 2)
+    np.testing.assert_array_equal(
+        raw.next_observations[:, 1:], [[1, 1], [1, 2], [1, 3], [2, 1]] * 2
+    )
     np.testing.assert_array_equal(raw.actions[:, 0], [0, 1, 2, 0] * 2)
     np.testing.assert_array_equal(raw.rewards, raw.actions[:, 0])
     np.testing.assert_array_equal(raw.terminals, [0, 0, 1, 0, 0, 0, 0, 0])
@@ -65,15 +77,21 @@ def test_actions_are_clipped_to_the_box():
 
 
 def test_actions_are_mapped_from_the_unit_box():
-    act = in_box(lambda observations, rng: observations, np.array([-2.0, 0.0]), np.array([6.0, 1.0]))
-    np.testing.assert_array_equal(act(np.array([[-1, -1], [0, 0], [1, 1]]), None), [[-2, 0], [2, 0.5], [6, 1]])
+    act = in_box(
+        lambda observations, rng: observations, np.array([-2.0, 0.0]), np.array([6.0, 1.0])
+    )
+    np.testing.assert_array_equal(
+        act(np.array([[-1, -1], [0, 0], [1, 1]]), None), [[-2, 0], [2, 0.5], [6, 1]]
+    )
 
 
 def test_random_actions_are_uniform():
     actions = uniform(2)(np.zeros((10_000, 3)), np.random.default_rng(0))
     assert actions.shape == (10_000, 2) and actions.dtype == np.float32
     quarters = np.stack([np.histogram(column, 4, (-1, 1))[0] for column in actions.T])
-    assert np.all(np.abs(quarters - 2500) < 4 * np.sqrt(10_000 * 0.25 * 0.75))  # four standard deviations
+    assert np.all(
+        np.abs(quarters - 2500) < 4 * np.sqrt(10_000 * 0.25 * 0.75)
+    )  # four standard deviations
 
 
 @pytest.mark.parametrize("high", [[np.inf, 1.0], [1.0, np.nan]])

@@ -8,15 +8,21 @@ from edp_jax.types import Transition
 
 def make(reward, discount) -> Transition:
     rows = np.arange(len(reward), dtype=np.float32)[:, None]
-    return Transition(rows, rows, np.array(reward, np.float32), np.array(discount, np.float32), rows + 1)
+    return Transition(
+        rows, rows, np.array(reward, np.float32), np.array(discount, np.float32), rows + 1
+    )
 
 
 def test_n_step_by_hand():
     """An episode of 4 that ends in a terminal and one of 2 that a timeout cut; n = 3, gamma = 0.5."""
     transitions = make([1, 2, 4, 8, 16, 32], [1, 1, 1, 0, 1, 1])
-    reward, discount, last = returns.n_step_returns(transitions, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5)
+    reward, discount, last = returns.n_step_returns(
+        transitions, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5
+    )
     np.testing.assert_allclose(reward, [1 + 1 + 1, 2 + 2 + 2, 4 + 4, 8, 16 + 16, 32])
-    np.testing.assert_allclose(discount, [0.25, 0, 0, 0, 0.5, 1])  # times gamma in the loss: gamma^3, ..., gamma^2, gamma
+    np.testing.assert_allclose(
+        discount, [0.25, 0, 0, 0, 0.5, 1]
+    )  # times gamma in the loss: gamma^3, ..., gamma^2, gamma
     np.testing.assert_array_equal(last, [2, 3, 3, 3, 5, 5])
 
 
@@ -44,4 +50,6 @@ def test_trajectories_of_higher_return_are_drawn_more_often():
 
 
 def test_equal_returns_are_drawn_evenly():
-    np.testing.assert_allclose(returns.return_weights(np.array([3.0, 3.0]), np.array([0, 1, 1]), 0.1), 1 / 3)
+    np.testing.assert_allclose(
+        returns.return_weights(np.array([3.0, 3.0]), np.array([0, 1, 1]), 0.1), 1 / 3
+    )

@@ -15,7 +15,9 @@ from edp_jax.data import storage
 from edp_jax.types import InputError, pack
 
 ROOT = pathlib.Path(__file__).parents[2]
-OPTIONS = data.Preprocessing(normalize_observations=True, n_step=3, reward_transform="iql_locomotion", return_weighting=0.5)
+OPTIONS = data.Preprocessing(
+    normalize_observations=True, n_step=3, reward_transform="iql_locomotion", return_weighting=0.5
+)
 
 SCRIPT = """
 import resource
@@ -56,9 +58,18 @@ def test_a_file_larger_than_the_memory_is_prepared_on_disk(tmp_path):
     """100 MB with room for 50 MB: on disk it can be done, in memory it cannot."""
     write(tmp_path / "large.hdf5", 100_000, 200, 50)
     assert os.path.getsize(tmp_path / "large.hdf5") > 100e6
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "large.hdf5"), str(tmp_path), str(50_000_000)]
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(tmp_path / "large.hdf5"),
+        str(tmp_path),
+        str(50_000_000),
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.splitlines() == ["98714 1.0", "MemoryError"], result.stderr  # 1286 rows are timeouts and no terminals
+    assert result.stdout.splitlines() == ["98714 1.0", "MemoryError"], (
+        result.stderr
+    )  # 1286 rows are timeouts and no terminals
     assert os.listdir(tmp_path) == ["large.hdf5"]
 
 
@@ -80,9 +91,14 @@ def test_blocks_and_disk_change_no_number(tmp_path, monkeypatch, following, bloc
     whole = prepared(storage.MEMORY)
     monkeypatch.setattr(storage, "BLOCK_BYTES", block_bytes)
     in_memory, on_disk = prepared(storage.MEMORY), prepared(data.Storage(str(tmp_path), 0))
-    for a, b, c in zip(*(jax.tree.leaves(dataset.transitions) for dataset in (on_disk, in_memory, whole)), strict=True):
+    for a, b, c in zip(
+        *(jax.tree.leaves(dataset.transitions) for dataset in (on_disk, in_memory, whole)),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a, b)
-        np.testing.assert_allclose(b, c, rtol=1e-6, atol=1e-6)  # the statistics' sums are rounded otherwise
+        np.testing.assert_allclose(
+            b, c, rtol=1e-6, atol=1e-6
+        )  # the statistics' sums are rounded otherwise
     assert on_disk.info == whole.info
     np.testing.assert_array_equal(on_disk.weights, whole.weights)
 
@@ -90,7 +106,9 @@ def test_blocks_and_disk_change_no_number(tmp_path, monkeypatch, following, bloc
 def test_transitions_are_packed_rows(tmp_path):
     write(tmp_path / "a.hdf5", 200, 3, 2)
     task = data.find_task(str(tmp_path / "a.hdf5"))
-    dataset = data.prepare(task, *data.load(task, ""), OPTIONS, storage=data.Storage(str(tmp_path), 0))
+    dataset = data.prepare(
+        task, *data.load(task, ""), OPTIONS, storage=data.Storage(str(tmp_path), 0)
+    )
     assert np.shares_memory(pack(dataset.transitions), dataset.transitions.reward)
     assert os.listdir(tmp_path) == ["a.hdf5"]  # the files have no names
 
@@ -99,19 +117,27 @@ def test_n_step_transitions_end_with_the_last_observation_of_their_window(monkey
     """An episode of 4 and one of 2, n = 3, one row after another."""
     monkeypatch.setattr(storage, "BLOCK_BYTES", 1)
     rows = np.arange(6, dtype=np.float32)[:, None]
-    raw = data.RawDataset(rows, 0 * rows, rows[:, 0], rows[:, 0] == 3, rows[:, 0] == 5, next_observations=rows + 1)
+    raw = data.RawDataset(
+        rows, 0 * rows, rows[:, 0], rows[:, 0] == 3, rows[:, 0] == 5, next_observations=rows + 1
+    )
     task = data.find_task("hopper-medium-v2")
-    transitions = data.prepare(task, raw, {}, data.Preprocessing(n_step=3, discount=0.5)).transitions
+    transitions = data.prepare(
+        task, raw, {}, data.Preprocessing(n_step=3, discount=0.5)
+    ).transitions
     np.testing.assert_array_equal(transitions.next_observation[:, 0], [3, 4, 4, 4, 6, 6])
     np.testing.assert_array_equal(transitions.observation, rows)
-    np.testing.assert_allclose(transitions.reward, [0 + 0.5 + 0.5, 1 + 1 + 0.75, 2 + 1.5, 3, 4 + 2.5, 5])
+    np.testing.assert_allclose(
+        transitions.reward, [0 + 0.5 + 0.5, 1 + 1 + 0.75, 2 + 1.5, 3, 4 + 2.5, 5]
+    )
     np.testing.assert_allclose(transitions.discount, [0.25, 0, 0, 0, 0.5, 1])
 
 
 def test_only_large_arrays_go_to_disk(tmp_path):
     place = data.Storage(str(tmp_path), 100)
     assert place.empty((25,)).base is None and place.empty((13, 2)).base is not None
-    assert place.empty((0, 2)).shape == (0, 2) and data.Storage(str(tmp_path), 0).empty((0, 2)).shape == (0, 2)
+    assert place.empty((0, 2)).shape == (0, 2) and data.Storage(str(tmp_path), 0).empty(
+        (0, 2)
+    ).shape == (0, 2)
 
 
 def test_entries_are_counted_and_the_first_is_found(monkeypatch):
@@ -128,7 +154,9 @@ def test_a_disk_without_room_is_refused(tmp_path):
 
 
 def test_storage_lies_in_the_nearest_folder_that_is_there(tmp_path, monkeypatch):
-    assert data.storage_near(str(tmp_path / "a" / "b"), always=True) == data.Storage(str(tmp_path), 0)
+    assert data.storage_near(str(tmp_path / "a" / "b"), always=True) == data.Storage(
+        str(tmp_path), 0
+    )
     monkeypatch.setattr(storage, "free_memory", lambda: 1000.0)
     assert data.storage_near(str(tmp_path)) == data.Storage(str(tmp_path), 50.0)
     monkeypatch.undo()

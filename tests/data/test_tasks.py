@@ -23,15 +23,34 @@ def test_every_listed_task_is_found_and_complete():
 
 def test_paper_tasks_are_known():
     qualities = ("medium", "medium-replay", "medium-expert")
-    locomotion = [f"{robot}-{quality}-v2" for robot in ("halfcheetah", "hopper", "walker2d") for quality in qualities]
-    mazes = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+    locomotion = [
+        f"{robot}-{quality}-v2"
+        for robot in ("halfcheetah", "hopper", "walker2d")
+        for quality in qualities
+    ]
+    mazes = (
+        "umaze",
+        "umaze-diverse",
+        "medium-play",
+        "medium-diverse",
+        "large-play",
+        "large-diverse",
+    )
     antmaze = [f"antmaze-{maze}-{version}" for maze in mazes for version in ("v0", "v2")]
-    others = ["pen-human-v1", "pen-cloned-v1", "kitchen-complete-v0", "kitchen-partial-v0", "kitchen-mixed-v0"]
+    others = [
+        "pen-human-v1",
+        "pen-cloned-v1",
+        "kitchen-complete-v0",
+        "kitchen-partial-v0",
+        "kitchen-mixed-v0",
+    ]
     assert set(locomotion + antmaze + others) <= set(list_tasks())
 
 
 @pytest.mark.parametrize("robot", ["hopper", "halfcheetah", "walker2d"])
-@pytest.mark.parametrize("quality", ["medium", "medium-replay", "medium-expert", "expert", "random"])
+@pytest.mark.parametrize(
+    "quality", ["medium", "medium-replay", "medium-expert", "expert", "random"]
+)
 def test_built_in_tasks_are_evaluated_and_scored_as_d4rls(robot, quality):
     task, d4rl = find_task(f"builtin/{robot}-{quality}"), find_task(f"{robot}-medium-v2")
     assert task.environment == d4rl.environment == robot
@@ -39,7 +58,10 @@ def test_built_in_tasks_are_evaluated_and_scored_as_d4rls(robot, quality):
 
 
 def test_file_names_follow_d4rl():
-    assert find_task("hopper-medium-replay-v2").file_name == "gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
+    assert (
+        find_task("hopper-medium-replay-v2").file_name
+        == "gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
+    )
     assert find_task("antmaze-large-play-v0").file_name == (
         "ant_maze_new/Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse.hdf5"
     )
@@ -51,7 +73,9 @@ def test_file_names_follow_d4rl():
 def test_environments():
     assert find_task("builtin/hopper-medium").environment == "hopper"
     assert find_task("kitchen-complete-v0").environment == "kitchen-complete"
-    assert find_task("door-human-v0").environment == find_task("door-cloned-v1").environment == "door"
+    assert (
+        find_task("door-human-v0").environment == find_task("door-cloned-v1").environment == "door"
+    )
     assert find_task("antmaze-large-play-v0").environment == "antmaze-large-v0"
     assert find_task("antmaze-umaze-diverse-v2").environment == "antmaze-umaze-v2"
     assert find_task("maze2d-medium-v1").environment == "maze2d-medium"
@@ -68,7 +92,11 @@ def test_unknown_task_lists_near_names_in_one_line():
     with pytest.raises(InputError) as error:
         find_task("hoper-medium-v2")
     message = str(error.value)
-    assert "'hoper-medium-v2'" in message and "no such task" in message and "hopper-medium-v2," in message
+    assert (
+        "'hoper-medium-v2'" in message
+        and "no such task" in message
+        and "hopper-medium-v2," in message
+    )
     assert "\n" not in message
 
 
@@ -78,7 +106,13 @@ def test_unknown_task_without_near_names_still_names_some():
 
 
 @pytest.mark.parametrize(
-    "name", ["../hopper-medium-v2", "builtin/../hopper-medium", "kitchen-complete-v0/..", "legacy:../kitchen-v0"]
+    "name",
+    [
+        "../hopper-medium-v2",
+        "builtin/../hopper-medium",
+        "kitchen-complete-v0/..",
+        "legacy:../kitchen-v0",
+    ],
 )
 def test_a_name_with_dots_is_refused(name):
     with pytest.raises(InputError, match="no such task|no name of a D4RL environment") as error:

@@ -25,7 +25,9 @@ class Gaussian:
     def __init__(self, schedule):
         self.num_timesteps = schedule.num_timesteps
         self.tau = np.arange(self.num_timesteps + 1) / self.num_timesteps
-        self.log_alpha = np.append(0.0, 0.5 * np.cumsum(np.log1p(-np.asarray(schedule.betas, np.float64))))
+        self.log_alpha = np.append(
+            0.0, 0.5 * np.cumsum(np.log1p(-np.asarray(schedule.betas, np.float64)))
+        )
 
     def marginal(self, tau):
         """Mean and standard deviation at tau."""
@@ -61,7 +63,11 @@ def test_order_of_convergence(name, order):
     """
     with jax.enable_x64(True):
         ends_at_zero = name == "ddim"  # the others end at 1/K
-        schedule = diffusion.make_schedule("vp", 1000) if ends_at_zero else from_betas(np.array([0.2] + [1e-3] * 999))
+        schedule = (
+            diffusion.make_schedule("vp", 1000)
+            if ends_at_zero
+            else from_betas(np.array([0.2] + [1e-3] * 999))
+        )
         data, x_T = Gaussian(schedule), jnp.linspace(-2.0, 2.0, 9)
         end, errors = 0.0 if ends_at_zero else 1e-3, []
         for calls in (24, 48, 96, 192):
@@ -71,7 +77,11 @@ def test_order_of_convergence(name, order):
                 sampler = Sampler(*(column[:-1] for column in sampler[:-1]), predicts_data=False)
             else:
                 sampler = diffusion.make_sampler(name, schedule, calls)
-            errors.append(np.abs(diffusion.sample(sampler, data.denoise, x_T, KEY) - data.exact(x_T, end)).max())
+            errors.append(
+                np.abs(
+                    diffusion.sample(sampler, data.denoise, x_T, KEY) - data.exact(x_T, end)
+                ).max()
+            )
     slopes = np.log2(errors[:-1]) - np.log2(errors[1:])
     assert np.all(np.diff(errors) < 0)
     assert abs(slopes[-1] - order) < 0.2, slopes
@@ -89,8 +99,13 @@ def moments(sampler, data):
         centred = x.copy()
         centred[0] -= mean
         eps = sampler.sigma[i] * centred / std**2
-        history = [(x - sampler.sigma[i] * eps) / sampler.alpha[i] if sampler.predicts_data else eps, *history[:2]]
-        x = sampler.base_weight[i] * base + sum(w * h for w, h in zip(sampler.history_weights[i], history, strict=True))
+        history = [
+            (x - sampler.sigma[i] * eps) / sampler.alpha[i] if sampler.predicts_data else eps,
+            *history[:2],
+        ]
+        x = sampler.base_weight[i] * base + sum(
+            w * h for w, h in zip(sampler.history_weights[i], history, strict=True)
+        )
         x[2 + i] += sampler.noise_scale[i]
     return x[0] + x[1] * mean_T, (x[1] * std_T) ** 2 + np.sum(x[2:] ** 2)
 
@@ -103,7 +118,9 @@ def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
     mean, std = data.marginal(end)
     errors = []
     for num_calls in (100, 200, 400):
-        sampled_mean, sampled_variance = moments(diffusion.make_sampler(name, schedule, num_calls), data)
+        sampled_mean, sampled_variance = moments(
+            diffusion.make_sampler(name, schedule, num_calls), data
+        )
         np.testing.assert_allclose(sampled_mean, mean, atol=1e-9)
         errors.append(abs(sampled_variance / std**2 - 1.0))
     assert errors[-1] < 0.03
@@ -113,7 +130,12 @@ def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
 @pytest.mark.parametrize(
     "name, num_calls, end, bias",
     [
-        ("ddpm", 1000, 0.0, -0.011),  # beta~ is the variance for data without spread: too small by O(1/calls)
+        (
+            "ddpm",
+            1000,
+            0.0,
+            -0.011,
+        ),  # beta~ is the variance for data without spread: too small by O(1/calls)
         ("ddpm", 100, 0.0, -0.093),
         ("sde_dpm_solver_pp_2m", 200, 1e-3, 0.016),  # O(1/calls^2)
     ],
@@ -124,7 +146,10 @@ def test_stochastic_samplers_reproduce_mean_and_variance(name, num_calls, end, b
     data = Gaussian(schedule)
     mean_T, std_T = data.marginal(1.0)
     x_T = mean_T + std_T * jax.random.normal(jax.random.key(1), (n,))
-    x = np.asarray(diffusion.sample(diffusion.make_sampler(name, schedule, num_calls), data.denoise, x_T, KEY), np.float64)
+    x = np.asarray(
+        diffusion.sample(diffusion.make_sampler(name, schedule, num_calls), data.denoise, x_T, KEY),
+        np.float64,
+    )
     mean, std = data.marginal(end)
     assert abs(x.mean() - mean) < 4 * std / np.sqrt(n)  # standard error of a mean
     assert abs(x.var() / std**2 - (1.0 + bias)) < 4 * np.sqrt(2 / n)  # ... of a variance, relative
@@ -135,13 +160,24 @@ def test_deterministic_samplers_ignore_the_key_and_stochastic_ones_use_it():
     data, x_T = Gaussian(schedule), jnp.ones((2, 3))
     for name in ("ddim", "ddpm"):
         sampler = diffusion.make_sampler(name, schedule, 4)
-        first, second = (diffusion.sample(sampler, data.denoise, x_T, jax.random.key(i)) for i in (0, 1))
+        first, second = (
+            diffusion.sample(sampler, data.denoise, x_T, jax.random.key(i)) for i in (0, 1)
+        )
         assert bool(jnp.all(first == second)) == (not sampler.is_stochastic) == (name == "ddim")
 
 
 @pytest.mark.parametrize(
     "num_calls, orders",
-    [(1, [1]), (2, [1, 1]), (3, [2, 1]), (4, [3, 1]), (5, [3, 1, 1]), (6, [3, 2, 1]), (7, [3, 3, 1]), (15, [3, 3, 3, 3, 2, 1])],
+    [
+        (1, [1]),
+        (2, [1, 1]),
+        (3, [2, 1]),
+        (4, [3, 1]),
+        (5, [3, 1, 1]),
+        (6, [3, 2, 1]),
+        (7, [3, 3, 1]),
+        (15, [3, 3, 3, 3, 2, 1]),
+    ],
 )
 def test_singlestep_orders(num_calls, orders):
     """As in DPM-Solver (App. D.3), but for 3 n + 2 calls."""
@@ -166,7 +202,9 @@ def test_few_calls_narrow_the_samples_and_never_scatter_them(name):
 
 def test_multistep_orders_grow_and_fall():
     assert multistep_orders(3, 5) == [1, 2, 3, 2, 1]
-    assert multistep_orders(2, 12) == [1] + [2] * 11  # with many steps the last ones keep their order
+    assert (
+        multistep_orders(2, 12) == [1] + [2] * 11
+    )  # with many steps the last ones keep their order
     assert multistep_orders(3, 1) == [1]
 
 
@@ -211,7 +249,9 @@ def test_clip_keeps_the_implied_action_in_the_box(name):
     free = diffusion.sample(sampler, wild, x_T, KEY)
     clipped = diffusion.sample(sampler, wild, x_T, KEY, clip=0.7)
     assert np.all(np.abs(free) > 1.0)
-    end = Marginals(schedule).sigma(1e-3)  # the DPM solvers end at 1/K, where that much noise remains
+    end = Marginals(schedule).sigma(
+        1e-3
+    )  # the DPM solvers end at 1/K, where that much noise remains
     np.testing.assert_allclose(clipped, [[0.7, -0.7]], atol=end)
     assert np.all(np.abs(clipped) <= 0.7)
 
@@ -222,13 +262,18 @@ def test_clip_does_nothing_inside_the_box():
     towards = lambda x, t: (x - Marginals(schedule).alpha(1.0) * 0.2) / 2.0  # noqa: E731
     x_T = jnp.array([0.1, -0.1])
     free = diffusion.sample(sampler, towards, x_T, KEY)
-    np.testing.assert_allclose(diffusion.sample(sampler, towards, x_T, KEY, clip=1e3), free, atol=1e-5)
+    np.testing.assert_allclose(
+        diffusion.sample(sampler, towards, x_T, KEY, clip=1e3), free, atol=1e-5
+    )
 
 
 def test_ddim_with_full_noise_is_ddpm():
     schedule = diffusion.make_schedule("vp", 100)
     for num_calls in (100, 7):
-        ddim, ddpm = (diffusion.make_sampler(name, schedule, num_calls, eta=eta) for name, eta in (("ddim", 1.0), ("ddpm", None)))
+        ddim, ddpm = (
+            diffusion.make_sampler(name, schedule, num_calls, eta=eta)
+            for name, eta in (("ddim", 1.0), ("ddpm", None))
+        )
         for column, expected in zip(ddim, ddpm, strict=True):
             np.testing.assert_array_equal(column, expected)
 
@@ -238,7 +283,9 @@ def test_ddpm_takes_the_posterior_steps():
     schedule = diffusion.make_schedule("vp", 20)
     sampler = diffusion.make_sampler("ddpm", schedule, 20)
     np.testing.assert_allclose(sampler.timestep, np.arange(19, -1, -1), atol=1e-9)
-    np.testing.assert_allclose(sampler.history_weights[:, 0], schedule.posterior_mean_coef1[::-1], atol=1e-6)
+    np.testing.assert_allclose(
+        sampler.history_weights[:, 0], schedule.posterior_mean_coef1[::-1], atol=1e-6
+    )
     np.testing.assert_allclose(sampler.base_weight, schedule.posterior_mean_coef2[::-1], atol=1e-6)
     np.testing.assert_allclose(sampler.noise_scale**2, schedule.posterior_variance[::-1], atol=1e-6)
 

@@ -17,13 +17,27 @@ def test_tables_of_two_timesteps():
         "sqrt_one_minus_alphas_cumprod": [0.447213595, 0.774596669],  # sqrt(0.2), sqrt(0.6)
         "sqrt_recip_alphas_cumprod": [1.118033989, 1.581138830],  # sqrt(1.25), sqrt(2.5)
         "sqrt_recipm1_alphas_cumprod": [0.5, 1.224744871],  # sqrt(0.25), sqrt(1.5)
-        "posterior_mean_coef1": [1.0, 0.745355992],  # beta sqrt(abar_{k-1}) / (1 - abar_k) = 0.5 sqrt(0.8) / 0.6
-        "posterior_mean_coef2": [0.0, 0.235702260],  # (1 - abar_{k-1}) sqrt(1 - beta) / (1 - abar_k) = 0.2 sqrt(0.5) / 0.6
-        "posterior_variance": [0.0, 0.166666667],  # beta (1 - abar_{k-1}) / (1 - abar_k) = 0.5 * 0.2 / 0.6
-        "posterior_log_variance": [-1.791759469, -1.791759469],  # log(1/6), which stands in for log 0
+        "posterior_mean_coef1": [
+            1.0,
+            0.745355992,
+        ],  # beta sqrt(abar_{k-1}) / (1 - abar_k) = 0.5 sqrt(0.8) / 0.6
+        "posterior_mean_coef2": [
+            0.0,
+            0.235702260,
+        ],  # (1 - abar_{k-1}) sqrt(1 - beta) / (1 - abar_k) = 0.2 sqrt(0.5) / 0.6
+        "posterior_variance": [
+            0.0,
+            0.166666667,
+        ],  # beta (1 - abar_{k-1}) / (1 - abar_k) = 0.5 * 0.2 / 0.6
+        "posterior_log_variance": [
+            -1.791759469,
+            -1.791759469,
+        ],  # log(1/6), which stands in for log 0
     }
     for name, values in expected.items():
-        np.testing.assert_allclose(getattr(schedule, name), values, rtol=1e-6, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(schedule, name), values, rtol=1e-6, atol=1e-7, err_msg=name
+        )
         assert getattr(schedule, name).dtype == np.float32
 
 
@@ -72,7 +86,10 @@ def test_cosine_betas_are_capped():
 def test_add_noise_at_each_rows_own_timestep():
     schedule = from_betas(np.array([0.2, 0.5]))
     x_t = diffusion.add_noise(
-        schedule, jnp.array([[1.0, -1.0], [0.5, 0.0]]), jnp.array([0, 1]), jnp.array([[1.0, 2.0], [-1.0, 1.0]])
+        schedule,
+        jnp.array([[1.0, -1.0], [0.5, 0.0]]),
+        jnp.array([0, 1]),
+        jnp.array([[1.0, 2.0], [-1.0, 1.0]]),
     )
     # row 0: sqrt(0.8) x0 + sqrt(0.2) eps; row 1: sqrt(0.4) x0 + sqrt(0.6) eps
     np.testing.assert_allclose(x_t, [[1.341641, 0.0], [-0.458369, 0.774597]], atol=2e-6)
@@ -83,7 +100,10 @@ def test_predict_x0_undoes_add_noise(name):
     schedule = diffusion.make_schedule(name, 50)
     rng = np.random.default_rng(0)
     t = np.arange(49)  # cosine's last timestep holds no trace of x0 that float32 could bring back
-    x0, noise = rng.uniform(-1, 1, (49, 3)).astype(np.float32), rng.normal(size=(49, 3)).astype(np.float32)
+    x0, noise = (
+        rng.uniform(-1, 1, (49, 3)).astype(np.float32),
+        rng.normal(size=(49, 3)).astype(np.float32),
+    )
     x_t = diffusion.add_noise(schedule, x0, t, noise)
     np.testing.assert_allclose(diffusion.predict_x0(schedule, x_t, t, noise), x0, atol=1e-4)
 
@@ -99,7 +119,9 @@ def test_posterior_is_bayes_rule(name):
     precision = 1.0 / (1.0 - previous_abar) + (1.0 - betas) / betas
     prior = np.sqrt(previous_abar) * x0[:, 0] / (1.0 - previous_abar)
     likelihood = np.sqrt(1.0 - betas) * x_t[:, 0] / betas
-    mean, log_variance = diffusion.posterior(schedule, jnp.asarray(x0), jnp.asarray(x_t), np.arange(1, K))
+    mean, log_variance = diffusion.posterior(
+        schedule, jnp.asarray(x0), jnp.asarray(x_t), np.arange(1, K)
+    )
     assert mean.shape == log_variance.shape == (K - 1, 1)
     np.testing.assert_allclose(mean[:, 0], (prior + likelihood) / precision, rtol=2e-5, atol=2e-6)
     np.testing.assert_allclose(np.exp(log_variance[:, 0]), 1.0 / precision, rtol=2e-5)
@@ -113,12 +135,15 @@ def test_posterior_of_the_first_timestep_is_x0():
 
 def test_denoising_loss_averages_over_dimensions_only():
     # ((1 - 0)^2 + (2 - 0)^2)/2 = 2.5 and ((0 - 3)^2 + 0)/2 = 4.5
-    loss = diffusion.denoising_loss(jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([[0.0, 0.0], [3.0, 1.0]]))
+    loss = diffusion.denoising_loss(
+        jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([[0.0, 0.0], [3.0, 1.0]])
+    )
     np.testing.assert_allclose(loss, [2.5, 4.5])
 
 
 @pytest.mark.parametrize(
-    "name, num_timesteps, named", [("quadratic", 10, "quadratic"), ("vp", 0, "num_timesteps=0"), ("vp", -3, "-3")]
+    "name, num_timesteps, named",
+    [("quadratic", 10, "quadratic"), ("vp", 0, "num_timesteps=0"), ("vp", -3, "-3")],
 )
 def test_refusals(name, num_timesteps, named):
     with pytest.raises(InputError, match=named):

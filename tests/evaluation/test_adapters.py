@@ -15,7 +15,9 @@ class Endless(gymnasium.Env):
 
     observation_space = gymnasium.spaces.Dict(
         {
-            "b": gymnasium.spaces.Dict({"y": gymnasium.spaces.Box(0, 9, (1, 2)), "x": gymnasium.spaces.Discrete(3)}),
+            "b": gymnasium.spaces.Dict(
+                {"y": gymnasium.spaces.Box(0, 9, (1, 2)), "x": gymnasium.spaces.Discrete(3)}
+            ),
             "a": gymnasium.spaces.Box(0, 9, (2,), np.float64),
         }
     )
@@ -25,7 +27,10 @@ class Endless(gymnasium.Env):
         self.start = start
 
     def _observe(self):
-        return {"b": {"y": np.array([[4.0, 5.0]], np.float32), "x": 1}, "a": np.array([self.start, 2.0])}
+        return {
+            "b": {"y": np.array([[4.0, 5.0]], np.float32), "x": 1},
+            "a": np.array([self.start, 2.0]),
+        }
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -39,7 +44,9 @@ class Ordered(Endless):
     """The same observations from a space whose keys are in no order."""
 
     parts = Endless.observation_space
-    observation_space = gymnasium.spaces.Dict(OrderedDict(b=gymnasium.spaces.Dict(OrderedDict(parts["b"].items())), a=parts["a"]))
+    observation_space = gymnasium.spaces.Dict(
+        OrderedDict(b=gymnasium.spaces.Dict(OrderedDict(parts["b"].items())), a=parts["a"])
+    )
 
 
 class Boxless(Endless):
@@ -66,12 +73,18 @@ def test_any_gymnasium_environment_keeps_its_action_box():
     assert (observation.shape, observation.dtype) == ((3,), np.float32)
     np.testing.assert_array_equal([env.action_space.low, env.action_space.high], [[-2], [2]])
     check_sizes(EnvSpec("gymnasium:Pendulum-v1"), 3, 1)
-    with pytest.raises(InputError, match="4 observation and 1 action columns, but .* 'gymnasium:Pendulum-v1' has 3 and 1"):
+    with pytest.raises(
+        InputError,
+        match="4 observation and 1 action columns, but .* 'gymnasium:Pendulum-v1' has 3 and 1",
+    ):
         check_sizes(EnvSpec("gymnasium:Pendulum-v1"), 4, 1)
 
 
 def test_keyword_arguments_reach_the_environment():
-    env = make("gymnasium:Hopper-v4", '{"exclude_current_positions_from_observation": false, "max_episode_steps": 3}')
+    env = make(
+        "gymnasium:Hopper-v4",
+        '{"exclude_current_positions_from_observation": false, "max_episode_steps": 3}',
+    )
     assert env.reset(seed=0)[0].shape == (12,)
     assert [env.step(np.zeros(3))[3] for _ in range(3)] == [False, False, True]
 
@@ -81,39 +94,63 @@ def test_dict_observations_are_flattened_by_key():
     # a, then b: x as one-hot, then y
     np.testing.assert_array_equal(env.reset(seed=0)[0], [7, 2, 0, 1, 0, 4, 5])
     observation, *_ = env.step(np.array([1.0]))
-    assert observation.dtype == np.float32 and env.observation_space.shape == observation.shape == (7,)
+    assert observation.dtype == np.float32 and env.observation_space.shape == observation.shape == (
+        7,
+    )
     assert list(Ordered.observation_space.keys()) == ["b", "a"]
-    np.testing.assert_array_equal(make("gymnasium:EdpTestOrdered-v0").reset(seed=0)[0], [0, 2, 0, 1, 0, 4, 5])
+    np.testing.assert_array_equal(
+        make("gymnasium:EdpTestOrdered-v0").reset(seed=0)[0], [0, 2, 0, 1, 0, 4, 5]
+    )
 
 
 def test_point_maze_observation_is_achieved_goal_desired_goal_observation():
     env = make("gymnasium:PointMaze_UMaze-v3")
     flat, _ = env.reset(seed=0)
     whole, _ = env.unwrapped.reset(seed=0)
-    expected = np.concatenate([whole[key] for key in ("achieved_goal", "desired_goal", "observation")])
+    expected = np.concatenate(
+        [whole[key] for key in ("achieved_goal", "desired_goal", "observation")]
+    )
     np.testing.assert_array_equal(flat, expected.astype(np.float32))
 
 
 def test_episodes_of_a_gymnasium_environment_in_its_own_units():
     spec = EnvSpec("gymnasium:EdpTestEndless-v0", '{"max_episode_steps": 4}')
     episodes = rollout(lambda o, step: np.full((1, 2, 1), 9.0), spec, seeds=np.array([[0, 1]]))
-    np.testing.assert_array_equal(episodes.returns, [[20.0, 20.0]])  # 4 steps of the box's upper end, 5
+    np.testing.assert_array_equal(
+        episodes.returns, [[20.0, 20.0]]
+    )  # 4 steps of the box's upper end, 5
 
 
 @pytest.mark.parametrize(
     ("name", "kwargs", "message"),
     [
-        ("gymnasium:Pendulm-v1", "{}", "'gymnasium:Pendulm-v1': no such id; use .*Pendulum-v1.* or 'module:id'"),
+        (
+            "gymnasium:Pendulm-v1",
+            "{}",
+            "'gymnasium:Pendulm-v1': no such id; use .*Pendulum-v1.* or 'module:id'",
+        ),
         ("gymnasium:nowhere_at_all:My-v0", "{}", "No module named 'nowhere_at_all'"),
         ("gymnasium:CartPole-v1", "{}", r"actions are Discrete\(2\), and only a Box of one axis"),
         ("gymnasium:EdpTestBoxless-v0", "{}", r"actions are Discrete\(2\)"),
         ("gymnasium:EdpTestEndless-v0", "{}", 'no time limit.*"max_episode_steps": 1000'),
-        ("gymnasium:Pendulum-v1", '{"gravity": 1}', r"cannot be made with .* {'gravity': 1}: TypeError: .*'gravity'"),
-        ("gymnasium:Pendulum-v1", "{g: 1}", "'{g: 1}' of environment 'gymnasium:Pendulum-v1': not a JSON object"),
+        (
+            "gymnasium:Pendulum-v1",
+            '{"gravity": 1}',
+            r"cannot be made with .* {'gravity': 1}: TypeError: .*'gravity'",
+        ),
+        (
+            "gymnasium:Pendulum-v1",
+            "{g: 1}",
+            "'{g: 1}' of environment 'gymnasium:Pendulum-v1': not a JSON object",
+        ),
         ("gymnasium:Pendulum-v1", "[1]", "not a JSON object"),
         ("hopper", '{"max_episode_steps": 3}', "'hopper' takes none; leave them out"),
         ("gymnasium:", "{}", "'gymnasium:' is unknown"),
-        ("gym:Pendulum-v1", "{}", "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...', 'legacy:...'"),
+        (
+            "gym:Pendulum-v1",
+            "{}",
+            "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...', 'legacy:...'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(name, kwargs, message):
@@ -133,7 +170,9 @@ def minari_stub(env_id, loaded):
 
     def load_dataset(dataset_id, download=False):
         if dataset_id not in loaded:
-            raise FileNotFoundError(f"Dataset {dataset_id} not found locally at here. Use download=True to download the dataset.")
+            raise FileNotFoundError(
+                f"Dataset {dataset_id} not found locally at here. Use download=True to download the dataset."
+            )
         return Dataset()
 
     module = types.ModuleType("minari")
@@ -150,7 +189,10 @@ def test_minari_gives_its_evaluation_environment(monkeypatch):
 
 def test_minari_without_the_package_the_dataset_or_an_environment(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(InputError, match=r"'minari:a/b-v0' needs the package minari .*; pip install 'minari\[hdf5\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"'minari:a/b-v0' needs the package minari .*; pip install 'minari\[hdf5\]'",
+    ):
         make("minari:a/b-v0")
     monkeypatch.setitem(sys.modules, "minari", minari_stub(None, ["a/b-v0"]))
     with pytest.raises(InputError, match="cannot be recovered: ValueError: .*env_spec is None"):

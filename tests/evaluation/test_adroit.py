@@ -8,7 +8,9 @@ import pytest
 from edp_jax.evaluation import envs, rollout
 from edp_jax.types import EnvSpec
 
-DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data"))
+DATA_DIR = pathlib.Path(
+    os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data")
+)
 DOOR_FILE = DATA_DIR / "door-human-v0" / "door-v0_demos_clipped.hdf5"
 SIZES = {"pen": (45, 24), "hammer": (46, 26), "door": (39, 28), "relocate": (39, 30)}
 LIMITS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200}
@@ -24,22 +26,43 @@ def d4rl_reward(name, env):
     palm, distance = site(env, "S_grasp"), np.linalg.norm
     if name == "door":
         angle = data.joint("door_hinge").qpos[0]
-        reward = -0.1 * distance(palm - site(env, "S_handle")) - 0.1 * (angle - 1.57) ** 2 - 1e-5 * np.sum(data.qvel**2)
+        reward = (
+            -0.1 * distance(palm - site(env, "S_handle"))
+            - 0.1 * (angle - 1.57) ** 2
+            - 1e-5 * np.sum(data.qvel**2)
+        )
         return reward + 2 * (angle > 0.2) + 8 * (angle > 1.0) + 10 * (angle > 1.35)
     body = data.body("Object").xpos
     if name == "hammer":
         tool, nail, goal = site(env, "tool"), site(env, "S_target"), site(env, "nail_goal")
-        reward = -0.1 * distance(palm - body) - distance(tool - nail) - 10 * distance(nail - goal) - 0.01 * distance(data.qvel)
+        reward = (
+            -0.1 * distance(palm - body)
+            - distance(tool - nail)
+            - 10 * distance(nail - goal)
+            - 0.01 * distance(data.qvel)
+        )
         depth = distance(nail - goal)
-        return reward + 2 * (body[2] > 0.04 and tool[2] > 0.04) + 25 * (depth < 0.02) + 75 * (depth < 0.01)
+        return (
+            reward
+            + 2 * (body[2] > 0.04 and tool[2] > 0.04)
+            + 25 * (depth < 0.02)
+            + 75 * (depth < 0.01)
+        )
     if name == "relocate":
         target = site(env, "target")
-        lifted = 1.0 - 0.5 * distance(palm - target) - 0.5 * distance(body - target) if body[2] > 0.04 else 0.0
+        lifted = (
+            1.0 - 0.5 * distance(palm - target) - 0.5 * distance(body - target)
+            if body[2] > 0.04
+            else 0.0
+        )
         near = distance(body - target)
         return -0.1 * distance(palm - body) + lifted + 10 * (near < 0.1) + 20 * (near < 0.05)
     pen = site(env, "object_top") - site(env, "object_bottom")
     wanted = site(env, "target_top") - site(env, "target_bottom")
-    near, similarity = distance(body - site(env, "eps_ball")), pen @ wanted / (distance(pen) * distance(wanted))
+    near, similarity = (
+        distance(body - site(env, "eps_ball")),
+        pen @ wanted / (distance(pen) * distance(wanted)),
+    )
     bonus = (near < 0.075) * (10 * (similarity > 0.9) + 50 * (similarity > 0.95))
     return similarity - near + bonus - 5 * (body[2] < 0.075)
 
@@ -50,10 +73,16 @@ def demonstrations():
     if not DOOR_FILE.exists():
         pytest.skip(f"no {DOOR_FILE}: set EDP_DATA_DIR to the folder that holds door-human-v0")
     with h5py.File(DOOR_FILE) as file:
-        columns = {key: file[key][:] for key in ("observations", "actions", "rewards", "infos/qpos", "infos/qvel")}
+        columns = {
+            key: file[key][:]
+            for key in ("observations", "actions", "rewards", "infos/qpos", "infos/qvel")
+        }
         cuts = np.flatnonzero(file["terminals"][:])[:-1] + 1
     parts = {key: np.split(values, cuts) for key, values in columns.items()}
-    return [dict(zip(parts, demonstration, strict=True)) for demonstration in zip(*parts.values(), strict=True)]
+    return [
+        dict(zip(parts, demonstration, strict=True))
+        for demonstration in zip(*parts.values(), strict=True)
+    ]
 
 
 def set_door(env, demonstration):
@@ -73,7 +102,9 @@ def replay(env, demonstration):
     env.reset(seed=0)
     set_door(env, demonstration)
     steps = [env.step(action)[:2] for action in demonstration["actions"]]
-    return np.stack([observation for observation, _ in steps]), np.array([reward for _, reward in steps])
+    return np.stack([observation for observation, _ in steps]), np.array(
+        [reward for _, reward in steps]
+    )
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -102,14 +133,22 @@ def test_bonuses_of_hammer_and_relocate():
     hammer.reset(seed=0)
     hammer.unwrapped.data.joint("nail_dir").qpos[:] = 0.09  # driven in
     reward, info = hammer.step(np.zeros(26))[1::3]
-    assert info["success"] and reward == pytest.approx(d4rl_reward("hammer", hammer)) and reward > 95
+    assert (
+        info["success"] and reward == pytest.approx(d4rl_reward("hammer", hammer)) and reward > 95
+    )
     (relocate,) = envs.make(EnvSpec("relocate"), 1)
     relocate.reset(seed=0)
     data = relocate.unwrapped.data
-    for axis, offset in zip("xyz", site(relocate, "target") - data.body("Object").xpos, strict=True):
+    for axis, offset in zip(
+        "xyz", site(relocate, "target") - data.body("Object").xpos, strict=True
+    ):
         data.joint(f"OBJT{axis}").qpos[:] = offset
     reward, info = relocate.step(np.zeros(30))[1::3]
-    assert info["success"] and reward == pytest.approx(d4rl_reward("relocate", relocate)) and reward > 30
+    assert (
+        info["success"]
+        and reward == pytest.approx(d4rl_reward("relocate", relocate))
+        and reward > 30
+    )
 
 
 @pytest.mark.parametrize("name", ["hammer", "door", "relocate"])
@@ -148,7 +187,9 @@ def test_random_actions_earn_what_d4rl_counts_as_0(name, reference, tolerance):
     assert episodes.returns.mean() == pytest.approx(reference, abs=tolerance)
 
 
-@pytest.mark.parametrize("index", [1, 17, 24])  # 17 rests on contacts that MuJoCo 3.3 finds in another way
+@pytest.mark.parametrize(
+    "index", [1, 17, 24]
+)  # 17 rests on contacts that MuJoCo 3.3 finds in another way
 def test_stored_actions_of_a_door_demonstration_repeat_it(demonstrations, index):
     (env,) = envs.make(EnvSpec("door"), 1)
     demonstration = demonstrations[index]
@@ -159,7 +200,9 @@ def test_stored_actions_of_a_door_demonstration_repeat_it(demonstrations, index)
 
 def test_returns_of_door_demonstrations(demonstrations):
     (env,) = envs.make(EnvSpec("door"), 1)
-    stored = np.array([demonstration["rewards"].sum(dtype=np.float64) for demonstration in demonstrations])
+    stored = np.array(
+        [demonstration["rewards"].sum(dtype=np.float64) for demonstration in demonstrations]
+    )
     replayed = np.array([replay(env, demonstration)[1].sum() for demonstration in demonstrations])
     assert len(stored) == 25 and stored.mean() == pytest.approx(795.7, abs=0.05)
     np.testing.assert_allclose(replayed, stored, atol=1e-4, rtol=0)

@@ -11,8 +11,12 @@ from edp_jax.evaluation import envs, kitchen
 from edp_jax.types import EnvSpec, InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
-DATA_DIR = pathlib.Path(os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data"))
-KITCHEN_FILE = DATA_DIR / "kitchen-complete-v0" / "mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
+DATA_DIR = pathlib.Path(
+    os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data")
+)
+KITCHEN_FILE = (
+    DATA_DIR / "kitchen-complete-v0" / "mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +28,13 @@ def kitchens():
 def demonstrations():
     """The stored demonstrations as a list of (observations [T, 60], actions [T, 9])."""
     if not KITCHEN_FILE.exists():
-        pytest.skip(f"no {KITCHEN_FILE}: set EDP_DATA_DIR to the folder that holds kitchen-complete-v0")
+        pytest.skip(
+            f"no {KITCHEN_FILE}: set EDP_DATA_DIR to the folder that holds kitchen-complete-v0"
+        )
     with h5py.File(KITCHEN_FILE) as file:
-        observations, actions, terminals = (file[key][:] for key in ("observations", "actions", "terminals"))
+        observations, actions, terminals = (
+            file[key][:] for key in ("observations", "actions", "terminals")
+        )
     cuts = np.flatnonzero(terminals)[:-1] + 1
     return list(zip(np.split(observations, cuts), np.split(actions, cuts), strict=True))
 
@@ -45,7 +53,8 @@ def replay(env, observations, actions, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("name", "observation_dim", "action_dim"), [("hopper", 11, 3), ("halfcheetah", 17, 6), ("walker2d", 17, 6)]
+    ("name", "observation_dim", "action_dim"),
+    [("hopper", 11, 3), ("halfcheetah", 17, 6), ("walker2d", 17, 6)],
 )
 def test_locomotion_has_the_sizes_of_d4rl_and_is_seeded(name, observation_dim, action_dim):
     (env,) = envs.make(EnvSpec(name), 1)
@@ -75,8 +84,13 @@ try:
 except InputError as error:
     print(error)
 """
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert f"environment 'maze2d-umaze': import of {package}" in printed and "install the simulators" in printed
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert (
+        f"environment 'maze2d-umaze': import of {package}" in printed
+        and "install the simulators" in printed
+    )
 
 
 @pytest.mark.parametrize("version", ["3.1.6", "3.4.0"])
@@ -87,7 +101,9 @@ def test_tested_mujoco_is_silent(version, recwarn):
 
 @pytest.mark.parametrize("version", ["2.3.7", "3.1.5", "3.5.0", "4.0.0"])
 def test_untested_mujoco_warns_of_the_effect(version):
-    with pytest.warns(UserWarning, match=f"mujoco {version} .* returns and built-in datasets may differ") as caught:
+    with pytest.warns(
+        UserWarning, match=f"mujoco {version} .* returns and built-in datasets may differ"
+    ) as caught:
         envs.warn_about_mujoco(version)
     required = str(caught[0].message).split("install ")[1].strip("'")
     assert required in (ROOT / "requirements.txt").read_text().splitlines()

@@ -9,7 +9,11 @@ from edp_jax.types import EnvSpec
 SIZES = ("umaze", "medium", "large")
 ANT_STEPS = {"umaze": 700, "medium": 1000, "large": 1000}
 POINT_STEPS = {"umaze": 300, "medium": 600, "large": 800}
-ANT_GOAL_CORNERS = {"umaze": (0, 8), "medium": (20, 20), "large": (32, 24)}  # 4 (column - 1), 4 (row - 1)
+ANT_GOAL_CORNERS = {
+    "umaze": (0, 8),
+    "medium": (20, 20),
+    "large": (32, 24),
+}  # 4 (column - 1), 4 (row - 1)
 POINT_GOALS = {"umaze": (1, 1), "medium": (6, 6), "large": (7, 9)}
 
 
@@ -38,9 +42,13 @@ def cells(size):
 def test_walls_fill_the_cells_of_the_layout_and_no_others(size):
     rowcol, wall = cells(size)
     for corner in [(0, 0), (-0.49, -0.49), (0.49, 0.49)]:
-        ant = 4.0 * (rowcol[:, ::-1] - 1 + corner)  # x runs with columns; the origin is the middle of cell (1, 1)
+        ant = 4.0 * (
+            rowcol[:, ::-1] - 1 + corner
+        )  # x runs with columns; the origin is the middle of cell (1, 1)
         np.testing.assert_array_equal(walls_at(mazes.ant_maze_model(size), ant, 1.99), wall)
-        np.testing.assert_array_equal(walls_at(mazes.point_maze_model(size), rowcol + 1.0 + corner, 0.0), wall)
+        np.testing.assert_array_equal(
+            walls_at(mazes.point_maze_model(size), rowcol + 1.0 + corner, 0.0), wall
+        )
     assert not walls_at(mazes.ant_maze_model(size), 4.0 * (rowcol - 1), 2.01).any()  # 2 high
 
 
@@ -48,20 +56,28 @@ def test_the_ant_has_the_parameters_of_d4rl():
     model = mazes.ant_maze_model("umaze")
     assert (model.opt.timestep, model.opt.integrator) == (0.02, mujoco.mjtIntegrator.mjINT_RK4)
     np.testing.assert_array_equal(model.actuator_gear[:, 0], 30)
-    np.testing.assert_allclose(model.geom_solimp[:, :3], np.tile([0.8, 0.8, 0.01], (model.ngeom, 1)))
+    np.testing.assert_allclose(
+        model.geom_solimp[:, :3], np.tile([0.8, 0.8, 0.01], (model.ngeom, 1))
+    )
     np.testing.assert_allclose(model.geom_solref, np.tile([0.02, 1], (model.ngeom, 1)))
     # density 5; torso: sphere of radius 0.25; hip: cylinder of radius 0.08 and length 0.2 sqrt 2 + 0.08
     assert model.body("torso").mass[0] == pytest.approx(5 * 4 / 3 * np.pi * 0.25**3)
-    assert model.body("aux_1").mass[0] == pytest.approx(5 * np.pi * 0.08**2 * (0.2 * np.sqrt(2) + 0.08))
+    assert model.body("aux_1").mass[0] == pytest.approx(
+        5 * np.pi * 0.08**2 * (0.2 * np.sqrt(2) + 0.08)
+    )
 
 
 def test_old_capsules_give_the_hopper_masses_of_mujoco_2():
     model = gymnasium.make("Hopper-v4").unwrapped.model
     mazes.use_old_capsules(model)
     # torso, thigh, leg, foot of Hopper-v2 on mujoco-py
-    np.testing.assert_allclose(model.body_mass[1:], [3.53429174, 3.92699082, 2.71433605, 5.0893801], rtol=1e-8)
+    np.testing.assert_allclose(
+        model.body_mass[1:], [3.53429174, 3.92699082, 2.71433605, 5.0893801], rtol=1e-8
+    )
     # torso: cylinder of radius 0.05 and length 0.45 about a cross axis, and about its own
-    np.testing.assert_allclose(model.body_inertia[1], 3.53429174 * np.array([0.0175, 0.0175, 0.00125]), rtol=1e-8)
+    np.testing.assert_allclose(
+        model.body_inertia[1], 3.53429174 * np.array([0.0175, 0.0175, 0.00125]), rtol=1e-8
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -140,7 +156,9 @@ def test_antmaze_observes_positions_then_velocities_of_a_step():
     env.reset(seed=0)
     observation = env.step(np.full(8, 0.5))[0]
     data = env.unwrapped.data
-    np.testing.assert_array_equal(observation, np.concatenate([data.qpos, data.qvel]).astype(np.float32))
+    np.testing.assert_array_equal(
+        observation, np.concatenate([data.qpos, data.qvel]).astype(np.float32)
+    )
     assert data.time == pytest.approx(0.1)
 
 
@@ -219,23 +237,35 @@ def test_a_step_of_the_ball_by_hand():
     velocity = np.array([0.5, -5.0])  # D4RL limits the speed before the step
     velocity += 0.01 * (100 * np.array([0.3, -0.2]) - velocity) / (mass + 0.01)
     observation = env.step(np.array([0.3, -0.2]))[0]
-    np.testing.assert_allclose(observation, [*(np.array([1.0, 2.0]) + 0.01 * velocity), *velocity], rtol=1e-6)
+    np.testing.assert_allclose(
+        observation, [*(np.array([1.0, 2.0]) + 0.01 * velocity), *velocity], rtol=1e-6
+    )
 
 
 def test_a_wall_throws_the_ball_back_as_in_mujoco_2():
     # one contact by the equations of MuJoCo's chapter "Computation", with its default solref and solimp
-    mass, damping, step, time_constant, impedance = 1000 * 4 / 3 * np.pi * 0.1**3, 1.0, 0.01, 0.02, 0.95
+    mass, damping, step, time_constant, impedance = (
+        1000 * 4 / 3 * np.pi * 0.1**3,
+        1.0,
+        0.01,
+        0.02,
+        0.95,
+    )
     depth, speed = 0.008 + 0.002, 2.0  # beyond the wall's surface, which the margin moves by 0.002
     wanted = 2 / (impedance * time_constant) * speed + depth / (impedance * time_constant**2)
     free = damping * speed / mass
-    regularisation = (1 - impedance) / impedance * 2 / (3 * mass)  # 2 / 3: one axis of three is fixed
+    regularisation = (
+        (1 - impedance) / impedance * 2 / (3 * mass)
+    )  # 2 / 3: one axis of three is fixed
     acceleration = free + (wanted - free) / mass / (1 / mass + regularisation)
     expected = speed - step * acceleration * mass / (mass + step * damping)
     (env,) = make("maze2d-umaze")
     env.reset(seed=0)
     put(env, (1.208, 1.0), (speed, 0))
     assert env.step(np.zeros(2))[0][2] == pytest.approx(expected, rel=1e-5)
-    assert expected == pytest.approx(-0.28284755, rel=1e-5)  # MuJoCo 2.3.3; 3.1 without the ball's old inverse weight: -0.2449
+    assert expected == pytest.approx(
+        -0.28284755, rel=1e-5
+    )  # MuJoCo 2.3.3; 3.1 without the ball's old inverse weight: -0.2449
 
 
 @pytest.mark.parametrize(("action", "wall"), [((-1, 0), 0.4), ((0, -1), 0.4), ((1, 0), 1.2)])

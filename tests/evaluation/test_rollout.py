@@ -26,7 +26,13 @@ class Countdown(gymnasium.Env):
         self.steps_taken += 1
         terminated = self.step_count >= self.length
         truncated = self.step_count >= self.limit
-        return np.array([self.length, self.step_count], np.float32), float(action[0]), terminated, truncated, {}
+        return (
+            np.array([self.length, self.step_count], np.float32),
+            float(action[0]),
+            terminated,
+            truncated,
+            {},
+        )
 
 
 def half(observation, step):
@@ -40,7 +46,14 @@ def test_each_episode_is_run_once_to_its_own_end():
     np.testing.assert_array_equal(episodes.lengths, seeds)
     np.testing.assert_allclose(episodes.returns, 0.5 * seeds)
     assert episodes.returns.dtype == np.float64
-    assert [env.steps_taken for env in environments] == [1, 5, 3, 4, 2, 6]  # none goes on after its end
+    assert [env.steps_taken for env in environments] == [
+        1,
+        5,
+        3,
+        4,
+        2,
+        6,
+    ]  # none goes on after its end
 
 
 def test_truncation_ends_an_episode():
@@ -65,7 +78,9 @@ def test_act_is_called_once_per_step_with_a_running_number_and_every_slot():
 
     run_episodes(act, [Countdown() for _ in range(4)], np.array([[2, 3, 4], [1, 1, 1]]))
     # waves of two episodes, then one: 3 steps (the longer of 2, 3), then 4
-    assert calls == [((2, 2, 2), np.float32, step) for step in range(3)] + [((2, 1, 2), np.float32, step) for step in range(3, 7)]
+    assert calls == [((2, 2, 2), np.float32, step) for step in range(3)] + [
+        ((2, 1, 2), np.float32, step) for step in range(3, 7)
+    ]
 
 
 def test_actions_reach_the_environment_of_their_seed_and_episode():
@@ -78,7 +93,9 @@ def test_actions_reach_the_environment_of_their_seed_and_episode():
 
 def test_the_policy_sees_the_latest_observation():
     def act(observation, step):
-        np.testing.assert_array_equal(observation[..., 1], [[min(step, 2), step]])  # the first episode ends at step 2
+        np.testing.assert_array_equal(
+            observation[..., 1], [[min(step, 2), step]]
+        )  # the first episode ends at step 2
         return half(observation, step)
 
     episodes = run_episodes(act, [Countdown(), Countdown()], np.array([[2, 5]]))
@@ -89,7 +106,9 @@ def test_the_policy_sees_the_latest_observation():
 def test_actions_are_clipped_to_the_box_of_the_environment(low, high):
     env = Countdown()
     env.action_space = gymnasium.spaces.Box(low, high, (1,), np.float32)
-    episodes = run_episodes(lambda o, step: np.full((1, 1, 1), [7.0, -7.0, 0.5][step]), [env], np.array([[3]]))
+    episodes = run_episodes(
+        lambda o, step: np.full((1, 1, 1), [7.0, -7.0, 0.5][step]), [env], np.array([[3]])
+    )
     assert episodes.returns[0, 0] == high + low + 0.5
 
 
@@ -112,7 +131,9 @@ def test_hopper_repeats_with_the_same_seeds():
     hopper = EnvSpec("hopper")
     first = rollout(act, hopper, seeds=seeds)
     np.testing.assert_array_equal(rollout(act, hopper, seeds=seeds).returns, first.returns)
-    np.testing.assert_array_equal(rollout(act, hopper, seeds=seeds[:, ::-1]).returns, first.returns[:, ::-1])
+    np.testing.assert_array_equal(
+        rollout(act, hopper, seeds=seeds[:, ::-1]).returns, first.returns[:, ::-1]
+    )
     assert len(np.unique(first.returns)) == 4
 
 
@@ -126,5 +147,7 @@ def test_max_envs_bounds_the_simulators_and_not_the_episodes(monkeypatch):
     monkeypatch.setattr(envs, "make", make)
     seeds = np.arange(1, 13).reshape(3, 4)
     for max_envs in (100, 12, 7, 1):
-        np.testing.assert_array_equal(rollout(half, EnvSpec("countdown"), seeds=seeds, max_envs=max_envs).lengths, seeds)
+        np.testing.assert_array_equal(
+            rollout(half, EnvSpec("countdown"), seeds=seeds, max_envs=max_envs).lengths, seeds
+        )
     assert made == [12, 12, 6, 3]  # at least one per training seed

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from edp_jax.evaluation.scores import bootstrap_interval, interquartile_mean, normalized_score, summarize
+from edp_jax.evaluation.scores import (
+    bootstrap_interval,
+    interquartile_mean,
+    normalized_score,
+    summarize,
+)
 
 
 def test_normalized_score_of_hopper():
@@ -71,4 +76,8 @@ def test_summarize_of_fewer_evaluations_than_the_window():
 def test_summarize_shows_a_seed_that_diverged():
     summary = summarize(np.array([[1.0, 2.0], [1.0, np.nan]]))
     assert summary["per_seed"]["last"][0] == 1.0
-    assert np.isnan(summary["per_seed"]["last"][1]) and np.isnan(summary["last"]["mean"]) and np.isnan(summary["iqm"])
+    assert (
+        np.isnan(summary["per_seed"]["last"][1])
+        and np.isnan(summary["last"]["mean"])
+        and np.isnan(summary["iqm"])
+    )

@@ -38,7 +38,12 @@ class Result:
 
 @pytest.fixture(scope="module")
 def main_server():
-    options = {"cwd": ROOT, "env": os.environ | {"no_proxy": "*"}, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    options = {
+        "cwd": ROOT,
+        "env": os.environ | {"no_proxy": "*"},
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+    }
     with subprocess.Popen([sys.executable, "-c", SERVER], text=True, **options) as process:
         yield process
         process.stdin.close()
@@ -51,7 +56,11 @@ def type_main(main_server, tmp_path_factory):
     def run(*arguments: str, d4rl_url: str = "http://127.0.0.1:1/") -> Result:
         folder = tmp_path_factory.mktemp("printed")
         printed = {name: str(folder / name) for name in ("stdout", "stderr")}
-        print(json.dumps({"arguments": arguments, "d4rl_url": d4rl_url} | printed), file=main_server.stdin, flush=True)
+        print(
+            json.dumps({"arguments": arguments, "d4rl_url": d4rl_url} | printed),
+            file=main_server.stdin,
+            flush=True,
+        )
         code = int(main_server.stdout.readline())
         return Result(code, *(pathlib.Path(path).read_text() for path in printed.values()))
 

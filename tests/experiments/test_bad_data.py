@@ -49,16 +49,39 @@ def python_objects(folder) -> None:
 def snapshot(folder) -> dict:
     """Every path below `folder`, files with their content and time of change."""
     paths = sorted(folder.rglob("*"))
-    return {path: (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None for path in paths}
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None
+        for path in paths
+    }
 
 
 CASES = {  # what is written into the data folder, the task, and what the line says; hopper-medium-v2 where there is no task
     "truncated HDF5": (truncated, None, "truncated or damaged at 3000 bytes"),
-    "missing key": (lambda f: hdf5(f, {k: v for k, v in arrays().items() if k != "actions"}), None, "no key 'actions'"),
-    "unequal lengths": (lambda f: hdf5(f, arrays() | {"rewards": np.zeros(39)}), None, "unequal length .*rewards 39"),
-    "observations of another size": (lambda f: hdf5(f, arrays(observation_dim=5)), None, "5 observation and 3 action columns"),
-    "NaN": (lambda f: hdf5(f, with_value("observations", 7, np.nan)), None, "holds 11 values that are NaN .* the first in row 7"),
-    "infinity": (lambda f: hdf5(f, with_value("rewards", 9, np.inf)), None, "holds 1 values that are NaN or infinite.* row 9"),
+    "missing key": (
+        lambda f: hdf5(f, {k: v for k, v in arrays().items() if k != "actions"}),
+        None,
+        "no key 'actions'",
+    ),
+    "unequal lengths": (
+        lambda f: hdf5(f, arrays() | {"rewards": np.zeros(39)}),
+        None,
+        "unequal length .*rewards 39",
+    ),
+    "observations of another size": (
+        lambda f: hdf5(f, arrays(observation_dim=5)),
+        None,
+        "5 observation and 3 action columns",
+    ),
+    "NaN": (
+        lambda f: hdf5(f, with_value("observations", 7, np.nan)),
+        None,
+        "holds 11 values that are NaN .* the first in row 7",
+    ),
+    "infinity": (
+        lambda f: hdf5(f, with_value("rewards", 9, np.inf)),
+        None,
+        "holds 1 values that are NaN or infinite.* row 9",
+    ),
     "action outside": (
         lambda f: hdf5(f, with_value("actions", (3, 1), 1.5)),
         None,
@@ -72,8 +95,16 @@ CASES = {  # what is written into the data folder, the task, and what the line s
         "{folder}/mine.hdf5",
         "nothing tells which steps were the last before a time limit",
     ),
-    "not npz": (lambda f: (f / "mine.npz").write_text("a,b"), "{folder}/mine.npz", r"not a complete .npz file \(3 bytes\)"),
-    "Python objects": (python_objects, "{folder}/mine.npz", "Python objects, which are never unpickled"),
+    "not npz": (
+        lambda f: (f / "mine.npz").write_text("a,b"),
+        "{folder}/mine.npz",
+        r"not a complete .npz file \(3 bytes\)",
+    ),
+    "Python objects": (
+        python_objects,
+        "{folder}/mine.npz",
+        "Python objects, which are never unpickled",
+    ),
     "a file that is not there": (lambda f: None, "{folder}/mine.npz", "there is no such file"),
     "no network": (
         lambda f: None,
@@ -108,7 +139,12 @@ def test_nothing_changes_and_the_line_says_what_is_wrong(tmp_path, type_main, ca
     folder = tmp_path / "data"
     folder.mkdir()
     write(folder)
-    refused(type_main, tmp_path, (task or "hopper-medium-v2").format(folder=folder), says.replace("{folder}", str(folder)))
+    refused(
+        type_main,
+        tmp_path,
+        (task or "hopper-medium-v2").format(folder=folder),
+        says.replace("{folder}", str(folder)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,23 +152,34 @@ def test_nothing_changes_and_the_line_says_what_is_wrong(tmp_path, type_main, ca
     [
         ("walker2d-medium-v2", 1_000, {"cuts": [500, 0, 0, 0]}, "ends early, after 500 bytes"),
         ("walker2d-medium-v2", 1_000, {"status": 404}, "the server answers 404"),
-        ("kitchen-complete-v0", 1_000, {}, "the server has 1,000 bytes, the file should have 556,544"),
+        (
+            "kitchen-complete-v0",
+            1_000,
+            {},
+            "the server has 1,000 bytes, the file should have 556,544",
+        ),
         ("kitchen-complete-v0", 556_544, {}, "its sha256 is [0-9a-f]*, not cd797c38cd52"),
     ],
 )
-def test_a_download_that_cannot_become_the_file(tmp_path, type_main, serve, task, size, server, says):
+def test_a_download_that_cannot_become_the_file(
+    tmp_path, type_main, serve, task, size, server, says
+):
     refused(type_main, tmp_path, task, says, d4rl_url=serve(bytes(size), **server).url)
 
 
 @pytest.mark.parametrize("task", ["hopper-medium-v2", "builtin/hopper-medium"])
 def test_a_data_folder_that_cannot_be_written(tmp_path, type_main, task):
     (tmp_path / "data").write_text("")
-    refused(type_main, tmp_path, task, "cannot be written to; give another one as --config.data_dir")
+    refused(
+        type_main, tmp_path, task, "cannot be written to; give another one as --config.data_dir"
+    )
 
 
 def tasks(*arguments):
     command = [sys.executable, "-m", "experiments.tasks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
@@ -141,8 +188,18 @@ def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
     assert result.returncode == 0, result.stderr
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()}
     size = f"{(tmp_path / NAME).stat().st_size / 1e6:.1f}"
-    assert lines["hopper-medium-v2"] == ["hopper-medium-v2", size, "MB", "hopper", "-20.2723,", "3234.3", NAME]
-    assert lines["kitchen-mixed-v0"][1] == "-" and lines["kitchen-mixed-v0"][-1].startswith("kitchen/")
+    assert lines["hopper-medium-v2"] == [
+        "hopper-medium-v2",
+        size,
+        "MB",
+        "hopper",
+        "-20.2723,",
+        "3234.3",
+        NAME,
+    ]
+    assert lines["kitchen-mixed-v0"][1] == "-" and lines["kitchen-mixed-v0"][-1].startswith(
+        "kitchen/"
+    )
     assert lines["builtin/hopper-medium"][1] == "-"
 
 
@@ -162,7 +219,14 @@ def test_one_task_is_summed_up_and_bad_ones_exit_with_2(tmp_path):
     assert "  40 transitions in 2 episodes, 2 terminals, 0 timeouts\n" in result.stdout
     assert "reference scores: -20.2723, 3234.3" in result.stdout
     truncated(tmp_path)
-    for arguments, says in ((("hopper-medium-v2", f"--data_dir={tmp_path}"), "truncated"), (("a", "b"), "'b' is not a flag")):
+    for arguments, says in (
+        (("hopper-medium-v2", f"--data_dir={tmp_path}"), "truncated"),
+        (("a", "b"), "'b' is not a flag"),
+    ):
         result = tasks(*arguments)
         assert result.returncode == 2 and result.stdout == ""
-        assert result.stderr.startswith("error: ") and says in result.stderr and result.stderr.count("\n") == 1
+        assert (
+            result.stderr.startswith("error: ")
+            and says in result.stderr
+            and result.stderr.count("\n") == 1
+        )

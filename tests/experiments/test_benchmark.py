@@ -12,14 +12,25 @@ import pytest
 
 from edp_jax import algorithms
 from experiments import benchmark, benchmark_figure
-from experiments.measure import LEARNERS, QUICK, Case, Program, Sizes, calibrate, make_learner, rotate
+from experiments.measure import (
+    LEARNERS,
+    QUICK,
+    Case,
+    Program,
+    Sizes,
+    calibrate,
+    make_learner,
+    rotate,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def launch(folder, *arguments):
     command = [sys.executable, "-m", "experiments.benchmark", f"--output={folder}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
 
 
 def test_every_learner_of_the_registry_is_measured():
@@ -32,9 +43,18 @@ def test_every_learner_of_the_registry_is_measured():
 def test_the_bars_are_the_programs_of_the_papers_figure():
     """Network calls under the gradient and in the target: what the ablations are about."""
     bars = {title: bar for title, bar in benchmark.ABLATIONS.items() if bar.config}
-    made = {title: make_learner(Case(bar.kind, 8, bar.config, bar.changes), Sizes()) for title, bar in bars.items()}
+    made = {
+        title: make_learner(Case(bar.kind, 8, bar.config, bar.changes), Sizes())
+        for title, bar in bars.items()
+    }
     settings = {
-        title: (m.name, m.config.num_timesteps, m.config.sampler, m.config.sampler_calls, m.config.num_candidates)
+        title: (
+            m.name,
+            m.config.num_timesteps,
+            m.config.sampler,
+            m.config.sampler_calls,
+            m.config.num_candidates,
+        )
         for title, m in made.items()
     }
     assert settings == {
@@ -48,7 +68,9 @@ def test_the_bars_are_the_programs_of_the_papers_figure():
 
 def test_equal_programs_are_one_case():
     """The paper's EDP is a learner, a bar of the figure, a batch size and a row of the roofline."""
-    cases = benchmark.choose_cases(benchmark.PARTS, ["edp_td3"], Sizes(max_batch=1024, max_observations=100))
+    cases = benchmark.choose_cases(
+        benchmark.PARTS, ["edp_td3"], Sizes(max_batch=1024, max_observations=100)
+    )
     edp = Case("train", 256, "edp_td3")
     shared = {path for path, case in cases.items() if case == edp}
     assert shared == {
@@ -89,17 +111,23 @@ def test_programs_take_turns():
 
     a, b = Case("train", 1), Case("train", 2)
     rates = rotate({a: program("a", 1), b: program("b", 10)}, rounds=2, seconds=0.1)
-    assert calls == ["a", "a", "b", "b"] + ["a", "b"] * 2  # at first each one warms up and finds out how many steps to take
+    assert (
+        calls == ["a", "a", "b", "b"] + ["a", "b"] * 2
+    )  # at first each one warms up and finds out how many steps to take
     assert rates == {a: [2.0, 2.0], b: [40.0, 20.0]}
 
 
 def test_rates_beside_the_papers_and_the_naive_loops():
     rates = {"EDP": 30.0, "EDP, naive loop": 20.0, "Diffusion-QL": 5.0}
-    compared = benchmark.compare_with_paper({title: {"training": {"updates_per_second": rate}} for title, rate in rates.items()})
+    compared = benchmark.compare_with_paper(
+        {title: {"training": {"updates_per_second": rate}} for title, rate in rates.items()}
+    )
     assert compared["EDP"]["ratio_to_naive"] == 1.5
     assert compared["EDP"]["paper"] == {"updates_per_second": 116.21, "actions_per_second": 411.79}
     assert compared["Diffusion-QL"]["ratio_to_naive"] == 0.25
-    assert compared["Diffusion-QL, PyTorch"] == {"paper": {"updates_per_second": 4.66, "actions_per_second": 18.67}}
+    assert compared["Diffusion-QL, PyTorch"] == {
+        "paper": {"updates_per_second": 4.66, "actions_per_second": 18.67}
+    }
 
 
 def test_operations_per_second_as_a_fraction_of_the_limits():
@@ -107,38 +135,64 @@ def test_operations_per_second_as_a_fraction_of_the_limits():
     entries = {
         "matmul": {"flops_per_second": 1000.0},
         "chain": {"flops_per_second": 600.0},
-        "learners": {"edp_td3": {"flops_per_update": 3, "updates_per_second": 100.0, "compile_seconds": 1.0}},
+        "learners": {
+            "edp_td3": {"flops_per_update": 3, "updates_per_second": 100.0, "compile_seconds": 1.0}
+        },
     }
     learner = benchmark.compare_with_limits(entries)["learners"]["edp_td3"]
-    assert learner == {"flops_per_update": 3, "flops_per_second": 300.0, "of_matmul": 0.3, "of_chain": 0.5}
+    assert learner == {
+        "flops_per_update": 3,
+        "flops_per_second": 300.0,
+        "of_matmul": 0.3,
+        "of_chain": 0.5,
+    }
 
 
 def test_a_picture_says_when_its_numbers_are_not_the_papers_sizes():
-    whole, quick = (benchmark_figure.describe_sizes(dataclasses.asdict(sizes)) for sizes in (Sizes(), QUICK))
+    whole, quick = (
+        benchmark_figure.describe_sizes(dataclasses.asdict(sizes)) for sizes in (Sizes(), QUICK)
+    )
     assert whole == "observation 17, action 6, batch 256"
     assert quick.startswith("observation 3, action 2, batch 16, networks or samplers cut down")
 
 
-@pytest.mark.parametrize("ending", [(1, "jaxlib: RESOURCE_EXHAUSTED: Out of memory"), (-9, "")], ids=["refused", "killed"])
+@pytest.mark.parametrize(
+    "ending",
+    [(1, "jaxlib: RESOURCE_EXHAUSTED: Out of memory"), (-9, "")],
+    ids=["refused", "killed"],
+)
 def test_seeds_are_tried_until_memory_ends(monkeypatch, ending):
     """A process that stands for one in which four seeds do not fit."""
 
     def run(command, **_):
-        flags = dict(argument.removeprefix("--").split("=") for argument in command if "=" in argument)
+        flags = dict(
+            argument.removeprefix("--").split("=") for argument in command if "=" in argument
+        )
         if flags["num_seeds"] == "4":
             return subprocess.CompletedProcess(command, ending[0], "", ending[1])
-        result = {"machine": {"devices": 1}, "peak_rss_bytes": 5, "learners": {"edp_td3": {"updates_per_second": 7.0}}}
+        result = {
+            "machine": {"devices": 1},
+            "peak_rss_bytes": 5,
+            "learners": {"edp_td3": {"updates_per_second": 7.0}},
+        }
         pathlib.Path(flags["output"], "benchmark.json").write_text(json.dumps(result))
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(benchmark.subprocess, "run", run)
     entries = benchmark.measure_seeds(dataclasses.replace(QUICK, max_seeds=16))
     assert [entry["seeds"] for entry in entries] == [1, 2, 4]
-    assert entries[1]["updates_per_second"] == 7.0 and entries[2] == {"seeds": 4, "error": "out of memory"}
+    assert entries[1]["updates_per_second"] == 7.0 and entries[2] == {
+        "seeds": 4,
+        "error": "out of memory",
+    }
 
 
 def test_any_other_end_of_a_process_is_an_error(monkeypatch):
-    monkeypatch.setattr(benchmark.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "broken"))
+    monkeypatch.setattr(
+        benchmark.subprocess,
+        "run",
+        lambda command, **_: subprocess.CompletedProcess(command, 1, "", "broken"),
+    )
     with pytest.raises(RuntimeError, match="broken"):
         benchmark.measure_seeds(QUICK)
 
@@ -154,7 +208,11 @@ def test_every_part_leaves_its_numbers(tmp_path):
 
     assert set(found["learners"]) == set(benchmark.QUICK_LEARNERS)
     for entry in found["learners"].values():
-        assert entry["updates_per_second"] > 0 and entry["compile_seconds"] > 0 and len(entry["rounds"]) == 1
+        assert (
+            entry["updates_per_second"] > 0
+            and entry["compile_seconds"] > 0
+            and len(entry["rounds"]) == 1
+        )
         assert entry["memory"]["argument"] > 0
     assert set(found["ablations"]) == set(benchmark.ABLATIONS)
     for title, bar in benchmark.ABLATIONS.items():
@@ -169,8 +227,13 @@ def test_every_part_leaves_its_numbers(tmp_path):
     assert all(entry["actions_per_second"] > 0 for entry in found["sampling"].values())
     for name, entry in found["roofline"]["learners"].items():
         trained = found["learners"][name]
-        assert math.isclose(entry["flops_per_second"], trained["flops_per_update"] * trained["updates_per_second"])
-        assert math.isclose(entry["of_matmul"], entry["flops_per_second"] / found["roofline"]["matmul"]["flops_per_second"])
+        assert math.isclose(
+            entry["flops_per_second"], trained["flops_per_update"] * trained["updates_per_second"]
+        )
+        assert math.isclose(
+            entry["of_matmul"],
+            entry["flops_per_second"] / found["roofline"]["matmul"]["flops_per_second"],
+        )
     assert found["peak_rss_bytes"] > 0 and found["machine"]["jax"]
     assert "| learners edp_td3 |" in result.stdout
 

@@ -24,7 +24,13 @@ from experiments.keeper import Keeper
 from experiments.train_behaviour import name_of
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = {"hidden_dims": (8, 8), "num_timesteps": 10, "sampler_calls": 2, "batch_size": 8, "num_steps": 4}
+TINY = {
+    "hidden_dims": (8, 8),
+    "num_timesteps": 10,
+    "sampler_calls": 2,
+    "batch_size": 8,
+    "num_steps": 4,
+}
 TINY |= {"log_every": 2, "eval_every": 4, "eval_episodes": 2}
 
 
@@ -35,7 +41,9 @@ class Signals:
 
 def constant(action, observation_dim=3) -> Behaviour:
     """Always tanh(`action`), with next to no noise."""
-    return Behaviour(((np.zeros((observation_dim, 2), np.float32), np.array([action, -20.0], np.float32)),))
+    return Behaviour(
+        ((np.zeros((observation_dim, 2), np.float32), np.array([action, -20.0], np.float32)),)
+    )
 
 
 def silent(line: str) -> None:
@@ -43,7 +51,14 @@ def silent(line: str) -> None:
 
 
 def record(folder, progress=silent, **changes) -> data.RawDataset:
-    plan = collect.Plan(**{"env_id": "Pendulum-v1", "output": str(folder / "data.hdf5"), "num_transitions": 1200, **changes})
+    plan = collect.Plan(
+        **{
+            "env_id": "Pendulum-v1",
+            "output": str(folder / "data.hdf5"),
+            "num_transitions": 1200,
+            **changes,
+        }
+    )
     collect.collect(plan, progress)
     return read_hdf5(plan.output)
 
@@ -51,20 +66,29 @@ def record(folder, progress=silent, **changes) -> data.RawDataset:
 def test_each_policy_has_an_equal_share_in_the_units_of_the_environment(tmp_path):
     pushing = str(tmp_path / "pushing.npz")
     save_behaviour(pushing, constant(np.arctanh(0.5)), {})
-    raw = record(tmp_path, policies=("random", pushing, pushing), reference_scores=(-1200.0, -150.0))
+    raw = record(
+        tmp_path, policies=("random", pushing, pushing), reference_scores=(-1200.0, -150.0)
+    )
     assert raw.observations.shape == (1200, 3)
-    assert raw.actions[:400].min() < -1.9 and raw.actions[:400].max() > 1.9  # torques are in [-2, 2]
+    assert (
+        raw.actions[:400].min() < -1.9 and raw.actions[:400].max() > 1.9
+    )  # torques are in [-2, 2]
     np.testing.assert_allclose(raw.actions[400:], 1.0, atol=1e-6)
     assert not np.array_equal(raw.observations[400:800], raw.observations[800:])  # other seeds
     np.testing.assert_array_equal([raw.action_low, raw.action_high], [[-2], [2]])
     np.testing.assert_array_equal(raw.reference_scores, [-1200, -150])
-    np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), np.arange(199, 1200, 200))  # only whole episodes
+    np.testing.assert_array_equal(
+        np.flatnonzero(raw.timeouts), np.arange(199, 1200, 200)
+    )  # only whole episodes
     with h5py.File(tmp_path / "data.hdf5") as file:
         assert json.loads(file.attrs["recipe"])["policies"] == ["random", pushing, pushing]
 
 
 def test_the_same_command_makes_the_same_data_and_another_seed_others(tmp_path):
-    first, again, other = (record(tmp_path, output=f"{tmp_path}/{i}.hdf5", seed=seed) for i, seed in enumerate((0, 0, 1)))
+    first, again, other = (
+        record(tmp_path, output=f"{tmp_path}/{i}.hdf5", seed=seed)
+        for i, seed in enumerate((0, 0, 1))
+    )
     for key in ("observations", "actions", "rewards"):
         np.testing.assert_array_equal(getattr(first, key), getattr(again, key))
         assert not np.array_equal(getattr(first, key), getattr(other, key))
@@ -76,9 +100,20 @@ def test_the_data_trains_a_policy_which_makes_data_in_turn(tmp_path):
     config.update({**TINY, "env_id": "Pendulum-v1"})
     main.train(launch.resolve(config), str(tmp_path / "run"), Signals())
     policy = str(tmp_path / "run" / "policy")
-    raw = record(tmp_path, output=str(tmp_path / "new" / "data.hdf5"), policies=(policy,), num_transitions=30)
-    assert raw.actions.shape == (30, 1) and len(np.unique(raw.actions)) > 5 and 1 < np.abs(raw.actions).max() <= 2
-    again = record(tmp_path, output=str(tmp_path / "new" / "again.hdf5"), policies=(policy,), num_transitions=30)
+    raw = record(
+        tmp_path, output=str(tmp_path / "new" / "data.hdf5"), policies=(policy,), num_transitions=30
+    )
+    assert (
+        raw.actions.shape == (30, 1)
+        and len(np.unique(raw.actions)) > 5
+        and 1 < np.abs(raw.actions).max() <= 2
+    )
+    again = record(
+        tmp_path,
+        output=str(tmp_path / "new" / "again.hdf5"),
+        policies=(policy,),
+        num_transitions=30,
+    )
     np.testing.assert_array_equal(raw.actions, again.actions)
     loaded = edp_jax.load_policy(policy)
     assert (loaded.observation_dim, loaded.action_dim) == (3, 1)
@@ -87,16 +122,24 @@ def test_the_data_trains_a_policy_which_makes_data_in_turn(tmp_path):
 def test_dict_observations_and_keyword_arguments(tmp_path):
     lines = []
     kwargs = '{"max_episode_steps": 20}'
-    raw = record(tmp_path, lines.append, env_id="PointMaze_UMaze-v3", env_kwargs=kwargs, num_transitions=60)
+    raw = record(
+        tmp_path, lines.append, env_id="PointMaze_UMaze-v3", env_kwargs=kwargs, num_transitions=60
+    )
     np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [19, 39, 59])
     assert raw.observations.shape == (60, 8)  # achieved_goal, desired_goal, observation
-    assert lines[-1].endswith(f"data.hdf5 --config.env_id=PointMaze_UMaze-v3 --config.env_kwargs='{kwargs}' --workdir=DIR")
+    assert lines[-1].endswith(
+        f"data.hdf5 --config.env_id=PointMaze_UMaze-v3 --config.env_kwargs='{kwargs}' --workdir=DIR"
+    )
 
 
 def test_minaris_layout_is_loaded_back_and_names_the_environment(tmp_path, monkeypatch):
-    pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
+    pytest.importorskip(
+        "minari", reason="the optional package minari is not installed: pip install -e '.[test]'"
+    )
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    plan = collect.Plan("Pendulum-v1", num_transitions=400, minari_id="test/random-v0", env_kwargs='{"g": 5.0}')
+    plan = collect.Plan(
+        "Pendulum-v1", num_transitions=400, minari_id="test/random-v0", env_kwargs='{"g": 5.0}'
+    )
     collect.collect(plan, silent)
     raw, info = data.load(data.find_task("minari:test/random-v0"), "unused")
     assert info["summary"]["episodes"] == 2
@@ -116,10 +159,14 @@ class Unsorted(gymnasium.Env):
 
 
 def test_minari_would_lose_an_order_of_keys_that_is_not_sorted(tmp_path, monkeypatch):
-    pytest.importorskip("minari", reason="the optional package minari is not installed: pip install -e '.[test]'")
+    pytest.importorskip(
+        "minari", reason="the optional package minari is not installed: pip install -e '.[test]'"
+    )
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     gymnasium.register("EdpUnsorted-v0", Unsorted, max_episode_steps=10)
-    with pytest.raises(InputError, match="--minari_id: .* EdpUnsorted-v0's observations; use --output"):
+    with pytest.raises(
+        InputError, match="--minari_id: .* EdpUnsorted-v0's observations; use --output"
+    ):
         collect.collect(collect.Plan(env_id="EdpUnsorted-v0", minari_id="test/unsorted-v0"), silent)
 
 
@@ -131,7 +178,10 @@ def test_minari_would_lose_an_order_of_keys_that_is_not_sorted(tmp_path, monkeyp
         ({"env_kwargs": "[1]"}, "not a JSON object"),
         ({"policies": ("none.npz",)}, "'none.npz': there is no such file"),
         ({"policies": ("nowhere/policy",)}, "no policy.json there"),
-        ({"policies": ("{folder}/small.npz",)}, "for 2 observations and 1 actions, but the environment has 3 and 1"),
+        (
+            {"policies": ("{folder}/small.npz",)},
+            "for 2 observations and 1 actions, but the environment has 3 and 1",
+        ),
         ({"policies": ()}, "at least one"),
         ({"policies": ("random",) * 9, "num_transitions": 8}, "at most --num_transitions"),
         ({"output": ""}, "give one of them"),
@@ -139,7 +189,10 @@ def test_minari_would_lose_an_order_of_keys_that_is_not_sorted(tmp_path, monkeyp
         ({"output": "", "minari_id": "a/b"}, "not an id"),
         ({"output": "data.npz"}, "must end in .hdf5"),
         ({"output": "{folder}/there.hdf5"}, "exists already"),
-        ({"output": "{folder}/small.npz/data.hdf5"}, "cannot be written to; give another file as --output"),
+        (
+            {"output": "{folder}/small.npz/data.hdf5"},
+            "cannot be written to; give another file as --output",
+        ),
         ({"reference_scores": (1.0,)}, "must be two numbers"),
         ({"reference_scores": (1.0, 0.0)}, "the smaller one first"),
     ],
@@ -150,9 +203,16 @@ def test_what_is_of_no_use_is_refused_and_nothing_written(tmp_path, changes, say
     before = sorted(tmp_path.rglob("*"))
 
     def placed(value):
-        return value.format(folder=tmp_path) if isinstance(value, str) and "{folder}" in value else value
+        return (
+            value.format(folder=tmp_path)
+            if isinstance(value, str) and "{folder}" in value
+            else value
+        )
 
-    changes = {key: tuple(map(placed, value)) if isinstance(value, tuple) else placed(value) for key, value in changes.items()}
+    changes = {
+        key: tuple(map(placed, value)) if isinstance(value, tuple) else placed(value)
+        for key, value in changes.items()
+    }
     with pytest.raises(InputError, match=says) as error:
         record(tmp_path / "new", **changes)
     assert "\n" not in str(error.value)
@@ -165,24 +225,37 @@ def command(program, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("flag", "says"), [("--num_transitions=0", "num_transitions=0"), ("--reference_scores=low,high", "low,high: must be numbers")]
+    ("flag", "says"),
+    [
+        ("--num_transitions=0", "num_transitions=0"),
+        ("--reference_scores=low,high", "low,high: must be numbers"),
+    ],
 )
 def test_bad_flags_exit_with_2_and_one_line(tmp_path, flag, says):
     result = command("collect", "--env_id=Pendulum-v1", f"--output={tmp_path}/data.hdf5", flag)
     assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr.startswith("error: ") and says in result.stderr and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("error: ")
+        and says in result.stderr
+        and result.stderr.count("\n") == 1
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_names_of_files():
-    assert [name_of(env_id) for env_id in ("Hopper-v4", "my_module:lab/Reach-v0")] == ["hopper", "reach"]
+    assert [name_of(env_id) for env_id in ("Hopper-v4", "my_module:lab/Reach-v0")] == [
+        "hopper",
+        "reach",
+    ]
 
 
 def test_the_expert_is_the_best_and_medium_a_third_of_the_way(tmp_path):
     """In a one-step world whose return is the action, in [0, 10]: random actions earn about 5."""
 
     class World:
-        action_space = type("Box", (), {"shape": (1,), "low": np.array([0.0]), "high": np.array([10.0])})
+        action_space = type(
+            "Box", (), {"shape": (1,), "low": np.array([0.0]), "high": np.array([10.0])}
+        )
 
         def reset(self, *, seed=None):
             return np.zeros(1), {}
@@ -202,18 +275,31 @@ def test_the_expert_is_the_best_and_medium_a_third_of_the_way(tmp_path):
         assert kept("expert") == (min(step, 3), "by hand")
     assert line.startswith("step 4  sampled 8.5 ") and line.endswith("in 1 steps")
     assert kept("medium")[0] == 2  # a third of the way from 5 to 9.5 is 6.5
-    assert read_behaviour(str(tmp_path / "world-step_4.npz")).layers[0][1][0] == np.float32(np.arctanh(0.7))
+    assert read_behaviour(str(tmp_path / "world-step_4.npz")).layers[0][1][0] == np.float32(
+        np.arctanh(0.7)
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("sbx") is None, reason="needs the extra [collect]")
 def test_soft_actor_critic_leaves_behaviour_policies(tmp_path):
-    arguments = ("--env_id=Pendulum-v1", f"--output_dir={tmp_path}/out", "--learning_starts=100", "--evaluate_every=200")
+    arguments = (
+        "--env_id=Pendulum-v1",
+        f"--output_dir={tmp_path}/out",
+        "--learning_starts=100",
+        "--evaluate_every=200",
+    )
     result = command("train_behaviour", *arguments, "--num_steps=300")
     assert result.returncode == 0, result.stderr
-    assert "random actions:" in result.stdout and "step 200  sampled" in result.stdout and "step 300  sampled" in result.stdout
+    assert (
+        "random actions:" in result.stdout
+        and "step 200  sampled" in result.stdout
+        and "step 300  sampled" in result.stdout
+    )
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {f"pendulum-{stage}.npz" for stage in ("step_200", "step_300", "medium", "expert")}
+    assert names == {
+        f"pendulum-{stage}.npz" for stage in ("step_200", "step_300", "medium", "expert")
+    }
     raw = record(tmp_path, policies=(f"{tmp_path}/out/pendulum-expert.npz",), num_transitions=200)
     assert np.abs(raw.actions).max() <= 2
     again = command("train_behaviour", *arguments)

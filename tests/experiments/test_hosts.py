@@ -18,15 +18,31 @@ from experiments import launch
 
 ROOT = pathlib.Path(__file__).parents[2]
 RUN = (
-    *("--config.hidden_dims=(8,8)", "--config.num_timesteps=10", "--config.sampler_calls=2", "--config.batch_size=8"),
-    *("--config.seeds=(0,1)", "--config.log_every=10", "--config.eval_every=50", "--config.checkpoint_every=50"),
+    *(
+        "--config.hidden_dims=(8,8)",
+        "--config.num_timesteps=10",
+        "--config.sampler_calls=2",
+        "--config.batch_size=8",
+    ),
+    *(
+        "--config.seeds=(0,1)",
+        "--config.log_every=10",
+        "--config.eval_every=50",
+        "--config.checkpoint_every=50",
+    ),
     "--config.eval_episodes=2",
 )
 
 
 def start(workdir, *arguments) -> subprocess.Popen:
     data = f"--config.data_dir={workdir.parent}"
-    command = [sys.executable, "-m", "experiments.main", "--config=configs/edp_td3.py:hopper-medium-v2", f"--workdir={workdir}"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.main",
+        "--config=configs/edp_td3.py:hopper-medium-v2",
+        f"--workdir={workdir}",
+    ]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([*command, data, *RUN, *arguments], cwd=ROOT, **output)
 
@@ -35,7 +51,11 @@ def start_both(workdir, *arguments) -> list[subprocess.Popen]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    shared = ("--config.data_placement=host", "--config.distributed=True", "--config.num_processes=2")
+    shared = (
+        "--config.data_placement=host",
+        "--config.distributed=True",
+        "--config.num_processes=2",
+    )
     shared += (f"--config.coordinator_address={address}",)
     return [start(workdir, *shared, f"--config.process_id={index}", *arguments) for index in (0, 1)]
 
@@ -48,7 +68,9 @@ def wait_for(*processes) -> tuple[list[int], list[str]]:
 @pytest.mark.slow
 def test_two_processes_leave_what_one_leaves(tmp_path, monkeypatch):
     """The data of the two stay on the host, those of the one go to its devices."""
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # one device each; two in the single process
+    monkeypatch.setenv(
+        "XLA_FLAGS", "--xla_backend_optimization_level=0"
+    )  # one device each; two in the single process
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "hopper_medium-v2.hdf5", "w") as file:
         file["observations"] = rng.normal(size=(60, 11)).astype(np.float32)
@@ -58,7 +80,9 @@ def test_two_processes_leave_what_one_leaves(tmp_path, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
 
     processes = start_both(two, "--config.num_steps=1000000")
-    while not (two / "metrics.csv").exists() and all(process.poll() is None for process in processes):
+    while not (two / "metrics.csv").exists() and all(
+        process.poll() is None for process in processes
+    ):
         time.sleep(0.2)
     processes[1].send_signal(signal.SIGTERM)  # only one hears it
     codes, printed = wait_for(*processes)
@@ -72,28 +96,47 @@ def test_two_processes_leave_what_one_leaves(tmp_path, monkeypatch):
     assert f"going on from update {done:,}" in printed[0] and "100.0 %" in printed[0]
     assert "updates" not in printed[1]  # process 0 speaks for all
 
-    for folder in (two, one):  # the last updates of the shared run, and all of the other, in one process
+    for folder in (
+        two,
+        one,
+    ):  # the last updates of the shared run, and all of the other, in one process
         codes, printed = wait_for(start(folder, f"--config.num_steps={end + 50}"))
         assert codes == [0], "\n".join(printed)
     for name in ("metrics.csv", "evaluations.csv", "policy/policy.json"):
         assert (two / name).read_bytes() == (one / name).read_bytes(), name
-    with np.load(two / "policy" / "params.npz") as shared, np.load(one / "policy" / "params.npz") as alone:
+    with (
+        np.load(two / "policy" / "params.npz") as shared,
+        np.load(one / "policy" / "params.npz") as alone,
+    ):
         assert set(shared) == set(alone)
         for name in alone:
             np.testing.assert_array_equal(shared[name], alone[name])
-    assert {"summary.json", "learning_curve.png", "config.json"} <= {path.name for path in two.iterdir()}
+    assert {"summary.json", "learning_curve.png", "config.json"} <= {
+        path.name for path in two.iterdir()
+    }
 
-    codes, printed = wait_for(*start_both(two, "--config.num_steps=10"))  # less than is done already
+    codes, printed = wait_for(
+        *start_both(two, "--config.num_steps=10")
+    )  # less than is done already
     assert codes == [2, 2]
-    assert all(len(re.findall("^error: config.num_steps=10: .* holds", text, re.MULTILINE)) == 1 for text in printed)
+    assert all(
+        len(re.findall("^error: config.num_steps=10: .* holds", text, re.MULTILINE)) == 1
+        for text in printed
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"num_processes": 2}, "num_processes=2 says nothing without --config.distributed=True"),
-        ({"distributed": True, "coordinator_address": "10.0.0.1"}, "coordinator_address=10.0.0.1 must be HOST:PORT"),
-        ({"distributed": True, "num_processes": 2, "process_id": 2}, "process_id=2 must be in 0 .. num_processes - 1"),
+        (
+            {"distributed": True, "coordinator_address": "10.0.0.1"},
+            "coordinator_address=10.0.0.1 must be HOST:PORT",
+        ),
+        (
+            {"distributed": True, "num_processes": 2, "process_id": 2},
+            "process_id=2 must be in 0 .. num_processes - 1",
+        ),
     ],
 )
 def test_processes_that_do_not_fit_together_are_refused(changes, says):

@@ -30,7 +30,13 @@ def test_a_naive_update_is_an_update():
         ours_of, theirs_of = getattr(ours, name), getattr(theirs, name)
         for field in ("params", "target_params"):
             jax.tree.map(
-                lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), getattr(ours_of, field), getattr(theirs_of, field)
+                lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5),
+                getattr(ours_of, field),
+                getattr(theirs_of, field),
             )
-    moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), theirs.critic.target_params, theirs.critic.params)
-    assert max(jax.tree.leaves(moved)) > 1e-4  # the averages lag behind: they were compared for themselves
+    moved = jax.tree.map(
+        lambda x, y: float(np.abs(x - y).max()), theirs.critic.target_params, theirs.critic.params
+    )
+    assert (
+        max(jax.tree.leaves(moved)) > 1e-4
+    )  # the averages lag behind: they were compared for themselves

@@ -40,7 +40,9 @@ def recorded() -> dict:
         while not truncated:
             action = rng.uniform(-2, 2, 1)
             following, reward, terminated, truncated, _ = env.step(action)
-            for key, value in zip(steps, (observation, action, reward, terminated, truncated), strict=True):
+            for key, value in zip(
+                steps, (observation, action, reward, terminated, truncated), strict=True
+            ):
                 steps[key].append(value)
             observation = following
     return {key: np.array(values) for key, values in steps.items()}
@@ -58,8 +60,14 @@ def test_from_the_users_file_to_the_deployed_policy(tmp_path, recorded, capsys):
     output = capsys.readouterr().out
     assert "400 transitions in 2 episodes, 0 terminals, 2 timeouts" in output
     dataset = json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]
-    assert (dataset["action_low"], dataset["action_high"], dataset["reference_scores"]) == ([-2.0], [2.0], [-1500.0, 0.0])
-    assert dataset["summary"]["return"]["mean"] == pytest.approx(recorded["reward"].sum() / 2, rel=1e-6)
+    assert (dataset["action_low"], dataset["action_high"], dataset["reference_scores"]) == (
+        [-2.0],
+        [2.0],
+        [-1500.0, 0.0],
+    )
+    assert dataset["summary"]["return"]["mean"] == pytest.approx(
+        recorded["reward"].sum() / 2, rel=1e-6
+    )
 
     with open(tmp_path / "run" / "evaluations.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -77,7 +85,8 @@ def test_from_the_users_file_to_the_deployed_policy(tmp_path, recorded, capsys):
 
 def test_without_an_environment_the_box_has_to_be_given(tmp_path, recorded):
     with pytest.raises(
-        InputError, match=r"action values outside their box, the first .* --config.action_low and --config.action_high"
+        InputError,
+        match=r"action values outside their box, the first .* --config.action_low and --config.action_high",
     ):
         train(tmp_path, recorded)
     assert not (tmp_path / "run").exists()
@@ -93,11 +102,18 @@ def test_the_box_of_the_file_goes_before_the_environments(tmp_path, recorded):
     assert (dataset["action_low"], dataset["action_high"]) == ([-2.5], [2.5])
 
 
-def test_observations_and_actions_are_scaled_alike_in_training_and_in_the_policy(tmp_path, recorded):
+def test_observations_and_actions_are_scaled_alike_in_training_and_in_the_policy(
+    tmp_path, recorded
+):
     train(tmp_path, recorded, env_id="Pendulum-v1")
     with np.load(tmp_path / "run" / "policy" / "params.npz", allow_pickle=False) as stored:
-        units = {name: stored[f"units/{name}"] for name in ("observation_mean", "observation_std", "action_low", "action_high")}
-    kept = np.delete(recorded["obs"], [199, 399], axis=0)  # the last step of an episode cut by time has no next observation
+        units = {
+            name: stored[f"units/{name}"]
+            for name in ("observation_mean", "observation_std", "action_low", "action_high")
+        }
+    kept = np.delete(
+        recorded["obs"], [199, 399], axis=0
+    )  # the last step of an episode cut by time has no next observation
     np.testing.assert_allclose(units["observation_mean"], kept.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(units["observation_std"], kept.std(axis=0), rtol=1e-5)
     np.testing.assert_array_equal([units["action_low"], units["action_high"]], [[-2.0], [2.0]])
@@ -118,7 +134,11 @@ def test_observations_and_actions_are_scaled_alike_in_training_and_in_the_policy
     ],
 )
 def test_settings_of_no_use_are_refused_before_training(tmp_path, recorded, changes, says):
-    changes = {"action_low": (-2.0,), "action_high": (2.0,)} | changes if "reference_scores" in changes else changes
+    changes = (
+        {"action_low": (-2.0,), "action_high": (2.0,)} | changes
+        if "reference_scores" in changes
+        else changes
+    )
     with pytest.raises(InputError, match=says) as error:
         train(tmp_path, recorded, **changes)
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()

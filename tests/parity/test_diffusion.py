@@ -18,10 +18,15 @@ def test_schedules(recordings):
         name, num_timesteps = schedule_name.split("-")
         schedule = diffusion.make_schedule(name, int(num_timesteps))
         ours = getattr(schedule, table.removesuffix("_clipped"))
-        beta, abar = np.asarray(schedule.betas, np.float64), np.asarray(schedule.alphas_cumprod, np.float64)
+        beta, abar = (
+            np.asarray(schedule.betas, np.float64),
+            np.asarray(schedule.alphas_cumprod, np.float64),
+        )
         rtol = np.minimum(1e-5 + 2.0**-24 * (1 / beta + 1 / (1 - beta) + 1 / (1 - abar)), 1e-3)
         assert ours.shape == recorded.shape
-        error = np.abs(ours - recorded) / np.maximum(np.abs(recorded), 1.0 if "log" in table else 1e-30)
+        error = np.abs(ours - recorded) / np.maximum(
+            np.abs(recorded), 1.0 if "log" in table else 1e-30
+        )
         assert np.all(error <= rtol), f"{key}: worst at {np.argmax(error / rtol)}"
 
 
@@ -42,14 +47,23 @@ def test_forward_passes(recordings):
     np.testing.assert_allclose(mean, forward["posterior_mean"], atol=1e-4)
     expected = forward["posterior_log_variance"]
     np.testing.assert_allclose(jnp.broadcast_to(log_variance, expected.shape), expected, rtol=1e-4)
-    np.testing.assert_allclose(diffusion.denoising_loss(eps, noise), forward["denoising_mse_per_sample"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        diffusion.denoising_loss(eps, noise),
+        forward["denoising_mse_per_sample"],
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
     critics = networks.make_critics(spec, 2, hidden_dims, "mish", False)
     for version, prefix in (("online", ""), ("target", "target_")):
         q = critics.apply(recordings.critics(params, version), batch.observation, batch.action)
-        np.testing.assert_allclose(q, np.stack([forward[f"{prefix}qf1"], forward[f"{prefix}qf2"]]), atol=2e-6)
+        np.testing.assert_allclose(
+            q, np.stack([forward[f"{prefix}qf1"], forward[f"{prefix}qf2"]]), atol=2e-6
+        )
     value = networks.make_value(spec, hidden_dims, "mish", False)
-    np.testing.assert_allclose(value.apply(recordings.value(params, "online"), batch.observation), forward["vf"], atol=2e-6)
+    np.testing.assert_allclose(
+        value.apply(recordings.value(params, "online"), batch.observation), forward["vf"], atol=2e-6
+    )
 
 
 def recorded_chains(recordings):
@@ -70,7 +84,9 @@ def sample_with_recorded_clip(schedule, sampler, predict_noise, x_T, whole, belo
         index = jnp.floor(t + 1e-3).astype(int) - jnp.sum(below * (jnp.abs(whole - t) < 1e-3))
         recip = jnp.asarray(schedule.sqrt_recip_alphas_cumprod)[index]
         recipm1 = jnp.asarray(schedule.sqrt_recipm1_alphas_cumprod)[index]
-        return jnp.clip(predict_noise(x, t), (recip * x - 1.0) / recipm1, (recip * x + 1.0) / recipm1)
+        return jnp.clip(
+            predict_noise(x, t), (recip * x - 1.0) / recipm1, (recip * x + 1.0) / recipm1
+        )
 
     return diffusion.sample(sampler, denoise, x_T, jax.random.key(0))
 
@@ -82,12 +98,21 @@ def test_samples_with_the_recorded_clip(recordings):
     Where the time is a whole number, float32 rounding decided between that entry and the one below: either may be theirs.
     """
     noise_net = networks.make_noise_net(recordings.spec, recordings.hidden_dims, "mish")
-    predict_noise = partial(noise_net.apply, recordings.actor(recordings.load("params"), "online"), recordings.batch.observation)
+    predict_noise = partial(
+        noise_net.apply,
+        recordings.actor(recordings.load("params"), "online"),
+        recordings.batch.observation,
+    )
     chains = 0
     for schedule, sampler, x_T, expected in recorded_chains(recordings):
         whole = np.unique([round(t) for t in sampler.timestep if abs(t - round(t)) < 1e-3])
-        chain = jax.jit(partial(sample_with_recorded_clip, schedule, sampler, predict_noise, x_T, whole))
-        errors = [np.abs(chain(np.array(below)) - expected).max() for below in itertools.product((0, 1), repeat=len(whole))]
+        chain = jax.jit(
+            partial(sample_with_recorded_clip, schedule, sampler, predict_noise, x_T, whole)
+        )
+        errors = [
+            np.abs(chain(np.array(below)) - expected).max()
+            for below in itertools.product((0, 1), repeat=len(whole))
+        ]
         assert min(errors) < 1e-4, errors
         chains += 1
     assert chains > 0
@@ -99,7 +124,13 @@ def test_samples_with_our_clip(recordings):
     The floor is up to a whole timestep early, so the difference is larger the fewer timesteps there are.
     """
     noise_net = networks.make_noise_net(recordings.spec, recordings.hidden_dims, "mish")
-    predict_noise = partial(noise_net.apply, recordings.actor(recordings.load("params"), "online"), recordings.batch.observation)
+    predict_noise = partial(
+        noise_net.apply,
+        recordings.actor(recordings.load("params"), "online"),
+        recordings.batch.observation,
+    )
     for schedule, sampler, x_T, expected in recorded_chains(recordings):
         ours = diffusion.sample(sampler, predict_noise, x_T, jax.random.key(0), clip=1.0)
-        np.testing.assert_allclose(ours, np.clip(expected, -1.0, 1.0), atol=10.0 / schedule.num_timesteps)
+        np.testing.assert_allclose(
+            ours, np.clip(expected, -1.0, 1.0), atol=10.0 / schedule.num_timesteps
+        )

@@ -31,12 +31,22 @@ def test_actions_reach_the_environment_in_its_own_box(monkeypatch):
 
     monkeypatch.setattr(evaluator, "rollout", rollout)
     evaluate = evaluator.make_evaluate(
-        algorithm, EnvSpec("hopper"), (0.0, 20.0), UNITS, seeds=(4, 9), num_episodes=50, check_stop=lambda: None
+        algorithm,
+        EnvSpec("hopper"),
+        (0.0, 20.0),
+        UNITS,
+        seeds=(4, 9),
+        num_episodes=50,
+        check_stop=lambda: None,
     )
     assert np.all(evaluate(state).scores == 25.0)
 
-    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(jax.vmap(evaluator.evaluation_key)(state), 7)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(
+        jax.vmap(evaluator.evaluation_key)(state), 7
+    )
     normalised = (observation - UNITS["observation_mean"]) / UNITS["observation_std"]
     inner = jax.vmap(algorithm.act)(algorithms.policy_params(state), normalised, keys)
-    np.testing.assert_allclose(actions[0], np.array([0.0, 20.0]) + np.array([1.0, 10.0]) * inner, atol=1e-4)
+    np.testing.assert_allclose(
+        actions[0], np.array([0.0, 20.0]) + np.array([1.0, 10.0]) * inner, atol=1e-4
+    )
     assert actions[0][..., 1].min() >= 10.0 and np.ptp(actions[0][..., 1]) > 5.0

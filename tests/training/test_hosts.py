@@ -71,7 +71,10 @@ def test_two_processes_agree_and_share(monkeypatch, tmp_path):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     command, address = [sys.executable, "-c", SCRIPT], free_address()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    processes = [subprocess.Popen([*command, address, str(i), str(tmp_path / str(i))], **pipes) for i in (0, 1)]
+    processes = [
+        subprocess.Popen([*command, address, str(i), str(tmp_path / str(i))], **pipes)
+        for i in (0, 1)
+    ]
     errors = [process.communicate(timeout=400)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors[0] + errors[1]
     for index in (0, 1):
@@ -95,7 +98,11 @@ def test_two_processes_agree_and_share(monkeypatch, tmp_path):
 
 
 def test_one_process_does_the_plain_thing(capsys):
-    assert hosts.is_first() and hosts.agreed(lambda: 3) == 3 and hosts.first_before_others(lambda: 4) == 4
+    assert (
+        hosts.is_first()
+        and hosts.agreed(lambda: 3) == 3
+        and hosts.first_before_others(lambda: 4) == 4
+    )
     with pytest.raises(InputError, match="not this"):
         hosts.first_agreed(lambda: (_ for _ in ()).throw(InputError("not this")))
     own = np.arange(3.0)
@@ -109,14 +116,21 @@ def test_processes_with_different_numbers_of_devices_are_refused(monkeypatch):
     hosts.check_devices()
     devices = [types.SimpleNamespace(process_index=index) for index in (0, 0, 1)]
     monkeypatch.setattr(jax, "devices", lambda: devices)
-    with pytest.raises(InputError, match="process 1 has 1 devices, process 0 has 2; start all with the same command"):
+    with pytest.raises(
+        InputError,
+        match="process 1 has 1 devices, process 0 has 2; start all with the same command",
+    ):
         hosts.check_devices()
 
 
 def test_whoever_cannot_be_joined_is_named():
     jax.devices()
-    with pytest.raises(InputError, match=r"config.distributed=True: .*--config.coordinator_address=HOST:PORT") as error:
-        hosts.connect(None, None, None)  # JAX is running already, and nobody says where the others are
+    with pytest.raises(
+        InputError, match=r"config.distributed=True: .*--config.coordinator_address=HOST:PORT"
+    ) as error:
+        hosts.connect(
+            None, None, None
+        )  # JAX is running already, and nobody says where the others are
     assert "\n" not in str(error.value)
 
 

@@ -13,7 +13,9 @@ from edp_jax.training import loop, sharding
 from edp_jax.training.members import grid, member_hypers
 
 SPEC = TaskSpec(3, 2)
-CONFIG = algorithms.AlgorithmConfig(hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2)
+CONFIG = algorithms.AlgorithmConfig(
+    hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2
+)
 HYPERS = jax.tree.map(np.float32, algorithms.Hypers())
 ALGORITHM = algorithms.make("td3", CONFIG, SPEC)
 
@@ -32,7 +34,9 @@ def make_dataset(size: int = 40) -> Transition:
 def train(seeds: tuple[int, ...], ends: list[int]) -> loop.Chunk:
     dataset = loop.put_dataset(make_dataset(), len(seeds))
     state = loop.init_seeds(ALGORITHM, seeds)
-    return list(loop.train(loop.make_train_chunk(ALGORITHM, 8), state, dataset, HYPERS, iter(ends)))[-1]
+    return list(
+        loop.train(loop.make_train_chunk(ALGORITHM, 8), state, dataset, HYPERS, iter(ends))
+    )[-1]
 
 
 def params_of(state) -> list[np.ndarray]:
@@ -68,13 +72,23 @@ def test_drawing_for_several_updates_at_once_changes_nothing():
 
     def params_after_12(algorithm):
         state = loop.init_seeds(algorithm, (3,))
-        return params_of(list(loop.train(loop.make_train_chunk(algorithm, 8), state, replay, HYPERS, iter([3, 12])))[-1].state)
+        return params_of(
+            list(
+                loop.train(
+                    loop.make_train_chunk(algorithm, 8), state, replay, HYPERS, iter([3, 12])
+                )
+            )[-1].state
+        )
 
-    for ahead, alone in zip(params_after_12(algorithm), params_after_12(algorithm._replace(draws_ahead=1)), strict=True):
+    for ahead, alone in zip(
+        params_after_12(algorithm), params_after_12(algorithm._replace(draws_ahead=1)), strict=True
+    ):
         np.testing.assert_allclose(ahead, alone, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("ema_period", "ahead"), [(1, 1), (5, 5), (8, 8), (12, 6), (7, 7), (22, 2), (1000, 8), (11, 1)])
+@pytest.mark.parametrize(
+    ("ema_period", "ahead"), [(1, 1), (5, 5), (8, 8), (12, 6), (7, 7), (22, 2), (1000, 8), (11, 1)]
+)
 def test_blocks_never_cross_a_step_of_the_moving_average(ema_period, ahead):
     assert base.draws_ahead(dataclasses.replace(CONFIG, ema_period=ema_period)) == ahead
 
@@ -82,10 +96,16 @@ def test_blocks_never_cross_a_step_of_the_moving_average(ema_period, ahead):
 def test_metrics_are_means_over_the_updates_of_the_chunk():
     dataset = loop.put_dataset(make_dataset(), 1)
     train_chunk = loop.make_train_chunk(ALGORITHM, 8)
-    singles = list(loop.train(train_chunk, loop.init_seeds(ALGORITHM, (0,)), dataset, HYPERS, iter([1, 2, 3])))
-    whole = list(loop.train(train_chunk, loop.init_seeds(ALGORITHM, (0,)), dataset, HYPERS, iter([3])))[0]
+    singles = list(
+        loop.train(train_chunk, loop.init_seeds(ALGORITHM, (0,)), dataset, HYPERS, iter([1, 2, 3]))
+    )
+    whole = list(
+        loop.train(train_chunk, loop.init_seeds(ALGORITHM, (0,)), dataset, HYPERS, iter([3]))
+    )[0]
     for name, value in whole.metrics.items():
-        np.testing.assert_allclose(value, np.mean([chunk.metrics[name] for chunk in singles], axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            value, np.mean([chunk.metrics[name] for chunk in singles], axis=0), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog):
@@ -94,7 +114,10 @@ def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog)
     state = loop.init_seeds(ALGORITHM, (0, 1))
     mesh = sharding.replicated(sharding.seed_mesh(2))
     hypers = loop.put_hypers(HYPERS, 2)
-    spans = [jax.device_put((np.int32(start), np.int32(length)), mesh) for start, length in ((0, 2), (2, 5), (7, 3))]
+    spans = [
+        jax.device_put((np.int32(start), np.int32(length)), mesh)
+        for start, length in ((0, 2), (2, 5), (7, 3))
+    ]
     with jax.log_compiles():
         state, _ = train_chunk(state, dataset, hypers, *spans[0])
         assert "Compiling" in caplog.text
@@ -109,7 +132,9 @@ def test_chunks_of_any_length_share_one_compilation_and_transfer_nothing(caplog)
 def test_the_state_is_donated():
     dataset = loop.put_dataset(make_dataset(), 1)
     state = loop.init_seeds(ALGORITHM, (0,))
-    loop.make_train_chunk(ALGORITHM, 8)(state, dataset, loop.put_hypers(HYPERS, 1), np.int32(0), np.int32(1))
+    loop.make_train_chunk(ALGORITHM, 8)(
+        state, dataset, loop.put_hypers(HYPERS, 1), np.int32(0), np.int32(1)
+    )
     assert jax.tree.leaves(state.actor.params)[0].is_deleted()
 
 
@@ -120,9 +145,19 @@ def test_eight_seeds_on_eight_devices_need_no_collectives():
     state, dataset = loop.init_seeds(ALGORITHM, seeds), loop.put_dataset(make_dataset(), 8)
     hypers = loop.put_hypers(HYPERS, 8)
     assert len(state.step.sharding.device_set) == 8
-    compiled = loop.make_train_chunk(ALGORITHM, 8).lower(state, dataset, hypers, jnp.int32(0), jnp.int32(3)).compile()
+    compiled = (
+        loop.make_train_chunk(ALGORITHM, 8)
+        .lower(state, dataset, hypers, jnp.int32(0), jnp.int32(3))
+        .compile()
+    )
     program = compiled.as_text()
-    for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+    for collective in (
+        "all-reduce",
+        "all-gather",
+        "all-to-all",
+        "collective-permute",
+        "reduce-scatter",
+    ):
         assert collective not in program
     span = jax.device_put((np.int32(0), np.int32(3)), sharding.replicated(sharding.seed_mesh(8)))
     state, _ = compiled(state, dataset, hypers, *span)
@@ -139,8 +174,13 @@ def test_a_point_of_a_sweep_equals_a_run_of_its_own():
     np.testing.assert_allclose(hypers.discount, [0.99] * 4)
 
     def last(seeds, hypers):
-        replay, state = loop.put_dataset(make_dataset(), len(seeds)), loop.init_seeds(ALGORITHM, seeds)
-        return next(loop.train(loop.make_train_chunk(ALGORITHM, 8), state, replay, hypers, iter([6])))
+        replay, state = (
+            loop.put_dataset(make_dataset(), len(seeds)),
+            loop.init_seeds(ALGORITHM, seeds),
+        )
+        return next(
+            loop.train(loop.make_train_chunk(ALGORITHM, 8), state, replay, hypers, iter([6]))
+        )
 
     swept = last([member.seed for member in members], hypers)
     for index, member in enumerate(members):
@@ -153,8 +193,13 @@ def test_a_point_of_a_sweep_equals_a_run_of_its_own():
 def test_rows_are_drawn_by_their_weights():
     """Weights 0, 1/4, 3/4 over 4000 draws; without weights all alike."""
     transitions = jax.tree.map(lambda leaf: leaf[:3], make_dataset())
-    replay = loop.put_dataset(transitions.replace(reward=np.arange(3, dtype=np.float32)), 1, np.array([0.0, 1.0, 3.0]))
-    for drawn_from, expected in ((replay, [0, 0.25, 0.75]), (replay.replace(cumulative_weights=None), [1 / 3] * 3)):
+    replay = loop.put_dataset(
+        transitions.replace(reward=np.arange(3, dtype=np.float32)), 1, np.array([0.0, 1.0, 3.0])
+    )
+    for drawn_from, expected in (
+        (replay, [0, 0.25, 0.75]),
+        (replay.replace(cumulative_weights=None), [1 / 3] * 3),
+    ):
         reward = np.asarray(drawn_from.sample(jax.random.key(0), 4000).reward).astype(int)
         np.testing.assert_allclose(np.bincount(reward, minlength=3) / 4000, expected, atol=0.03)
 
@@ -182,6 +227,8 @@ def test_chunk_ends(start, num_steps, periods, expected):
     assert list(loop.chunk_ends(start, num_steps, periods)) == expected
 
 
-@pytest.mark.parametrize(("num_seeds", "devices"), [(1, 1), (2, 2), (3, 3), (6, 6), (9, 3), (16, 8)])
+@pytest.mark.parametrize(
+    ("num_seeds", "devices"), [(1, 1), (2, 2), (3, 3), (6, 6), (9, 3), (16, 8)]
+)
 def test_seeds_use_the_largest_number_of_devices_that_divides_them(num_seeds, devices):
     assert sharding.seed_mesh(num_seeds).size == devices

@@ -9,7 +9,9 @@ from edp_jax.training import loop, stream
 from edp_jax.types import pack, unpack
 
 SPEC = TaskSpec(3, 2)
-CONFIG = algorithms.AlgorithmConfig(hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2, ema_period=4)
+CONFIG = algorithms.AlgorithmConfig(
+    hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2, ema_period=4
+)
 HYPERS = algorithms.Hypers()
 ALGORITHM = algorithms.make("td3", CONFIG, SPEC)
 WEIGHTS = np.arange(1.0, 41.0)
@@ -43,7 +45,9 @@ def streamed_chunk():
 
 def train(train_chunk, replay, seeds, ends) -> list[loop.Chunk]:
     """All chunks; the states of all but the last are gone."""
-    return list(loop.train(train_chunk, loop.init_seeds(ALGORITHM, seeds), replay, HYPERS, iter(ends)))
+    return list(
+        loop.train(train_chunk, loop.init_seeds(ALGORITHM, seeds), replay, HYPERS, iter(ends))
+    )
 
 
 def assert_same_state(a, b):
@@ -60,17 +64,24 @@ def assert_same_state(a, b):
         pytest.param(tuple(range(9)), None, id="nine", marks=pytest.mark.slow),
     ],
 )
-def test_the_same_numbers_as_with_the_data_on_the_device(monkeypatch, resident_chunk, streamed_chunk, seeds, weights):
+def test_the_same_numbers_as_with_the_data_on_the_device(
+    monkeypatch, resident_chunk, streamed_chunk, seeds, weights
+):
     """Windows of 8 updates, blocks of 4, chunks that end inside both."""
     monkeypatch.setattr(stream, "MAX_WINDOW", 9)
     ends = [3, 8, 21, 30]
     replay = host_replay(len(seeds), weights)
     assert replay.window_size == 8
-    resident = train(resident_chunk, loop.put_dataset(make_dataset(), len(seeds), weights), seeds, ends)
+    resident = train(
+        resident_chunk, loop.put_dataset(make_dataset(), len(seeds), weights), seeds, ends
+    )
     streamed = train(streamed_chunk, replay, seeds, ends)
     assert_same_state(streamed[-1].state, resident[-1].state)
     for a, b in zip(streamed, resident, strict=True):
-        assert (a.step, a.num_updates) == (b.step, b.num_updates) and a.metrics.keys() == b.metrics.keys()
+        assert (a.step, a.num_updates) == (
+            b.step,
+            b.num_updates,
+        ) and a.metrics.keys() == b.metrics.keys()
         for name in a.metrics:
             np.testing.assert_array_equal(a.metrics[name], b.metrics[name], name)
 
@@ -88,7 +99,10 @@ def test_a_window_is_gathered_while_the_one_before_is_in_use(monkeypatch):
     replay = host_replay(2)
     replay.set_members(loop.init_seeds(ALGORITHM, (0, 1)))
     first = replay.window(3)
-    assert first.rows.shape == (2, 4, BATCH_SIZE, 3 + 2 + 3 + 2) and first.first.tolist() == [12, 12]
+    assert first.rows.shape == (2, 4, BATCH_SIZE, 3 + 2 + 3 + 2) and first.first.tolist() == [
+        12,
+        12,
+    ]
     assert sorted(replay._windows) == [3, 4]  # and no more: the host's memory is bounded
     ahead = replay._windows[4]
     assert replay.window(4) is ahead.result() and replay.window(4).first.tolist() == [16, 16]
@@ -101,7 +115,10 @@ def test_rows_beyond_the_rounding_of_the_weights_are_the_last():
     np.testing.assert_array_equal(replay._gather(index, 0).rows[0, 0, 2], pack(make_dataset())[39])
 
 
-@pytest.mark.parametrize(("update_bytes", "ahead", "size"), [(10**5, 5, 250), (10**5, 8, 248), (10**6, 5, 65), (10**9, 5, 5)])
+@pytest.mark.parametrize(
+    ("update_bytes", "ahead", "size"),
+    [(10**5, 5, 250), (10**5, 8, 248), (10**6, 5, 65), (10**9, 5, 5)],
+)
 def test_windows_are_bounded_in_updates_and_bytes_and_hold_whole_blocks(update_bytes, ahead, size):
     assert stream._window_size(update_bytes, ahead) == size
 
@@ -110,7 +127,9 @@ def test_windows_are_bounded_in_updates_and_bytes_and_hold_whole_blocks(update_b
     ("placement", "memory", "on_host"),
     [("auto", 3999, True), ("auto", 4001, False), ("device", 1, False), ("host", 10**9, True)],
 )
-def test_data_stay_on_the_host_where_they_take_more_than_their_share(monkeypatch, capsys, placement, memory, on_host):
+def test_data_stay_on_the_host_where_they_take_more_than_their_share(
+    monkeypatch, capsys, placement, memory, on_host
+):
     """40 transitions of 10 numbers are 1600 bytes: 0.4 of 4000."""
     monkeypatch.setattr(stream, "_memory_of", lambda device: memory)
     assert stream.stays_on_host(placement, make_dataset(), 2) is on_host
