@@ -6,7 +6,7 @@ import numpy as np
 
 from edp_jax.data.raw import RawDataset
 from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows, row_blocks
-from edp_jax.types import InputError, Transition, unpack
+from edp_jax.types import InputError, TaskSpec, Transition, unpack
 
 REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
 ACTION_LIMIT = 0.999  # actions are clipped to +- this, in the learners' [-1, 1]: EDP's public code, after CQL's
@@ -54,7 +54,7 @@ def to_transitions(raw: RawDataset, storage: Storage = MEMORY) -> Transition:
     if followed is None:
         followed, following = raw.observations, np.where(terminals, rows, rows + 1)
     packed = storage.empty((len(rows), 2 * raw.observation_dim + raw.action_dim + 2))
-    transitions = unpack(packed, raw.observation_dim, raw.action_dim)
+    transitions = unpack(packed, TaskSpec(raw.observation_dim, raw.action_dim))
     map_rows(lambda index: raw.observations[index], rows, out=transitions.observation)
     map_rows(lambda index: raw.actions[index], rows, out=transitions.action)
     map_rows(lambda index: followed[index], following, out=transitions.next_observation)

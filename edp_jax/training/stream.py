@@ -16,7 +16,7 @@ from flax import struct
 
 from edp_jax.algorithms.base import AgentState, Algorithm, Hypers, Metrics, batch_key
 from edp_jax.training import hosts, loop, sharding
-from edp_jax.types import Transition, pack, unpack
+from edp_jax.types import TaskSpec, Transition, pack, unpack
 
 PLACEMENTS = ("auto", "device", "host")
 DEVICE_SHARE = (
@@ -58,7 +58,7 @@ class Window:
     def batches(self, state: AgentState, steps: chex.Array, batch_size: int) -> Transition:
         """As `loop.Replay.batches`, for steps of this window."""
         del state, batch_size
-        return unpack(self.rows[steps - self.first], *self.sizes)
+        return unpack(self.rows[steps - self.first], TaskSpec(*self.sizes))
 
 
 class HostReplay:
