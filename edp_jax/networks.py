@@ -20,6 +20,7 @@ Params = Any
 class Network(NamedTuple):
     init: Callable[[chex.PRNGKey], Params]
     apply: Callable[..., chex.Array]
+    is_ensemble: bool = False  # whether axis 0 of every parameter counts networks, C of them
 
 
 @jax.custom_jvp
@@ -184,7 +185,7 @@ def make_critics(
     def apply(params, observation, action):
         return jax.vmap(lambda p: net.apply({"params": p}, observation, action)[..., 0])(params)
 
-    return Network(init, apply)
+    return Network(init, apply, is_ensemble=True)
 
 
 def make_value(

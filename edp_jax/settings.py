@@ -145,7 +145,9 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
         raise InputError(f"{label}={value!r} must be {entry.kind}, as in {label}={entry.default!r}")
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
-        raise InputError(f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value")
+        raise InputError(
+            f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value"
+        )
 
 
 def _has_type(default: Any, value: Any) -> bool:

@@ -8,7 +8,9 @@ from edp_jax.diffusion.losses import elbo_log_likelihood as elbo_log_likelihood
 from edp_jax.diffusion.losses import elbo_weight as elbo_weight
 from edp_jax.diffusion.losses import gaussian_log_likelihood as gaussian_log_likelihood
 from edp_jax.diffusion.samplers import Marginals, Sampler
+from edp_jax.diffusion.samplers import draw_noise as draw_noise
 from edp_jax.diffusion.samplers import sample as sample
+from edp_jax.diffusion.samplers import sample_with_noise as sample_with_noise
 from edp_jax.diffusion.schedule import SCHEDULES as SCHEDULES
 from edp_jax.diffusion.schedule import NoiseSchedule
 from edp_jax.diffusion.schedule import add_noise as add_noise

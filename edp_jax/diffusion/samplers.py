@@ -11,7 +11,7 @@ the network is called and how the next point is put together:
 Single-step solvers of order n use n rows per step that share one base; multistep solvers look back into the history.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import chex
@@ -109,23 +109,100 @@ def sample(
     clip: float | None = None,
     unroll: int = 1,
 ) -> chex.Array:
-    """Runs `sampler` from x_T ~ N(0, I).
+    """Turns noise into samples by calling the network once for every row of the sampler's table.
 
     Args:
-      sampler: made by `make_sampler`.
+      sampler: the table, from `make_sampler`.
       denoise: noise prediction, (x [..., A], timestep []) -> [..., A].
-      x_T: starting noise [..., A].
-      key: used by stochastic samplers only.
-      clip: bound of the data: the implied a_0 is kept in [-clip, clip] at every call, and so is the sample.
-      unroll: rows of the scan compiled into one loop body.
+      x_T: starting noise [..., A], standard normal.
+      key: randomness of a stochastic sampler's steps; a deterministic sampler ignores it.
+      clip: bound of the data. At every call the a_0 that the prediction implies is kept in
+        [-clip, clip], and so is the result. None leaves both as they are.
+      unroll: number of rows compiled into one body of the loop; changes the speed only.
 
     Returns:
-      The sample [..., A].
+      The samples [..., A].
     """
+
+    def noise_at(index: chex.Array) -> chex.Array:
+        return _noise_of_row(key, index, x_T.shape, x_T.dtype)
+
+    return _run(sampler, denoise, x_T, np.arange(sampler.num_calls), noise_at, clip, unroll)
+
+
+def draw_noise(
+    sampler: Sampler, key: chex.PRNGKey, shape: Sequence[int], dtype: jnp.dtype = float
+) -> chex.Array | None:
+    """Draws beforehand the noise that `sample` would draw from the same key on its way.
+
+    Args:
+      sampler: the table with n rows, from `make_sampler`.
+      key: the key that `sample` would get.
+      shape: shape [..., A] of the samples.
+      dtype: floating type of the samples.
+
+    Returns:
+      Standard normal noise [n, ..., A], one slice per row; None if the sampler is deterministic.
+    """
+    if not sampler.is_stochastic:
+        return None
+    draw = lambda index: _noise_of_row(key, index, tuple(shape), dtype)  # noqa: E731
+    return jax.vmap(draw)(np.arange(sampler.num_calls))
+
+
+def sample_with_noise(
+    sampler: Sampler,
+    denoise: Denoise,
+    x_T: chex.Array,
+    noise: chex.Array | None,
+    *,
+    clip: float | None = None,
+    unroll: int = 1,
+) -> chex.Array:
+    """`sample` as a deterministic function: the noise of its steps is given, not drawn.
+
+    Args:
+      sampler: the table with n rows, from `make_sampler`.
+      denoise: noise prediction, (x [..., A], timestep []) -> [..., A].
+      x_T: starting noise [..., A], standard normal.
+      noise: what `draw_noise` returned for this sampler: [n, ..., A], or None if the sampler is
+        deterministic.
+      clip: as in `sample`.
+      unroll: as in `sample`.
+
+    Returns:
+      The samples [..., A]. With the noise `draw_noise(sampler, key, x_T.shape, x_T.dtype)` they are
+      those of `sample(sampler, denoise, x_T, key)`, up to the rounding that compilation changes.
+
+    Raises:
+      AssertionError: the noise does not have the shape that the sampler needs.
+    """
+    if not sampler.is_stochastic:
+        return _run(sampler, denoise, x_T, None, lambda z: z, clip, unroll)
+    chex.assert_shape(noise, (sampler.num_calls, *x_T.shape))
+    return _run(sampler, denoise, x_T, noise, lambda z: z, clip, unroll)
+
+
+def _noise_of_row(
+    key: chex.PRNGKey, index: chex.Array, shape: Sequence[int], dtype: jnp.dtype
+) -> chex.Array:
+    return jax.random.normal(jax.random.fold_in(key, index), shape, dtype)
+
+
+def _run(
+    sampler: Sampler,
+    denoise: Denoise,
+    x_T: chex.Array,
+    sources: chex.Array | None,
+    noise_at: Callable[[chex.Array], chex.Array],
+    clip: float | None,
+    unroll: int,
+) -> chex.Array:
+    """The loop over the rows. Row i of a stochastic sampler adds the noise noise_at(sources[i])."""
 
     def step(carry, inputs):
         x, base, history = carry
-        row, index = inputs
+        row, source = inputs
         base = jnp.where(row.starts_step > 0, x, base)
         prediction = _predict(denoise, x, row, sampler.predicts_data, clip)
         history = (prediction, *history[:-1])
@@ -133,16 +210,14 @@ def sample(
             row.history_weights[j] * history[j] for j in range(HISTORY)
         )
         if sampler.is_stochastic:
-            x += row.noise_scale * jax.random.normal(
-                jax.random.fold_in(key, index), x.shape, x.dtype
-            )
+            x += row.noise_scale * noise_at(source)
         return (x, base, history), None
 
     rows = jax.tree.map(
         lambda column: jnp.asarray(column, x_T.dtype), sampler._replace(predicts_data=None)
     )
     carry = (x_T, x_T, (jnp.zeros_like(x_T),) * HISTORY)
-    (x, _, _), _ = jax.lax.scan(step, carry, (rows, np.arange(sampler.num_calls)), unroll=unroll)
+    (x, _, _), _ = jax.lax.scan(step, carry, (rows, sources), unroll=unroll)
     return x if clip is None else jnp.clip(x, -clip, clip)
 
 

@@ -166,6 +166,57 @@ def test_deterministic_samplers_ignore_the_key_and_stochastic_ones_use_it():
         assert bool(jnp.all(first == second)) == (not sampler.is_stochastic) == (name == "ddim")
 
 
+@pytest.mark.parametrize("name", ["ddpm", "sde_dpm_solver_pp_2m"])
+def test_noise_drawn_beforehand_gives_the_same_samples(name):
+    """Slice i of the noise is normal(fold_in(key, i)), and the chain does the same with it.
+
+    Bit for bit where each operation runs by itself. A compiled chain rounds differently where the
+    compiler merges the drawing of the noise with the arithmetic around it.
+    """
+    schedule = diffusion.make_schedule("vp", 10)
+    data, x_T = Gaussian(schedule), jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    sampler = diffusion.make_sampler(name, schedule, 4)
+    noise = diffusion.draw_noise(sampler, KEY, x_T.shape)
+    assert noise.shape == (4, 2, 3)
+    for i in range(4):
+        expected = jax.random.normal(jax.random.fold_in(KEY, i), (2, 3))
+        np.testing.assert_array_equal(noise[i], expected)
+
+    def drawn_on_the_way(key):
+        return diffusion.sample(sampler, data.denoise, x_T, key, clip=1.5)
+
+    def drawn_beforehand(key):
+        noise = diffusion.draw_noise(sampler, key, x_T.shape)
+        return diffusion.sample_with_noise(sampler, data.denoise, x_T, noise, clip=1.5, unroll=4)
+
+    expected = drawn_on_the_way(KEY)
+    np.testing.assert_allclose(jax.jit(drawn_beforehand)(KEY), expected, atol=1e-6)
+    with jax.disable_jit():
+        np.testing.assert_array_equal(drawn_beforehand(KEY), drawn_on_the_way(KEY))
+    other = diffusion.sample_with_noise(sampler, data.denoise, x_T, -noise, clip=1.5)
+    assert np.abs(other - expected).max() > 0.1  # the noise given is the noise used
+
+
+def test_a_deterministic_sampler_needs_no_noise():
+    schedule = diffusion.make_schedule("vp", 10)
+    data, x_T = Gaussian(schedule), jnp.ones((2, 3))
+    sampler = diffusion.make_sampler("dpm_solver_3", schedule, 4)
+    assert diffusion.draw_noise(sampler, KEY, x_T.shape) is None
+    np.testing.assert_array_equal(
+        diffusion.sample_with_noise(sampler, data.denoise, x_T, None),
+        diffusion.sample(sampler, data.denoise, x_T, KEY),
+    )
+
+
+@pytest.mark.parametrize("shape", [None, (3, 2, 3), (4, 3), (4, 1, 3)])
+def test_noise_of_another_shape_is_refused(shape):
+    schedule = diffusion.make_schedule("vp", 10)
+    sampler = diffusion.make_sampler("ddpm", schedule, 4)
+    noise = None if shape is None else jnp.zeros(shape)
+    with pytest.raises((AssertionError, TypeError)):
+        diffusion.sample_with_noise(sampler, lambda x, t: x, jnp.ones((2, 3)), noise)
+
+
 @pytest.mark.parametrize(
     "num_calls, orders",
     [
