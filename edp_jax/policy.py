@@ -106,7 +106,7 @@ class DiffusionPolicy(NamedTuple):
     def _chain(self) -> dict[str, Any]:
         return {"clip": ACTION_BOUND, "unroll": min(self.sampler.num_calls, 16)}
 
-    def _denoise(self, params: Params, observation: chex.Array) -> diffusion.Denoise:
+    def _denoise(self, params: Params, observation: chex.Array) -> diffusion.samplers.Denoise:
         return lambda x, t: self.network.apply(params, observation, x, t)
 
 

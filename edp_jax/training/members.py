@@ -61,7 +61,8 @@ def check_sweep(settings: Any, sweep: Mapping[str, Sequence[float]]) -> None:
       sweep: as for `grid`.
 
     Raises:
-      InputError: a swept name is no traced setting of the learner, or a value is out of its limits.
+      InputError: a swept name is no traced setting of the learner, another setting switches it off,
+        or a value is out of its limits.
     """
     known = {entry.name: entry for entry in settings_lib.describe(type(settings)) if entry.traced}
     for name, values in sweep.items():
@@ -69,7 +70,14 @@ def check_sweep(settings: Any, sweep: Mapping[str, Sequence[float]]) -> None:
             raise InputError(
                 f"sweep over {name!r}: this learner cannot sweep it; use one of {', '.join(known)}"
             )
-        settings_lib.check(known[name], tuple(values), f"sweep.{name}")
+        for other, needed in known[name].read_with.items():
+            if getattr(settings, other) not in needed:
+                raise InputError(
+                    f"sweep over {name!r}: changes nothing with {other}={getattr(settings, other)};"
+                    f" leave it out, or set {other} to another value"
+                )
+        for value in values:
+            settings_lib.check(known[name], value, f"sweep.{name}")
 
 
 def member_settings(settings: Any, members: Sequence[Member]) -> Any:
