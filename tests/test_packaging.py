@@ -19,6 +19,10 @@ import edp_jax
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKED = ("edp_jax", "experiments", "configs", "tests", "docs")  # folders
+OPTIONAL = (  # of the extras
+    *("gymnasium", "gymnasium_robotics", "mujoco", "matplotlib", "minari"),
+    *("tensorboard", "tensorboardX", "wandb", "torch"),
+)
 NOT_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "site")
 
 
@@ -65,11 +69,22 @@ def site(built, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def project(tmp_path) -> pathlib.Path:
-    """A user's folder, with packages of its own that happen to be called as ours."""
+    """A user's folder with two packages of its own, whose names are those of our folders."""
     for name in ("experiments", "configs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the {name} of the user')")
     return tmp_path
+
+
+@pytest.fixture
+def without_extras(tmp_path) -> pathlib.Path:
+    """A folder for PYTHONPATH that makes all optional packages look as if they were not installed."""
+    for name in OPTIONAL:
+        (tmp_path / "absent" / name).mkdir(parents=True)
+        (tmp_path / "absent" / name / "__init__.py").write_text(
+            f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')"
+        )
+    return tmp_path / "absent"
 
 
 def test_the_sdist_holds_the_whole_source(built):
@@ -103,7 +118,9 @@ def test_the_wheel_holds_all_modules_and_data(site):
     assert {"edp_jax/py.typed", "edp_jax/data/behaviours/NOTES.md"} <= expected
 
 
-def test_the_programs_of_the_wheel_train_beside_packages_of_the_same_names(site, project):
+def test_the_programs_of_the_wheel_train_with_the_base_dependencies_alone(
+    site, project, without_extras
+):
     rng = np.random.default_rng(0)
     np.savez(
         project / "own.npz",
@@ -111,6 +128,7 @@ def test_the_programs_of_the_wheel_train_beside_packages_of_the_same_names(site,
         actions=rng.uniform(-1, 1, (200, 2)).astype(np.float32),
         rewards=rng.standard_normal(200, np.float32),
         terminals=np.arange(200) % 50 == 49,
+        timeouts=np.zeros(200, bool),
     )
     trained = run(
         "-m",
@@ -122,10 +140,11 @@ def test_the_programs_of_the_wheel_train_beside_packages_of_the_same_names(site,
         "--config.log_every=20",
         "--config.batch_size=16",
         cwd=project,
-        PYTHONPATH=str(site),
+        PYTHONPATH=f"{site}{os.pathsep}{without_extras}",
     )
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert (project / "run" / "policy").is_dir()
+    assert "pip install 'edp_jax[plots]'" in trained.stderr
 
 
 def test_modules_of_the_wheel_come_from_the_wheel(site, project):
