@@ -9,6 +9,8 @@ from typing import Any
 
 _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 
+_DATA = {"td3_bc": dict(normalize_observations=True)}  # TD3+BC (2106.06860), on every task
+
 _RUNS = {  # per domain, for every learner: the run's length and evaluation [paper], how often [DQL]
     "locomotion": dict(num_steps=2_000_000, eval_episodes=10),
     "antmaze": dict(num_steps=1_000_000, eval_episodes=100, reward_transform="antmaze"),
@@ -80,17 +82,18 @@ def domain_of(task: str) -> str | None:
 
 
 def task_settings(task: str, algorithm: str) -> dict[str, Any]:
-    """Settings of a task for a learner; empty for a task that nothing was published on.
+    """Settings of a task for a learner, those of the data included.
 
     They may include settings that the learner does not have.
     """
+    settings: dict[str, Any] = dict(_DATA.get(algorithm, {}))
     if task.startswith("builtin/"):
-        return _builtin_settings(algorithm)
+        return settings | _builtin_settings(algorithm)
     task = task.removeprefix("legacy:")  # the same data, by D4RL's own packages
     domain = domain_of(task)
     if domain is None:
-        return {}
-    settings = dict(seeds=_PAPER_SEEDS, eval_every=50_000) | _RUNS[domain]
+        return settings
+    settings |= dict(seeds=_PAPER_SEEDS, eval_every=50_000) | _RUNS[domain]
     if algorithm in _DIFFUSION_LEARNERS:
         settings |= _diffusion_settings(task, domain, algorithm)
     if algorithm in ("iql", "edp_iql"):
