@@ -190,7 +190,7 @@ def imitation(config: AlgorithmConfig) -> Guidance:
     """No guidance: a diffusion policy has its denoising loss to learn from, a Gaussian one gets the log-likelihood."""
     weight = 0.0 if config.policy == "diffusion" else 1.0
     return lambda prediction: (
-        losses.weighted_likelihood_loss(weight, prediction.log_likelihood),
+        -weight * jnp.mean(prediction.log_likelihood),
         {},
     )
 
