@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from edp_jax import diffusion
+from edp_jax.diffusion.samplers import Denoise
 from edp_jax.networks import Network, Params
 from edp_jax.types import Transition, Units
 
@@ -106,7 +107,7 @@ class DiffusionPolicy(NamedTuple):
     def _chain(self) -> dict[str, Any]:
         return {"clip": ACTION_BOUND, "unroll": min(self.sampler.num_calls, 16)}
 
-    def _denoise(self, params: Params, observation: chex.Array) -> diffusion.samplers.Denoise:
+    def _denoise(self, params: Params, observation: chex.Array) -> Denoise:
         return lambda x, t: self.network.apply(params, observation, x, t)
 
 

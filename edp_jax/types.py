@@ -17,10 +17,14 @@
 """
 
 import dataclasses
+from typing import TypeAlias
 
 import chex
+import jax
 import numpy as np
 from flax import struct
+
+Array: TypeAlias = jax.Array | np.ndarray
 
 ACTION_LIMIT = 0.999  # largest action that a learner sees; its box is [-1, 1]
 

@@ -14,7 +14,8 @@ from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.files import write_bytes
 from edp_jax.training import loop
-from experiments import launch
+
+from . import launch
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "docs/bandit.png", "The picture to write.")

@@ -25,8 +25,9 @@ from absl import flags
 from edp_jax import InputError
 from edp_jax.files import write_bytes
 from edp_jax.training import outputs, sharding, writers
-from experiments import benchmark_figure, launch
-from experiments.measure import LEARNERS, QUICK, Case, Sizes, measure
+
+from . import benchmark_figure, launch
+from .measure import LEARNERS, QUICK, Case, Sizes, measure
 
 PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
 QUICK_LEARNERS = ("edp_td3", "iql")
@@ -248,7 +249,7 @@ def measure_seeds(sizes: Sizes) -> list[dict]:
             command = [
                 sys.executable,
                 "-m",
-                "experiments.benchmark",
+                f"{__package__}.benchmark",
                 f"--output={folder}",
                 "--parts=learners",
             ]

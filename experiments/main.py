@@ -14,7 +14,8 @@ from edp_jax.training import hosts, outputs, programs, sharding, stream, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.hosts import Stopped
 from edp_jax.training.run import Schedule, StopSignals, run
-from experiments import launch
+
+from . import launch
 
 launch.define_config_flag()
 flags.DEFINE_string(
@@ -121,5 +122,10 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     print(outputs.describe(summary))
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The console command `edp-jax`."""
     launch.run(main)
+
+
+if __name__ == "__main__":
+    command()

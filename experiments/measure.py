@@ -2,7 +2,8 @@
 slows the machine for a while slows all of them alike."""
 
 import dataclasses
-import importlib
+import pathlib
+import runpy
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ import numpy as np
 from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import Algorithm, AlgorithmConfig, Hypers
 from edp_jax.training import loop, stream
-from experiments import launch, naive
-from experiments.flops import update_flops
 
+from . import launch, naive
+from .flops import update_flops
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 TASK = "walker2d-medium-expert-v2"  # of the paper's speed figure; its settings, not its data
 LEARNERS = (  # files of configs/; the last three are feed-forward
     *("edp_td3", "edp_crr", "edp_iql", "edp_cql", "edp_bcq", "diffusion_ql", "bc_diffusion"),
@@ -49,9 +52,7 @@ class Sizes:
         1000, "Part sampling acts on 1, 10, ... observations at once, up to so many"
     )
     width: int = _option(0, "Width of all hidden layers; 0: as configured")
-    max_calls: int = _option(
-        0, "Upper limit of the sampler's calls and candidates; 0: as configured"
-    )
+    max_calls: int = _option(0, "Upper limit of sampler calls and candidates; 0: as configured")
     matmul_size: int = _option(2048, "Rows and columns of the large matrix product")
     num_seeds: int = _option(1, "Seeds that every compiled training program trains at once")
     max_seeds: int = _option(16, "Part seeds tries 1, 2, 4, ... seeds up to so many")
@@ -81,9 +82,7 @@ class Case:
     """One program to measure; equal cases are measured once."""
 
     kind: str  # a key of `UNITS`
-    size: (
-        int  # batch (train, stream, naive), observations per call (act), rows and columns (matmul)
-    )
+    size: int  # batch (train, stream, naive), observations (act), rows and columns (matmul)
     config: str = ""  # a file of configs/
     changes: tuple[tuple[str, object], ...] = ()  # of its AlgorithmConfig
     num_transitions: int | None = None  # of the dataset; None: all
@@ -168,7 +167,8 @@ def make_dataset(sizes: Sizes) -> Dataset:
 
 def make_learner(case: Case, sizes: Sizes) -> Learner:
     """The learner of a case with the settings of `TASK`, as experiments.main would make it."""
-    settings = launch.resolve(importlib.import_module(f"configs.{case.config}").get_config(TASK))
+    get_config = runpy.run_path(str(CONFIGS / f"{case.config}.py"))["get_config"]
+    settings = launch.resolve(get_config(TASK))
     config = dataclasses.replace(settings.algorithm, **dict(case.changes))
     if sizes.width:
         config = dataclasses.replace(config, hidden_dims=(sizes.width,) * len(config.hidden_dims))

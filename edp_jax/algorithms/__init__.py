@@ -67,7 +67,7 @@ def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:
       InputError: no such learner, settings of another one, or settings that do not fit together.
     """
     learner = find(name)
-    if not isinstance(settings, learner.settings):
+    if type(settings) is not learner.settings:
         raise InputError(
             f"algorithm {name!r}: its settings are not a {type(settings).__name__}; make them with "
             f"edp_jax.algorithms.settings({name!r}, ...)"

@@ -108,7 +108,7 @@ def make_init(
     """Builds init(key) -> AgentState for a learner with the given networks."""
 
     def init(key: chex.PRNGKey) -> AgentState:
-        state_key, *keys = jax.random.split(key, 1 + len(networks))
+        *keys, state_key = jax.random.split(key, 1 + len(networks))
         opt = optimizer(settings)
         states = {}
         for name, network_key in zip(networks, keys, strict=True):

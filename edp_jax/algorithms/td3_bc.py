@@ -12,7 +12,7 @@ from edp_jax import losses, networks
 from edp_jax.algorithms import base, edp, groups, td3
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND
-from edp_jax.settings import redefined, setting
+from edp_jax.settings import redefined
 from edp_jax.types import TaskSpec, Transition
 
 TARGET_NOISE, NOISE_CLIP = 0.2, 0.5  # target policy smoothing (TD3, 1802.09477, section 5.3)
@@ -25,13 +25,7 @@ class TD3BC(td3.Guided, groups.Critics, groups.FeedForward, groups.Optimization)
 
     eta: float = redefined(td3.Guided, "eta", 2.5)
     grad_clip: float = redefined(groups.Optimization, "grad_clip", 0.0)
-    tau: float = setting(
-        0.005,
-        "step of the moving averages of policy and critics (Polyak)",
-        at_least=0,
-        at_most=1,
-        traced=True,
-    )
+    tau: float = redefined(groups.Average, "tau", 0.005)
 
 
 class Draws(NamedTuple):

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from edp_jax.files import write_bytes
 
 _COLORS = ("#1f5fa8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#16a2b8", "#7f8c8d")
+_REMEDY = "pip install 'edp_jax[plots]'"
 _REFERENCE_LABEL = "dataset's behaviour policy"
 
 
@@ -35,8 +37,12 @@ def plot_learning_curve(
       reference: a level to compare with, the score (or return) of the dataset's behaviour policy.
       sweep: names of the swept settings, columns of the table.
     """
-    from matplotlib import ticker  # takes a second, and only the end of a run needs it
-    from matplotlib.figure import Figure
+    try:  # here, since importing it takes a second, and only the end of a run needs it
+        from matplotlib import ticker
+        from matplotlib.figure import Figure
+    except ImportError:
+        warnings.warn(f"{png}: not drawn without matplotlib: {_REMEDY}", stacklevel=2)
+        return
 
     if column is None:
         column = "score" if _curves(table, "score", sweep) else "return"

@@ -1,7 +1,7 @@
 """Samplers against Gaussian data, where the exact noise prediction and the exact solution of the ODE are known.
 
-For x_0 ~ N(mu, s^2) the marginal at time tau is N(alpha mu, v), v = alpha^2 s^2 + sigma^2, so that
-    eps(x, tau) = sigma (x - alpha mu) / v    and    x(tau) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
+For x_0 ~ N(mu, s^2) the marginal at a time t is N(alpha mu, v), v = alpha^2 s^2 + sigma^2, so that
+    eps(x, t) = sigma (x - alpha mu) / v    and    x(t) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
 """
 
 import jax
@@ -24,23 +24,23 @@ class Gaussian:
 
     def __init__(self, schedule):
         self.num_timesteps = schedule.num_timesteps
-        self.tau = np.arange(self.num_timesteps + 1) / self.num_timesteps
+        self.times = np.arange(self.num_timesteps + 1) / self.num_timesteps
         self.log_alpha = np.append(
             0.0, 0.5 * np.cumsum(np.log1p(-np.asarray(schedule.betas, np.float64)))
         )
 
-    def marginal(self, tau):
-        """Mean and standard deviation at tau."""
-        alpha = np.exp(np.interp(tau, self.tau, self.log_alpha))
+    def marginal(self, time):
+        """Mean and standard deviation at a time."""
+        alpha = np.exp(np.interp(time, self.times, self.log_alpha))
         return alpha * MU, np.sqrt(alpha**2 * S**2 + 1.0 - alpha**2)
 
     def denoise(self, x, t):
-        log_alpha = jnp.interp((t + 1.0) / self.num_timesteps, self.tau, self.log_alpha)
+        log_alpha = jnp.interp((t + 1.0) / self.num_timesteps, self.times, self.log_alpha)
         alpha, variance = jnp.exp(log_alpha), -jnp.expm1(2.0 * log_alpha)
         return jnp.sqrt(variance) * (x - alpha * MU) / (alpha**2 * S**2 + variance)
 
-    def exact(self, x_T, tau):
-        (mean_T, std_T), (mean, std) = self.marginal(1.0), self.marginal(tau)
+    def exact(self, x_T, time):
+        (mean_T, std_T), (mean, std) = self.marginal(1.0), self.marginal(time)
         return mean + std / std_T * (x_T - mean_T)
 
 
@@ -57,7 +57,7 @@ class Gaussian:
     ],
 )
 def test_order_of_convergence(name, order):
-    """Twice the calls divide the error by 2^order (float64; lambda is smooth in tau but for the first timestep).
+    """Twice the calls divide the error by 2^order (float64; lambda is smooth in time but for the first timestep).
 
     The third-order single-step solver is followed up to its last step, which is of first order.
     """
