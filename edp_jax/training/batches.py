@@ -154,9 +154,7 @@ class Resident:
           num_members: R.
           batch_size: B.
         """
-        host = ResidentRows(
-            dataset.rows, row_boundaries(dataset.weights), dataset.spec, batch_size
-        )
+        host = ResidentRows(dataset.rows, row_boundaries(dataset.weights), dataset.spec, batch_size)
         layout = sharding.replicated(sharding.member_mesh(num_members))
         self._batches: ResidentRows = sharding.put(host, layout)
 
