@@ -66,7 +66,11 @@ class Batches(Protocol):
 class BatchSource(Protocol):
     """Gives the batches of all members."""
 
-    member_axis: int | None  # 0: `Batches` with leaves [R, ...]; None: members share their leaves
+    @property
+    def member_axis(self) -> int | None:
+        """0 where the leaves of its `Batches` are [R, ...], None where members share them."""
+        ...
+
 
     def spans(self, state: AgentState, start: int, end: int) -> Iterator[tuple[int, Batches]]:
         """Covers the updates from `start` to `end` - 1 by spans that follow each other.
