@@ -117,7 +117,9 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
     folder = os.fspath(folder)
     path = os.path.join(folder, "policy.json")
     if not os.path.isfile(path):
-        raise InputError(f"policy {folder!r}: no policy.json there; name the policy/ folder of a run")
+        raise InputError(
+            f"policy {folder!r}: no policy.json there; name the policy/ folder of a run"
+        )
     with open(path, encoding="utf-8") as source:
         described = json.load(source)
     if described.get("format") != FORMAT:

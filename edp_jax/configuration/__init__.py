@@ -11,7 +11,7 @@ from edp_jax.configuration.make import (
     make_config,
     may_change,
 )
-from edp_jax.configuration.resolve import Settings, num_members, resolve
+from edp_jax.configuration.resolve import Settings, num_members, processes, resolve
 
 __all__ = [
     "DEFAULT_TASK",
@@ -21,5 +21,6 @@ __all__ = [
     "make_config",
     "may_change",
     "num_members",
+    "processes",
     "resolve",
 ]

@@ -67,7 +67,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
         run=groups.Run(**_pick(config, groups.Run)),
         source=groups.Source(**_pick(config, groups.Source)),
-        processes=_processes(config),
+        processes=processes(config),
         learner=learner,
         sweep={name: values for name, values in config["sweep"].items() if values},
     )
@@ -166,27 +166,30 @@ def _action_box(config: Mapping[str, Any]) -> tuple | None:
     return low, high
 
 
-def _processes(config: Mapping[str, Any]) -> groups.Processes:
-    processes = groups.Processes(**_pick(config, groups.Processes))
-    if not processes.distributed:
-        for entry in dataclasses.fields(processes):
-            if getattr(processes, entry.name) != entry.default:
+def processes(config: Mapping[str, Any]) -> groups.Processes:
+    """How the processes of a run find each other, checked.
+
+    It is known before everything else, since processes join before JAX is used.
+
+    Raises:
+      InputError: the settings do not fit together.
+    """
+    chosen = groups.Processes(**_pick(config, groups.Processes))
+    if not chosen.distributed:
+        for entry in dataclasses.fields(chosen):
+            if getattr(chosen, entry.name) != entry.default:
                 raise InputError(
-                    f"config.{entry.name}={getattr(processes, entry.name)!r} says nothing without "
+                    f"config.{entry.name}={getattr(chosen, entry.name)!r} says nothing without "
                     "--config.distributed=True: set that, or leave it out"
                 )
-    address, number, index = (
-        processes.coordinator_address,
-        processes.num_processes,
-        processes.process_id,
-    )
+    address, number, index = chosen.coordinator_address, chosen.num_processes, chosen.process_id
     if address and not address.rpartition(":")[2].isdecimal():
         raise InputError(f"config.coordinator_address={address!r} must be HOST:PORT: set it so")
     if number and index >= number:
         raise InputError(
             f"config.process_id={index} must be below num_processes={number}: count from 0"
         )
-    return processes
+    return chosen
 
 
 def _pick(config: Mapping[str, Any], group: type) -> dict[str, Any]:
