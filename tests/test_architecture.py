@@ -28,7 +28,8 @@ SLOW = (*SIMULATORS, "tensorflow", "torch", "matplotlib", "wandb", "tensorboardX
 # (a run evaluates, so training calls evaluation)
 MAY_IMPORT = {"types": set(), "files": set(), "legacy": {"types"}}
 MAY_IMPORT |= {"data": {"types", "files", "legacy"}, "evaluation": {"types", "legacy"}}
-MAY_IMPORT |= dict.fromkeys(("diffusion", "networks", "losses"), {"types"})
+MAY_IMPORT |= dict.fromkeys(("diffusion", "ops", "losses"), {"types"})
+MAY_IMPORT["networks"] = {"types", "ops"}
 MAY_IMPORT["policy"] = {"types", "diffusion", "networks", "losses"}
 MAY_IMPORT["algorithms"] = MAY_IMPORT["policy"] | {"policy"}
 MAY_IMPORT["training"] = MAY_IMPORT["algorithms"] | {"algorithms", "evaluation", "files"}
