@@ -1,4 +1,4 @@
-"""Samplers against Gaussian data, where the exact noise prediction and the exact solution of the ODE are known.
+"""Samplers on Gaussian data, where the exact noise and the exact solution of the ODE are known.
 
 For x_0 ~ N(mu, s^2) the marginal at a time t is N(alpha mu, v), v = alpha^2 s^2 + sigma^2, so that
     eps(x, t) = sigma (x - alpha mu) / v    and    x(t) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
@@ -89,7 +89,10 @@ def test_order_of_convergence(name, order):
 
 
 def moments(sampler, data):
-    """Exact mean and variance of what `sampler` makes of Gaussian data: every quantity is linear in (1, x_T, z_1 .. z_n)."""
+    """Exact mean and variance of the samples of Gaussian data.
+
+    Every quantity is linear in (1, x_T, z_1 .. z_n); an array holds its coefficients.
+    """
     mean_T, std_T = data.marginal(1.0)
     x = np.zeros(2 + sampler.num_calls)
     x[1], history, base = 1.0, [0.0] * 3, None
@@ -130,12 +133,8 @@ def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
 @pytest.mark.parametrize(
     "name, num_calls, end, bias",
     [
-        (
-            "ddpm",
-            1000,
-            0.0,
-            -0.011,
-        ),  # beta~ is the variance for data without spread: too small by O(1/calls)
+        # beta~ is the variance for data without spread: too small by O(1/calls)
+        ("ddpm", 1000, 0.0, -0.011),
         ("ddpm", 100, 0.0, -0.093),
         ("sde_dpm_solver_pp_2m", 200, 1e-3, 0.016),  # O(1/calls^2)
     ],
@@ -213,7 +212,7 @@ def test_noise_of_another_shape_is_refused(shape):
     schedule = diffusion.make_schedule("vp", 10)
     sampler = diffusion.make_sampler("ddpm", schedule, 4)
     noise = None if shape is None else jnp.zeros(shape)
-    with pytest.raises((AssertionError, TypeError)):
+    with pytest.raises(AssertionError):
         diffusion.sample_with_noise(sampler, lambda x, t: x, jnp.ones((2, 3)), noise)
 
 
@@ -293,7 +292,7 @@ def test_tables_are_finite_at_every_number_of_calls(name, schedule_name):
 
 @pytest.mark.parametrize("name", ["ddim", "dpm_solver_3", "dpm_solver_pp_2m"])
 def test_clip_keeps_the_implied_action_in_the_box(name):
-    """A noise prediction of -1 at every call asks for an action far outside; the clip makes it the nearest point of the box."""
+    """The predicted noise asks for an action far outside; the clip makes it the box's nearest."""
     schedule = diffusion.make_schedule("vp", 1000)
     sampler, x_T = diffusion.make_sampler(name, schedule, 15), jnp.array([[0.5, -0.5]])
     wild = lambda x, t: jnp.array([[-30.0, 30.0]])  # noqa: E731
@@ -316,6 +315,33 @@ def test_clip_does_nothing_inside_the_box():
     np.testing.assert_allclose(
         diffusion.sample(sampler, towards, x_T, KEY, clip=1e3), free, atol=1e-5
     )
+
+
+def test_ddim_with_half_the_noise():
+    """Two calls at abar = 0.4 and 0.8, by DDIM Eq. 12 and 16.
+
+    noise = 0.5 sqrt(0.2 / 0.6) sqrt(1 - 0.4 / 0.8) = 0.204124, weight of x sqrt((0.2 - noise^2) /
+    0.6) = 0.513701, weight of x0 sqrt(0.8) - 0.513701 sqrt(0.4) = 0.569534; then x0 itself.
+    """
+    sampler = diffusion.make_sampler("ddim", from_betas(np.array([0.2, 0.5])), 2, eta=0.5)
+    np.testing.assert_allclose(sampler.noise_scale, [0.204124, 0.0], atol=1e-6)
+    np.testing.assert_allclose(sampler.base_weight, [0.513701, 0.0], atol=1e-6)
+    np.testing.assert_allclose(sampler.history_weights, [[0.569534, 0, 0], [1, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(sampler.timestep, [1.0, 0.0], atol=1e-9)
+    assert sampler.predicts_data and np.all(sampler.starts_step == 1)
+
+
+def test_a_single_step_solver_returns_to_the_base_of_its_step():
+    """The calls of 3, 2 and 1 for a step of that order: the first one starts it."""
+    sampler = diffusion.make_sampler("dpm_solver_3", diffusion.make_schedule("vp", 100), 6)
+    np.testing.assert_array_equal(sampler.starts_step, [1, 0, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 1), (3,), (4, 2, 3)])
+def test_a_noise_prediction_of_another_shape_is_refused(shape):
+    sampler = diffusion.make_sampler("ddim", diffusion.make_schedule("vp", 10), 4)
+    with pytest.raises(AssertionError):
+        diffusion.sample(sampler, lambda x, t: jnp.ones(shape), jnp.ones((2, 3)), KEY)
 
 
 def test_ddim_with_full_noise_is_ddpm():
