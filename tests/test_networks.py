@@ -15,7 +15,10 @@ ACTION = jnp.linspace(-0.9, 0.9, 8).reshape(4, 2)
 
 
 def random_params(init, seed: int = 0):
-    """Normal parameters of the shapes that init(key) makes, without compiling init; kernels have variance 1/fan_in."""
+    """Normal parameters of the shapes that init(key) makes, without compiling init.
+
+    Kernels have variance 1/fan_in.
+    """
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
@@ -65,7 +68,7 @@ def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
 
 @pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
 def test_candidates_broadcast_over_observations(leading):
-    """Observation [B, O] with actions [N, B, A] equals the observation repeated N times."""
+    """Observation [B, O] with actions [M, B, A] equals the observation repeated M times."""
     observation = OBSERVATION if leading else OBSERVATION[0]
     action = jax.random.normal(jax.random.key(1), (*leading, 2))
     repeated = jnp.broadcast_to(observation, (*leading, 3))
@@ -127,6 +130,47 @@ def test_noise_net_uses_all_its_inputs():
     )  # integers, one per row
     np.testing.assert_allclose(per_row[::2], base[::2], atol=1e-6)
     assert np.abs(per_row[1::2] - base[1::2]).min() > 0
+
+
+@pytest.mark.parametrize(
+    "observation, action, t",
+    [
+        ((4, 2), (4, 3), ()),  # O and A exchanged: the sum of the widths is right
+        ((4, 1, 3), (4, 2), ()),
+        ((4, 3), (4, 1, 2), ()),
+        ((4, 3), (2,), ()),
+        ((4, 3), (4, 2), (1,)),
+        ((4, 3), (4, 2), (4, 1)),
+    ],
+)
+def test_inputs_of_other_shapes_are_refused(observation, action, t):
+    net = networks.make_noise_net(SPEC, (8,), "mish")
+    params = random_params(net.init)
+    with pytest.raises(AssertionError):
+        net.apply(params, jnp.ones(observation), jnp.ones(action), jnp.ones(t))
+    if t == ():
+        critics = networks.make_critics(SPEC, 2, (8,), "mish", False)
+        with pytest.raises(AssertionError):
+            critics.apply(random_params(critics.init), jnp.ones(observation), jnp.ones(action))
+
+
+@pytest.mark.parametrize("make", [networks.make_actor, networks.make_value])
+def test_observations_of_another_width_are_refused(make):
+    layer_norm = () if make is networks.make_actor else (False,)
+    net = make(SPEC, (8,), "mish", *layer_norm)
+    with pytest.raises(AssertionError):
+        net.apply(random_params(net.init), jnp.ones((4, 2)))
+
+
+def test_actor_is_bounded_and_the_log_std_beside_it_starts_at_zero():
+    """tanh of the multilayer perceptron: at large inputs close to the corners of the box."""
+    net = networks.with_log_std(networks.make_actor(SPEC, (8,), "relu"), 2)
+    params = net.init(jax.random.key(0))
+    np.testing.assert_array_equal(params["log_std"], jnp.zeros(2))
+    far = net.apply(params, 1e4 * OBSERVATION)
+    np.testing.assert_allclose(np.abs(far), 1.0, atol=1e-6)
+    other = net.apply({**params, "log_std": jnp.ones(2)}, 1e4 * OBSERVATION)
+    np.testing.assert_array_equal(other, far)
 
 
 def test_time_embedding_separates_neighbouring_timesteps():

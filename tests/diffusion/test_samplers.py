@@ -1,7 +1,8 @@
 """Samplers on Gaussian data, where the exact noise and the exact solution of the ODE are known.
 
 For x_0 ~ N(mu, s^2) the marginal at a time t is N(alpha mu, v), v = alpha^2 s^2 + sigma^2, so that
-    eps(x, t) = sigma (x - alpha mu) / v    and    x(t) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
+    eps(x, t) = sigma (x - alpha mu) / v
+    x(t) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
 """
 
 import jax
@@ -20,7 +21,10 @@ KEY = jax.random.key(0)
 
 
 class Gaussian:
-    """Gaussian data under a schedule; log alpha is linear between the timesteps, as every solver assumes."""
+    """Gaussian data under a schedule.
+
+    log alpha is linear between the timesteps, as every solver assumes.
+    """
 
     def __init__(self, schedule):
         self.num_timesteps = schedule.num_timesteps
@@ -57,7 +61,9 @@ class Gaussian:
     ],
 )
 def test_order_of_convergence(name, order):
-    """Twice the calls divide the error by 2^order (float64; lambda is smooth in time but for the first timestep).
+    """Twice the calls divide the error by 2^order.
+
+    In float64, with a lambda that is smooth in time except for the first timestep.
 
     The third-order single-step solver is followed up to its last step, which is of first order.
     """
@@ -115,7 +121,10 @@ def moments(sampler, data):
 
 @pytest.mark.parametrize("name, order, end", [("ddpm", 1, 0.0), ("sde_dpm_solver_pp_2m", 2, 1e-3)])
 def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
-    """The mean is exact at any number of calls; the error of the variance falls with the solver's (weak) order."""
+    """The mean is exact at any number of calls.
+
+    The error of the variance falls with the solver's (weak) order.
+    """
     schedule = diffusion.make_schedule("vp", 1000)
     data = Gaussian(schedule)
     mean, std = data.marginal(end)
@@ -280,7 +289,7 @@ def test_any_number_of_calls(name):
 @pytest.mark.parametrize("schedule_name", diffusion.SCHEDULES)
 @pytest.mark.parametrize("name", diffusion.SAMPLERS)
 def test_tables_are_finite_at_every_number_of_calls(name, schedule_name):
-    """No entry outside the table (an end time of 1e-3 with K = 100 gave NaN) and no timestep visited twice."""
+    """No timestep is outside the schedule, which would give NaN, and none is visited twice."""
     for K, calls in ((100, (1, 2, 5, 15, 50, 99, 100)), (7, range(1, 8))):
         schedule = diffusion.make_schedule(schedule_name, K)
         for num_calls in calls:
@@ -356,7 +365,7 @@ def test_ddim_with_full_noise_is_ddpm():
 
 
 def test_ddpm_takes_the_posterior_steps():
-    """With all K calls a row is the posterior: mean coef1 x0 + coef2 x_k, variance beta~ (DDPM Eq. 7)."""
+    """With K calls a row is the posterior: coef1 x0 + coef2 x_k, variance beta~ (DDPM Eq. 7)."""
     schedule = diffusion.make_schedule("vp", 20)
     sampler = diffusion.make_sampler("ddpm", schedule, 20)
     np.testing.assert_allclose(sampler.timestep, np.arange(19, -1, -1), atol=1e-9)

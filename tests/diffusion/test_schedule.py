@@ -69,7 +69,7 @@ def test_tables_are_sound(name, num_timesteps):
 
 @pytest.mark.parametrize("num_timesteps", [100, 1000])
 def test_largest_amplification_of_vp_does_not_depend_on_k(num_timesteps):
-    # sum of the exponents over k is b_min + (b_max - b_min)/2 = 5.05 at any K, and exp(5.05 / 2) = 12.49
+    # the exponents sum to b_min + (b_max - b_min)/2 = 5.05 at any K, and exp(5.05 / 2) = 12.49
     schedule = diffusion.make_schedule("vp", num_timesteps)
     np.testing.assert_allclose(schedule.sqrt_recip_alphas_cumprod[-1], np.exp(5.05 / 2), rtol=1e-5)
 
