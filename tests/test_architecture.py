@@ -16,7 +16,7 @@ MAX_LINES = 300
 
 # Each line: a part of edp_jax may import the parts to the left of it on the lines that name it.
 ORDERS = (
-    "errors < types < settings files < diffusion networks losses < policy < algorithms < export",
+    "errors < types < settings files < ops < diffusion networks losses < policy < algorithms < export",
     "errors < types < settings files < tasks < legacy < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs < __init__",
     "export < runs",
