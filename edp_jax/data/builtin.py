@@ -115,16 +115,30 @@ def describe(name: str) -> dict:
         "sources": [
             {**dataclasses.asdict(source), "sha256": digest(source)} for source in DATASETS[name]
         ],
-        "versions": {
-            package: importlib.metadata.version(package)
-            for package in ("mujoco", "gymnasium", "numpy")
-        },
+        "versions": {package: _version(package) for package in ("mujoco", "gymnasium", "numpy")},
     }
 
 
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def collect(source: Source, seed: int, progress: Callable[[str], None] = print) -> RawDataset:
-    """Rolls out a behaviour policy, sampling its actions, in environments seeded from `seed` on."""
-    import gymnasium
+    """Rolls out a behaviour policy, sampling its actions, in environments seeded from `seed` on.
+
+    Raises:
+        InputError: the simulators are not installed.
+    """
+    try:
+        import gymnasium
+        import mujoco  # noqa: F401  (gymnasium tells of its absence in many words)
+    except ImportError as error:
+        raise InputError(
+            f"built-in datasets are made in simulators: {error}; pip install 'edp_jax[simulators]'"
+        ) from error
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)

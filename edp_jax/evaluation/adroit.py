@@ -2,7 +2,7 @@
 
 Models, observations and starts are D4RL's (`d4rl/hand_manipulation_suite`). Since release 1.2.1 the package pays +0.1 times
 the distance from the palm to what it should reach where D4RL pays -0.1 times (1.4.2 announces other versions for 1.4.3, which
-requirements.txt keeps out); and its pen goes on after it was dropped.
+pyproject.toml keeps out); and its pen goes on after it was dropped.
 """
 
 from collections.abc import Callable

@@ -18,7 +18,7 @@ from edp_jax.types import EnvSpec, InputError
 TESTED_MUJOCO = (
     (3, 1, 6),
     (3, 5),
-)  # the first tested release, and the first that is not: those of requirements.txt
+)  # the first tested release, and the first that is not: those of pyproject.toml
 
 _LOCOMOTION = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
 _KITCHEN = {
@@ -65,7 +65,7 @@ def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
         return _make_modern(environment.name, kwargs, num_envs)
     except ImportError as error:
         raise InputError(
-            f"environment {environment.name!r}: {error}; install the simulators with pip install -e ."
+            f"environment {environment.name!r}: {error}; install the simulators: pip install 'edp_jax[simulators]'"
         ) from error
 
 

@@ -106,7 +106,7 @@ def test_untested_mujoco_warns_of_the_effect(version):
     ) as caught:
         envs.warn_about_mujoco(version)
     required = str(caught[0].message).split("install ")[1].strip("'")
-    assert required in (ROOT / "requirements.txt").read_text().splitlines()
+    assert f'"{required}"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_kitchen_goal_is_zero_but_for_the_elements_of_the_task():
