@@ -176,6 +176,8 @@ B, C, M = 3, 2, 4
         (losses.bcq_value, [(C, M, B), ()], [(M, B), ()]),
         (losses.bcq_value, [(C, M, B), ()], [(C, M, B), (B,)]),
         (losses.weighted_likelihood_loss, [(B,), (B,)], [(), (B,)]),
+        (losses.weighted_likelihood_loss, [(B,), (B,)], [(B,), (1,)]),
+        (losses.weighted_likelihood_loss, [(B,), (B,)], [(B,), (C, B)]),
         (losses.weighted_likelihood_loss, [(B,), (B,)], [(B, 1), (B,)]),
         (losses.weighted_likelihood_loss, [(B,), (B,)], [(B, 1), (B, 1)]),
     ],
