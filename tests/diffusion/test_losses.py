@@ -88,7 +88,7 @@ def test_losses_take_several_batch_axes():
     # [1, 3, 2]: means over the last axis (1 + 4) / 2, sums (1 + 4), for each of the 3 samples
     ones = jnp.broadcast_to(jnp.array([1.0, 2.0]), (1, 3, 2))
     np.testing.assert_allclose(diffusion.denoising_loss(ones, 0 * ones), [[2.5] * 3])
-    likelihood = diffusion.gaussian_log_likelihood(ones, 0 * ones)
+    likelihood = diffusion.gaussian_log_likelihood(ones, 0 * ones, jnp.zeros(2))
     np.testing.assert_allclose(likelihood, [[-2.5 - np.log(2 * np.pi)] * 3], rtol=1e-6)
     bound = diffusion.elbo_log_likelihood(SCHEDULE, jnp.zeros((1, 3), int), ones, 0 * ones)
     np.testing.assert_allclose(bound, [[-2 * 0.625 * 5.0] * 3], rtol=1e-6)
