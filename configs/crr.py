@@ -1,7 +1,10 @@
 """CRR (arXiv 2006.15134) with a Gaussian feed-forward policy of IQL's size."""
 
-from configs import base
+from ml_collections import ConfigDict
+
+from edp_jax.configuration import make_config
 
 
-def get_config(task: str | None = None):
-    return base.make_config(task, algorithm="crr", ema_period=1, ema_start=0, **base.FEED_FORWARD)
+def get_config(task: str | None = None) -> ConfigDict:
+    """The configuration for a task: its name or the path of a data file; None: the default."""
+    return ConfigDict(make_config("crr", task))

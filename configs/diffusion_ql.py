@@ -1,14 +1,10 @@
-"""Diffusion-QL (arXiv 2208.06193) as published: K = 5, the whole DDPM chain under the gradient, 50 candidates."""
+"""Diffusion-QL (arXiv 2208.06193) as published: K = 5, the whole chain under the gradient."""
 
-from configs import base
+from ml_collections import ConfigDict
+
+from edp_jax.configuration import make_config
 
 
-def get_config(task: str | None = None):
-    return base.make_config(
-        task,
-        algorithm="diffusion_ql",
-        num_timesteps=5,
-        sampler="ddpm",
-        sampler_calls=5,
-        num_candidates=50,
-    )
+def get_config(task: str | None = None) -> ConfigDict:
+    """The configuration for a task: its name or the path of a data file; None: the default."""
+    return ConfigDict(make_config("diffusion_ql", task))

@@ -1,7 +1,10 @@
 """EDP with IQL (arXiv 2305.20081, section 4.2)."""
 
-from configs import base
+from ml_collections import ConfigDict
+
+from edp_jax.configuration import make_config
 
 
-def get_config(task: str | None = None):
-    return base.make_config(task, algorithm="iql")
+def get_config(task: str | None = None) -> ConfigDict:
+    """The configuration for a task: its name or the path of a data file; None: the default."""
+    return ConfigDict(make_config("edp_iql", task))

@@ -1,9 +1,10 @@
 """TD3+BC (arXiv 2106.06860) with its published settings."""
 
-from configs import base
+from ml_collections import ConfigDict
+
+from edp_jax.configuration import make_config
 
 
-def get_config(task: str | None = None):
-    return base.make_config(
-        task, algorithm="td3_bc", eta=2.5, normalize_observations=True, **base.FEED_FORWARD
-    )
+def get_config(task: str | None = None) -> ConfigDict:
+    """The configuration for a task: its name or the path of a data file; None: the default."""
+    return ConfigDict(make_config("td3_bc", task))

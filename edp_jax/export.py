@@ -1,4 +1,4 @@
-"""A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays of all members)."""
+"""A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays)."""
 
 import dataclasses
 import functools
@@ -12,32 +12,41 @@ import numpy as np
 from flax import traverse_util
 
 from edp_jax import algorithms
-from edp_jax.algorithms import AlgorithmConfig
 from edp_jax.files import replacing, write_bytes
 from edp_jax.policy import in_dataset_units
-from edp_jax.types import InputError, TaskSpec
+from edp_jax.types import InputError, TaskSpec, Units
+
+FORMAT = 2  # of the files; counts up when older ones can no longer be read
 
 
 @dataclasses.dataclass(frozen=True)
 class PolicyFile:
     """What a policy needs besides its parameters."""
 
-    algorithm: str
-    config: AlgorithmConfig
+    algorithm: str  # name of the learner, a key of `algorithms.REGISTRY`
+    settings: Any  # of the learner
     spec: TaskSpec
-    members: tuple[dict[str, float], ...]  # seed and, in a sweep, swept settings of each policy
-    units: dict[str, np.ndarray]  # the arguments of `policy.in_dataset_units`, each [O] or [A]
+    members: tuple[dict[str, float], ...]  # seed and swept settings of each of R policies
+    units: Units  # leaves [O] or [A]
 
 
 def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
-    """Writes the policies of all members; `params` is `algorithms.policy_params` of their states, leaves [R, ...]."""
+    """Writes the policies of all members.
+
+    Args:
+      folder: is made where it does not exist.
+      file: what the policies have in common.
+      params: `Algorithm.policy_params` of every member's state, leaves [R, ...].
+    """
     os.makedirs(folder, exist_ok=True)
-    arrays = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+    tree = {"params": jax.device_get(params), "units": vars(file.units)}
+    arrays: dict[str, Any] = dict(traverse_util.flatten_dict(tree, sep="/"))
     with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
-        np.savez(out, **_prefixed("units/", file.units), **_prefixed("params/", arrays))
+        np.savez(out, allow_pickle=False, **arrays)
     settings = {
+        "format": FORMAT,
         "algorithm": file.algorithm,
-        "config": dataclasses.asdict(file.config),
+        "settings": dataclasses.asdict(file.settings),
         "spec": dataclasses.asdict(file.spec),
         "members": list(file.members),
     }
@@ -45,27 +54,38 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
 
 
 class Policy:
-    """A callable policy: observation [O] or [B, O] -> action [A] or [B, A], both in the units of the dataset."""
+    """A callable policy: observation [O] or [B, O] -> action [A] or [B, A].
+
+    Both are in the units of the dataset that it was trained on.
+    """
 
     def __init__(self, file: PolicyFile, params: Any):
-        self._file = file
+        """Builds the policy of one member from its parameters."""
+        self._spec = file.spec
         self._key = jax.random.key(0)
         self._calls = 0
-        act = in_dataset_units(
-            algorithms.make(file.algorithm, file.config, file.spec).act, **file.units
-        )
-        self._run = jax.jit(functools.partial(act, params))
+        act = algorithms.make(file.algorithm, file.settings, file.spec).act
+        self._run = jax.jit(functools.partial(in_dataset_units(act, file.units), params))
 
     @property
     def observation_dim(self) -> int:
-        return self._file.spec.observation_dim
+        """Columns of an observation, O."""
+        return self._spec.observation_dim
 
     @property
     def action_dim(self) -> int:
-        return self._file.spec.action_dim
+        """Columns of an action, A."""
+        return self._spec.action_dim
 
     def __call__(self, observation: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
-        """Draws actions; without a `key` the n-th call of every freshly loaded policy uses the same randomness.
+        """Chooses actions.
+
+        Args:
+          observation: [O] or [B, O], in the units of the dataset.
+          key: random key; without one, the n-th call after loading always draws the same numbers.
+
+        Returns:
+          Action [A] or [B, A], in the units of the dataset.
 
         Raises:
           InputError: the observation has another size than the policy's.
@@ -74,7 +94,8 @@ class Policy:
         size = self.observation_dim
         if observation.ndim not in (1, 2) or observation.shape[-1] != size:
             raise InputError(
-                f"observation of shape {observation.shape} does not fit: this policy takes ({size},) or (B, {size})"
+                f"observation of shape {observation.shape} does not fit: this policy takes "
+                f"({size},) or (B, {size})"
             )
         if key is None:
             key = jax.random.fold_in(self._key, self._calls)
@@ -82,54 +103,45 @@ class Policy:
         return np.asarray(self._run(observation, key))
 
 
-def load_policy(folder: str, seed: int | None = None, **point: float) -> Policy:
-    """Loads one policy of a finished run: the first, or that of a seed, or of a point of its sweep, as in `eta=0.5`.
+def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: float) -> Policy:
+    """Loads one policy of a run.
+
+    Args:
+      folder: the run's policy/ folder.
+      seed: whose policy; by default the first one's.
+      **point: of a sweep, the values of the swept settings, as in `eta=0.5`.
 
     Raises:
       InputError: there is no policy in `folder`, or none of that description.
     """
+    folder = os.fspath(folder)
     path = os.path.join(folder, "policy.json")
     if not os.path.isfile(path):
         raise InputError(
-            f"policy {folder!r}: no policy.json there; name the policy/ folder of a finished run"
+            f"policy {folder!r}: no policy.json there; name the policy/ folder of a run"
         )
     with open(path, encoding="utf-8") as source:
-        settings = json.load(source)
-    members = tuple(settings["members"])
-    which = point if seed is None else {"seed": seed, **point}
-    fitting = [index for index, member in enumerate(members) if which.items() <= member.items()]
-    if not fitting:
-        known = "; ".join(
-            ", ".join(f"{name}={value}" for name, value in member.items()) for member in members
+        described = json.load(source)
+    if described.get("format") != FORMAT:
+        raise InputError(
+            f"policy {folder!r}: written by another version of edp_jax (format "
+            f"{described.get('format', 1)}, not {FORMAT}); train it again, or use that version"
         )
-        asked = ", ".join(f"{name}={value}" for name, value in which.items())
-        raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")
-    with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as arrays:
-        flat = {
-            name: array[fitting[0]] for name, array in _without_prefix("params/", arrays).items()
-        }
-        units = _without_prefix("units/", arrays)
-    config = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings["config"].items()
-    }
-    file = PolicyFile(
-        settings["algorithm"],
-        AlgorithmConfig(**config),
-        TaskSpec(**settings["spec"]),
-        members,
-        units,
-    )
-    return Policy(file, traverse_util.unflatten_dict(flat, sep="/"))
+    members = tuple(described["members"])
+    index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
+    with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as file:
+        arrays = traverse_util.unflatten_dict(dict(file), sep="/")
+    params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
+    settings = algorithms.settings(described["algorithm"], **described["settings"])
+    spec, units = TaskSpec(**described["spec"]), Units(**arrays["units"])
+    return Policy(PolicyFile(described["algorithm"], settings, spec, members, units), params)
 
 
-def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {prefix + name: array for name, array in arrays.items()}
-
-
-def _without_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
+def _find_member(folder: str, members: tuple[Mapping, ...], which: Mapping[str, float]) -> int:
+    """Index of the first member of that description."""
+    for index, member in enumerate(members):
+        if which.items() <= member.items():
+            return index
+    known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
+    asked = ", ".join(f"{name}={value}" for name, value in which.items())
+    raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")

@@ -1,73 +1,201 @@
-"""Losses of the reinforcement learners: arrays in, arrays out. [B] batch, [N] critics."""
+"""Losses of the reinforcement learners, as functions of values that the networks gave.
+
+Values and rewards have the units of the rewards that the learner sees. Every function refuses
+arrays whose shapes do not fit with an AssertionError, because broadcasting would give a wrong loss
+without a word ([B, 1] minus [B] is [B, B]).
+"""
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from edp_jax.types import Array
 
-def td_target(reward: chex.Array, discount: chex.Array, next_value: chex.Array) -> chex.Array:
-    """One-step target r + discount * V(s') [B]; `discount` is gamma, or 0 after a true terminal."""
+
+def td_target(reward: Array, discount: Array, next_value: Array) -> Array:
+    """One-step target of a value: reward + discount * next_value.
+
+    Args:
+      reward: [B] rewards r.
+      discount: [B] the learner's discount factor gamma, or 0 where the step ended the task.
+      next_value: [B] value of the next observation.
+
+    Returns:
+      [B] the targets.
+    """
+    chex.assert_equal_shape([reward, discount, next_value])
     return reward + discount * next_value
 
 
-def critic_loss(q: chex.Array, target: chex.Array) -> chex.Array:
-    """Squared TD error, summed over critics q [N, B] and averaged over the batch; no gradient flows into target [B]."""
+def critic_loss(q: Array, target: Array) -> Array:
+    """Squared error of each critic, averaged over the batch and summed over the critics.
+
+    Args:
+      q: [C, B] value that each critic gives to the dataset's action.
+      target: [B] the targets, the same for all critics; no gradient flows into them.
+
+    Returns:
+      [] the loss: sum_i mean_b (q_ib - target_b)^2 (TD3, 1802.09477, Algorithm 1).
+    """
+    chex.assert_rank(q, 2)
+    chex.assert_shape(target, q.shape[1:])
     return jnp.sum(jnp.mean(jnp.square(q - jax.lax.stop_gradient(target)), axis=-1))
 
 
-def td3_guidance_loss(q: chex.Array, eta: chex.Array) -> chex.Array:
-    """Policy improvement of TD3: -eta mean(Q(s, a0_hat)) / stop_grad(mean |Q|), q [B] (EDP Eq. 10; TD3+BC, 2106.06860, Eq. 5)."""
+def td3_guidance_loss(q: Array, eta: float | Array) -> Array:
+    """Policy improvement of TD3+BC: raises the value of the policy's actions.
+
+    The values are divided by their mean magnitude, taken as a constant, so that `eta` means the
+    same whatever the scale of the rewards.
+
+    Args:
+      q: [B] value of the policy's action; for EDP the approximated action a0_hat.
+      eta: [] weight of this loss, relative to the denoising or cloning loss beside it.
+
+    Returns:
+      [] the loss: -eta mean(q) / mean |q| (EDP Eq. 10; TD3+BC, 2106.06860, Eq. 5).
+    """
+    chex.assert_rank([q, eta], [1, 0])
     scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
     return -eta * jnp.mean(q) / jnp.maximum(scale, 1e-8)
 
 
-def expectile_loss(error: chex.Array, expectile: chex.Array) -> chex.Array:
-    """Asymmetric squared error mean |expectile - 1(error < 0)| error^2, error [B] = Q - V (IQL, 2110.06169, Eq. 5)."""
+def expectile_loss(error: Array, expectile: float | Array) -> Array:
+    """Squared error that weighs underestimates and overestimates differently.
+
+    Minimised over V, it gives the `expectile` of Q: the mean at 0.5, towards the maximum near 1.
+
+    Args:
+      error: [B] Q - V.
+      expectile: [] between 0 and 1.
+
+    Returns:
+      [] the loss: mean |expectile - 1(error < 0)| error^2 (IQL, 2110.06169, Eq. 5).
+    """
+    chex.assert_rank([error, expectile], [1, 0])
     return jnp.mean(jnp.where(error < 0.0, 1.0 - expectile, expectile) * jnp.square(error))
 
 
-def exponential_weight(advantage: chex.Array, temperature: chex.Array, cap: float) -> chex.Array:
-    """min(exp(temperature * advantage), cap) [B], no gradient (CRR, 2006.15134, Eq. 3; IQL, 2110.06169, Eq. 7)."""
-    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(temperature * advantage), cap))
+def exponential_weight(advantage: Array, inverse_temperature: float | Array, cap: float) -> Array:
+    """Weight of each action in a weighted regression: it grows exponentially with the advantage.
+
+    Args:
+      advantage: [B] Q - V of the dataset's actions.
+      inverse_temperature: [] 1 / beta of CRR, beta of IQL; in units of 1 / Q.
+      cap: the largest weight.
+
+    Returns:
+      [B] min(exp(inverse_temperature * advantage), cap), without a gradient (CRR, 2006.15134,
+      Eq. 3; IQL, 2110.06169, Eq. 7).
+    """
+    chex.assert_rank([advantage, inverse_temperature, cap], [1, 0, 0])
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(inverse_temperature * advantage), cap))
 
 
-def indicator_weight(advantage: chex.Array) -> chex.Array:
-    """1 where the advantage [B] is positive, else 0, no gradient (binary CRR, 2006.15134, Eq. 2)."""
+def indicator_weight(advantage: Array) -> Array:
+    """Weight of each action in a weighted regression: all or nothing.
+
+    Args:
+      advantage: [B] Q - V of the dataset's actions.
+
+    Returns:
+      [B] 1 where the advantage is positive and 0 elsewhere, without a gradient (CRR, 2006.15134,
+      Eq. 2).
+    """
+    chex.assert_rank(advantage, 1)
     return jax.lax.stop_gradient((advantage > 0.0).astype(advantage.dtype))
 
 
-def softmax_weight(advantage: chex.Array, temperature: chex.Array) -> chex.Array:
-    """B softmax(temperature * advantage) over the batch [B], no gradient: exp(advantage) scaled to mean 1.
+def softmax_weight(advantage: Array, inverse_temperature: float | Array) -> Array:
+    """Weight of each action in a weighted regression: exponential, with mean 1 over the batch.
 
-    PARITY: the public code averages the softmax over the batch again, which makes the loss B times too small.
+    Args:
+      advantage: [B] Q - V of the dataset's actions.
+      inverse_temperature: [] in units of 1 / Q.
+
+    Returns:
+      [B] B softmax(inverse_temperature * advantage), without a gradient (the softmax is over the
+      batch).
     """
-    return jax.lax.stop_gradient(advantage.shape[0] * jax.nn.softmax(temperature * advantage))
+    # PARITY: the public code averages the softmax over the batch once more, which makes the loss
+    # B times too small.
+    chex.assert_rank([advantage, inverse_temperature], [1, 0])
+    softmax = jax.nn.softmax(inverse_temperature * advantage)
+    return jax.lax.stop_gradient(advantage.shape[0] * softmax)
 
 
-def cql_excess(q_sampled: chex.Array, q_data: chex.Array) -> chex.Array:
-    """How far the soft maximum over M actions lies above the data's value: logsumexp_m Q(s, a_m) - log M - Q(s, a).
+def cql_excess(q_sampled: Array, q_data: Array) -> Array:
+    """How much higher a critic values arbitrary actions than the dataset's action.
 
-    q_sampled [N, M, B], q_data [N, B] -> [N, B] (CQL, 2006.04779, Eq. 4, with a_m drawn evenly).
+    The values of M sampled actions enter through a soft maximum, which lies between their mean
+    and their maximum. This is the difference that CQL keeps small (2006.04779, Eq. 4). The paper
+    sums exp(Q) over all actions; here it is averaged over samples, so that the result does not
+    depend on how many there are.
+
+    Args:
+      q_sampled: [C, M, B] value of each sampled action a_m.
+      q_data: [C, B] value of the dataset's action a.
+
+    Returns:
+      [C, B] log(mean_m exp Q(s, a_m)) - Q(s, a), in units of Q. It is negative where the critic
+      prefers the dataset's action.
     """
+    chex.assert_rank(q_sampled, 3)
+    chex.assert_shape(q_data, (q_sampled.shape[0], q_sampled.shape[2]))
     return jax.nn.logsumexp(q_sampled, axis=1) - jnp.log(q_sampled.shape[1]) - q_data
 
 
-def cql_penalty(excess: chex.Array, threshold: chex.Array) -> chex.Array:
-    """CQL's penalty, mean max(excess, tau) over states, summed over critics: excess [N, B].
+def cql_penalty(excess: Array, threshold: float | Array) -> Array:
+    """CQL's loss: makes critics value arbitrary actions less than those of the dataset.
 
-    States below tau have no gradient. It stands for the tau of CQL's version with a Lagrange multiplier, which bounds the mean of
-    an excess without the log M; with tau = -inf nothing keeps values off the data from falling.
+    Minimising the excess at a state lowers the values of the sampled actions and raises the value
+    of the dataset's action. The threshold says when that is enough: a state whose excess is below
+    it contributes no gradient. With a threshold of -2, for example, a state is left alone once the
+    soft maximum over the sampled actions lies 2 below the value of the dataset's action. With
+    -inf the gap grows without end, and the critics may diverge.
+
+    CQL (2006.04779) limits the excess in another way: a Lagrange multiplier holds its mean over
+    states at a target, called tau there. That target is for an excess with a sum over actions in
+    place of our mean, so its values are not thresholds for this function.
+
+    Args:
+      excess: [C, B] what `cql_excess` returned, in units of Q.
+      threshold: [] excess at which a state is left alone, in units of Q.
+
+    Returns:
+      [] the loss: max(excess, threshold), averaged over states and summed over critics.
     """
+    chex.assert_rank([excess, threshold], [2, 0])
     return jnp.sum(jnp.mean(jnp.maximum(excess, threshold), axis=-1))
 
 
-def bcq_value(q: chex.Array, min_weight: float) -> chex.Array:
-    """Best of M candidates under w min_i Q_i + (1 - w) max_i Q_i: q [N, M, B] -> [B] (BCQ, 1812.02900, Eq. 13)."""
-    return jnp.max(
-        min_weight * jnp.min(q, axis=0) + (1.0 - min_weight) * jnp.max(q, axis=0), axis=0
-    )
+def bcq_value(q: Array, min_weight: float) -> Array:
+    """Value of the best candidate action when the critics disagree.
+
+    The value of a candidate is a mixture of what the most and the least pessimistic critic say.
+
+    Args:
+      q: [C, M, B] value that each critic gives to each candidate.
+      min_weight: weight of the smallest of the C values, from 0 to 1; the largest gets the rest.
+
+    Returns:
+      [B] max_m (min_weight min_i q_im + (1 - min_weight) max_i q_im) (BCQ, 1812.02900, Eq. 13).
+    """
+    chex.assert_rank([q, min_weight], [3, 0])
+    mixed = min_weight * jnp.min(q, axis=0) + (1.0 - min_weight) * jnp.max(q, axis=0)
+    return jnp.max(mixed, axis=0)
 
 
-def weighted_likelihood_loss(weight: chex.Array, log_likelihood: chex.Array) -> chex.Array:
-    """Policy improvement by weighted regression: -mean(weight * log pi(a | s)), inputs [B] (EDP Eq. 11)."""
+def weighted_likelihood_loss(weight: Array, log_likelihood: Array) -> Array:
+    """Policy improvement by regression: makes the dataset's actions likely, the good ones more.
+
+    Args:
+      weight: [B] weight of each action.
+      log_likelihood: [B] log pi(a | s) of each action.
+
+    Returns:
+      [] the loss: -mean(weight * log_likelihood) (EDP Eq. 11).
+    """
+    chex.assert_rank(weight, 1)
+    chex.assert_equal_shape([weight, log_likelihood])
     return -jnp.mean(weight * log_likelihood)

@@ -1,4 +1,8 @@
-"""Policies: what one network pass says about a batch, sampling actions, and choosing among candidates."""
+"""Policies: what one network pass says about a batch, sampling actions, choosing among candidates.
+
+A policy is a network together with what turns its output into actions. It is static: its methods are
+pure functions of the network's parameters, and every random number they use comes in as an argument.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,47 +12,44 @@ import jax
 import jax.numpy as jnp
 
 from edp_jax import diffusion
+from edp_jax.diffusion.samplers import Denoise
 from edp_jax.networks import Network, Params
-from edp_jax.types import Transition
+from edp_jax.types import Array, Transition, Units
 
 ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
 LOG_STD_RANGE = (-5.0, 2.0)  # of a learned standard deviation, as in IQL's public code
 LIKELIHOODS = ("gaussian", "learned_std", "elbo")
 
-Act = Callable[
-    [Any, chex.Array, chex.PRNGKey], chex.Array
-]  # (parameters, observation [..., O], key) -> action [..., A]
+# (parameters, observation [..., O], key) -> action [..., A]
+Act = Callable[[Any, Array, chex.PRNGKey], Array]
 
 
 class Corruption(NamedTuple):
-    """The randomness of the forward process for one batch."""
+    """The random numbers of the forward process (EDP, 2305.20081, Eq. 8) for one batch."""
 
-    timestep: chex.Array  # [B] integer in 0..K-1
-    noise: chex.Array  # [B, A]
+    timestep: Array  # [B] integer in 0 .. K - 1
+    noise: Array  # [B, A] standard normal
 
 
 class Prediction(NamedTuple):
-    """What one pass of the policy's network gives for a batch."""
+    """What one pass of a policy's network gives for a batch."""
 
-    params: Params  # that made it
-    action: (
-        chex.Array
-    )  # [B, A] in the box: a0_hat of a diffusion policy, the mean of a Gaussian one
-    std: chex.Array  # [A] of the Gaussian around it
-    denoising_loss: chex.Array  # [B], 0 for a Gaussian policy
-    log_likelihood: chex.Array  # [B] log pi(a | s) of the batch's actions, or what stands in for it
+    action: Array  # [B, A] in the box: a0_hat of a diffusion policy, the mean of a Gaussian one
+    std: Array  # [A] standard deviation of the Gaussian around it
+    denoising_loss: Array  # [B]; 0 for a Gaussian policy
+    log_likelihood: Array  # [B] log pi(a | s) of the batch's actions, or its stand-in
 
 
 class DiffusionPolicy(NamedTuple):
-    """A noise network and what turns it into a policy; static."""
+    """A policy that starts from noise and removes it in several calls of a noise network."""
 
     network: Network  # apply(params, observation, x_t, t) -> noise
     schedule: diffusion.NoiseSchedule
     sampler: diffusion.Sampler
     likelihood: str = "gaussian"  # one of LIKELIHOODS
 
-    def draw(self, key: chex.PRNGKey, action: chex.Array) -> Corruption:
-        """Uniform timesteps and standard normal noise for action [B, A]."""
+    def draw(self, key: chex.PRNGKey, action: Array) -> Corruption:
+        """Draws uniform timesteps and standard normal noise for actions [B, A]."""
         timestep_key, noise_key = jax.random.split(key)
         timestep = jax.random.randint(
             timestep_key, action.shape[:-1], 0, self.schedule.num_timesteps
@@ -56,107 +57,128 @@ class DiffusionPolicy(NamedTuple):
         return Corruption(timestep, jax.random.normal(noise_key, action.shape))
 
     def predict(self, params: Params, batch: Transition, corruption: Corruption) -> Prediction:
-        """Corrupts the batch's actions and takes the noise out again, in one step."""
+        """Adds noise to the batch's actions and removes it again, in one pass of the network.
+
+        This one pass serves both losses of EDP (Eq. 10). Its output is compared with the noise
+        (Eq. 5). It also gives the action approximation a0_hat (Eq. 9), which the learner improves
+        without running the sampling chain.
+        """
         t, noise = corruption
+        chex.assert_equal_shape([batch.action, noise])
         x_t = diffusion.add_noise(self.schedule, batch.action, t, noise)
-        # The heart of EDP: this ONE pass of the noise network serves both losses (Eq. 10). Its output is compared with the noise
-        # (Eq. 5) and, through the action approximation (Eq. 9), gives the action that the learner improves; no chain is run.
         predicted_noise = self.network.apply(params, batch.observation, x_t, t)
-        action = jnp.clip(
-            diffusion.predict_x0(self.schedule, x_t, t, predicted_noise),
-            -ACTION_BOUND,
-            ACTION_BOUND,
-        )
-        log_std = (
-            _log_std(params) if self.likelihood == "learned_std" else jnp.zeros(action.shape[-1])
-        )
+        action = diffusion.predict_x0(self.schedule, x_t, t, predicted_noise)
+        action = jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
+        learned = self.likelihood == "learned_std"
+        log_std = _log_std(params) if learned else jnp.zeros(action.shape[-1])
         if self.likelihood == "elbo":
             log_likelihood = diffusion.elbo_log_likelihood(self.schedule, t, predicted_noise, noise)
         else:
             log_likelihood = diffusion.gaussian_log_likelihood(action, batch.action, log_std)
-        return Prediction(
-            params,
-            action,
-            jnp.exp(log_std),
-            diffusion.denoising_loss(predicted_noise, noise),
-            log_likelihood,
+        denoising_loss = diffusion.denoising_loss(predicted_noise, noise)
+        return Prediction(action, jnp.exp(log_std), denoising_loss, log_likelihood)
+
+    def cloning_loss(self, prediction: Prediction) -> Array:
+        """What cloning adds to the denoising loss []: nothing."""
+        return jnp.zeros((), prediction.denoising_loss.dtype)
+
+    def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
+        """Actions [..., A] for observation [..., O], denoised from x_T [..., A]."""
+        return diffusion.sample(
+            self.sampler, self._denoise(params, observation), x_T, key, **self._chain
         )
 
-    def sample(
-        self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
-        """Actions [..., A] for observation [..., O], denoised from x_T [..., A] by the sampler's chain."""
-        denoise = lambda x, t: self.network.apply(params, observation, x, t)  # noqa: E731
-        return diffusion.sample(
-            self.sampler,
-            denoise,
-            x_T,
-            key,
-            clip=ACTION_BOUND,
-            unroll=min(self.sampler.num_calls, 16),
-        )
+    def draw_chain(self, key: chex.PRNGKey, shape: tuple[int, ...]) -> "Chain":
+        """Draws everything random about samples of the given shape [..., A]."""
+        noise_key, chain_key = jax.random.split(key)
+        x_T = jax.random.normal(noise_key, shape)
+        return Chain(x_T, diffusion.draw_noise(self.sampler, chain_key, shape))
+
+    def run_chain(self, params: Params, observation: Array, chain: "Chain") -> Array:
+        """Actions [..., A] for observation [..., O] from random numbers that are drawn already."""
+        denoise = self._denoise(params, observation)
+        return diffusion.sample_with_noise(self.sampler, denoise, *chain, **self._chain)
+
+    @property
+    def _chain(self) -> dict[str, Any]:
+        return {"clip": ACTION_BOUND, "unroll": min(self.sampler.num_calls, 16)}
+
+    def _denoise(self, params: Params, observation: Array) -> Denoise:
+        return lambda x, t: self.network.apply(params, observation, x, t)
+
+
+class Chain(NamedTuple):
+    """The random numbers of one run of a sampler."""
+
+    x_T: Array  # [..., A] starting noise
+    noise: Array | None  # [n, ..., A] of its n calls; None for a deterministic sampler
 
 
 class GaussianPolicy(NamedTuple):
-    """N(mean(s), std) with a state-independent std, kept in the box: the feed-forward policies of IQL and CRR; static."""
+    """N(mean(s), std), kept in the box; std does not depend on the state.
+
+    The feed-forward policies of IQL (2110.06169) and CRR (2006.15134).
+    """
 
     network: Network  # apply(params, observation) -> mean; params["log_std"] [A]
 
-    def draw(self, key: chex.PRNGKey, action: chex.Array) -> tuple[()]:
-        """Its prediction is deterministic."""
+    def draw(self, key: chex.PRNGKey, action: Array) -> tuple[()]:
+        """Draws nothing: the prediction is deterministic."""
         del key, action
         return ()
 
     def predict(self, params: Params, batch: Transition, draws: Any = ()) -> Prediction:
+        """The mean at the batch's observations, and the log-density of its actions."""
         del draws
         mean = self.network.apply(params, batch.observation)
-        log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, _log_std(params))
-        return Prediction(
-            params, mean, jnp.exp(_log_std(params)), jnp.zeros_like(log_likelihood), log_likelihood
-        )
+        log_std = _log_std(params)
+        log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, log_std)
+        return Prediction(mean, jnp.exp(log_std), jnp.zeros_like(log_likelihood), log_likelihood)
 
-    def sample(
-        self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
-        """Actions [..., A] for observation [..., O] from standard normal x_T [..., A]; with x_T = 0 the mean."""
+    def cloning_loss(self, prediction: Prediction) -> Array:
+        """What cloning adds to the denoising loss (which is 0 here): -mean log pi(a | s) []."""
+        return -jnp.mean(prediction.log_likelihood)
+
+    def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
+        """Actions [..., A] for observation [..., O] from standard normal numbers x_T [..., A]."""
         del key
         action = self.network.apply(params, observation) + jnp.exp(_log_std(params)) * x_T
         return jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
 
 
-def _log_std(params: Params) -> chex.Array:
+def _log_std(params: Params) -> Array:
     return jnp.clip(params["log_std"], *LOG_STD_RANGE)
 
 
 Policy = DiffusionPolicy | GaussianPolicy
 
 
-def select_by_energy(q: chex.Array, temperature: float, key: chex.PRNGKey) -> chex.Array:
-    """Energy-based action selection (EDP Eq. 13; SfBC, 2209.14548): indices [...] drawn from softmax(q / temperature).
+def select_by_energy(q: Array, temperature: float, key: chex.PRNGKey) -> Array:
+    """Energy-based action selection (EDP Eq. 13; SfBC, 2209.14548).
 
-    q [N, ...] holds the value of each of N candidates; every row of the batch makes its own choice. Temperature 0 takes the best.
+    Args:
+      q: values [M, ...] of M candidates; every entry behind the first axis makes its own choice.
+      temperature: in units of Q. 0 takes the best candidate.
+      key: random key of the choice.
+
+    Returns:
+      Indices [...] of the candidates, drawn with probability softmax(q / temperature).
     """
     if temperature == 0:
         return jnp.argmax(q, axis=0)
     return jax.random.categorical(key, q / temperature, axis=0)
 
 
-def take_candidate(actions: chex.Array, index: chex.Array) -> chex.Array:
-    """actions [N, ..., A], index [...] -> the chosen actions [..., A]."""
+def take_candidate(actions: Array, index: Array) -> Array:
+    """The chosen actions [..., A] of candidates [M, ..., A], by index [...]."""
+    chex.assert_shape(index, actions.shape[1:-1])
     return jnp.take_along_axis(actions, index[None, ..., None], axis=0)[0]
 
 
-def in_dataset_units(
-    act: Act,
-    observation_mean: chex.Array,
-    observation_std: chex.Array,
-    action_low: chex.Array,
-    action_high: chex.Array,
-) -> Act:
-    """`act` between the units of the data: observations [..., O] before normalisation, actions [..., A] in their own box."""
-    centre, half = (action_low + action_high) / 2, (action_high - action_low) / 2
+def in_dataset_units(act: Act, units: Units) -> Act:
+    """`act` with observations [..., O] and actions [..., A] in the units of the dataset."""
 
-    def scaled(params: Any, observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
-        return centre + half * act(params, (observation - observation_mean) / observation_std, key)
+    def scaled(params: Any, observation: Array, key: chex.PRNGKey) -> Array:
+        return units.unscale(act(params, units.normalize(observation), key))
 
     return scaled

@@ -8,7 +8,7 @@ settings that can be swept, the tables of the documentation.
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flax import struct
@@ -52,7 +52,9 @@ class Setting(NamedTuple):
     limits: Limits
     traced: bool  # an argument of the compiled program: other values do not compile again
     may_change: bool  # may have another value when a run goes on
-    read_with: Mapping[str, tuple]  # other settings: it is read only while they have such a value
+    read_with: Mapping[
+        str, Container
+    ]  # other settings: it is read only while they have such a value
 
     @property
     def kind(self) -> str:
@@ -68,10 +70,10 @@ def setting(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    one_of: Sequence[str] | None = None,
+    one_of: Iterable[str] | None = None,
     traced: bool = False,
     may_change: bool = False,
-    read_with: Mapping[str, tuple] | None = None,
+    read_with: Mapping[str, Container] | None = None,
 ) -> Any:
     """A field of a dataclass of settings.
 
@@ -145,7 +147,9 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
         raise InputError(f"{label}={value!r} must be {entry.kind}, as in {label}={entry.default!r}")
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
-        raise InputError(f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value")
+        raise InputError(
+            f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value"
+        )
 
 
 def _has_type(default: Any, value: Any) -> bool:

@@ -1,130 +1,142 @@
-"""Trains one algorithm on one task, all seeds at once; on many hosts, one process on each: docs/tpu.md.
+"""Trains one learner on one task, all seeds at once.
 
-python -m experiments.main --config=configs/edp_td3.py:builtin/hopper-medium-expert --workdir=runs/td3
+python -m experiments.main --config=edp_td3:builtin/hopper-medium-expert --workdir=runs/td3
+
+The same command on the same folder goes on where it stopped. With several hosts, start one process on
+each (docs/scale-out.md).
 """
 
 import os
 import time
+from collections.abc import Sequence
 
 from absl import flags
 
-from edp_jax import InputError, TaskSpec, algorithms
-from edp_jax.export import PolicyFile, save_policy
-from edp_jax.training import hosts, outputs, programs, sharding, stream, writers
+from edp_jax import InputError, configuration
+from edp_jax.configuration import build
+from edp_jax.training import hosts, outputs, programs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints
-from edp_jax.training.hosts import Stopped
-from edp_jax.training.run import Schedule, StopSignals, run
+from edp_jax.training.run import Outcome, Schedule, run
+from edp_jax.training.signals import StopSignals
+from edp_jax.training.trainer import Trainer
 
 from . import launch
 
-launch.define_config_flag()
-flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the run; the same command on the same folder goes on where it stopped.",
-)
-flags.mark_flags_as_required(["config", "workdir"])
+
+def define_flags() -> None:
+    launch.define_config_flag()
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the run; the same command on it goes on where it stopped."
+    )
 
 
-def main(_) -> int:
-    config = flags.FLAGS.config
-    launch.connect(config)
-    sharding.split_cpu(launch.num_members(config) // (config.num_processes or 1))
-    hosts.check_devices()
-    hosts.agreed(lambda: programs.keep_programs(config.compilation_cache))
-    settings = hosts.agreed(lambda: launch.resolve(config))
+def main(_: Sequence[str]) -> int:
+    config = flags.FLAGS.config.to_dict()
+    join_processes(config)
+    settings = hosts.run_in_all(lambda: configuration.resolve(config))
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
-    with StopSignals() as signals, hosts.quiet_but_first():
+    with StopSignals() as signals, hosts.only_process_zero_prints():
         try:
             train(settings, workdir, signals)
-        except Stopped:
+        except hosts.Stopped:
             print(f"stopped; the same command goes on with {workdir}", flush=True)
             return launch.EXIT_STOPPED
     return 0
 
 
-def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None:
-    began = time.monotonic()
-    config, task, members = settings.config, settings.task, settings.members
+def join_processes(config: dict) -> None:
+    """Joins the other processes of the run, if it has any, and prepares this one's devices.
+
+    Has to come before anything else is done with JAX.
+    """
+    processes = configuration.processes(config)
+    if processes.distributed:
+        hosts.connect(
+            processes.coordinator_address or None,
+            processes.num_processes or None,
+            None if processes.process_id < 0 else processes.process_id,
+        )
+    sharding.split_cpu(configuration.num_members(config) // (processes.num_processes or 1))
+    hosts.check_devices()
+    hosts.run_in_all(lambda: programs.keep_programs(config["compilation_cache"]))
+
+
+def train(settings: configuration.Settings, workdir: str, signals: StopSignals) -> None:
+    """Trains in `workdir`, from the start or from its newest checkpoint.
+
+    Raises:
+      InputError: the data or the folder cannot be used.
+      Stopped: a signal came; the state is saved.
+    """
+    began, config, members = time.monotonic(), settings.config, build.make_members(settings)
 
     def progress(line: str) -> None:
         signals.check()
         print(line, flush=True)
 
-    hosts.agreed(lambda: sharding.check_members(len(members)))
-    dataset = hosts.first_before_others(lambda: launch.load_dataset(settings, workdir, progress))
-    hosts.check_alike("configuration or dataset", outputs.identity(config.to_dict(), dataset.info))
-    hosts.first_agreed(lambda: outputs.check_workdir(workdir, config.to_dict(), dataset.info))
+    hosts.run_in_all(lambda: sharding.check_members(len(members)))
+    dataset = hosts.run_in_zero_first(lambda: build.load_dataset(settings, workdir, progress))
+    hosts.check_same_in_all("configuration or dataset", outputs.identity(config, dataset.info))
+    hosts.run_in_zero(lambda: outputs.check_workdir(workdir, config, dataset.info))
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     done = checkpoints.latest_step or 0
-    if done > config.num_steps:
+    if done > settings.run.num_steps:
         raise InputError(
-            f"config.num_steps={config.num_steps}: {workdir} holds {done} updates already; ask for more, or use a new --workdir"
+            f"config.num_steps={settings.run.num_steps}: {workdir} holds {done} updates already; "
+            "ask for more, or use a new --workdir"
         )
-    if done == config.num_steps and outputs.is_finished(workdir, config.num_steps):
+    if done == settings.run.num_steps and outputs.is_finished(workdir, done):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         return
-    hosts.first_agreed(lambda: outputs.write_config(workdir, config.to_dict(), dataset.info, done))
-    hosts.agreed(lambda: outputs.check_shared(workdir))
-    kinds = config.writers if hosts.is_first() else ()
-    extra_writers = writers.open_writers(kinds, workdir, members, config.to_dict(), done)
-    spec = TaskSpec(dataset.observation_dim, dataset.action_dim)
-    algorithm = algorithms.make(config.algorithm, settings.algorithm, spec)
-    evaluate = launch.make_evaluate(settings, dataset, algorithm, signals.check)
+    hosts.run_in_zero(lambda: outputs.write_config(workdir, config, dataset.info, done))
+    hosts.run_in_all(lambda: outputs.check_shared(workdir))
+    kinds = settings.run.writers if hosts.is_process_zero() else ()
+    extra_writers = writers.open_writers(kinds, workdir, members, config, done)
 
-    names = "; ".join(map(str, members))
-    print(
-        f"{config.algorithm} on {task.name}: {dataset.transitions.size:,} transitions, {names}, in {workdir}",
-        flush=True,
+    algorithm = build.make_algorithm(settings, dataset)
+    trainer = Trainer(
+        algorithm,
+        dataset,
+        seeds=settings.run.seeds,
+        sweep=settings.sweep,
+        batch_size=settings.run.batch_size,
+        data_placement=settings.source.data_placement,
     )
+    names = "; ".join(map(str, members))
+    print(f"{settings.algorithm} on {settings.task.name}: {dataset.size:,} transitions", flush=True)
+    print(f"{names}, in {workdir}", flush=True)
     if idle := sharding.idle_devices(len(members)):
         print(idle, flush=True)
+
+    def leave(outcome: Outcome) -> None:
+        """Writes what a run leaves for people, also where it is stopped."""
+        outputs.leave(settings, dataset, trainer, workdir, outcome, time.monotonic() - began)
+
     try:
-        state, updates_per_second = run(
-            workdir=workdir,
+        run(
+            trainer,
+            workdir,
+            Schedule(
+                settings.run.num_steps,
+                settings.run.log_every,
+                settings.run.eval_every,
+                settings.run.checkpoint_every,
+            ),
             checkpoints=checkpoints,
-            algorithm=algorithm,
-            dataset=dataset.transitions,
-            weights=dataset.weights,
-            data_on_host=stream.stays_on_host(
-                config.data_placement, dataset.transitions, len(members)
-            ),
-            hypers=settings.hypers,
-            members=members,
-            batch_size=config.batch_size,
-            schedule=Schedule(
-                config.num_steps, config.log_every, config.eval_every, config.checkpoint_every
-            ),
-            evaluate=evaluate,
-            check_stop=lambda: hosts.agreed(signals.check),
-            extra_writers=extra_writers,
+            evaluate=build.make_evaluate(settings, dataset, algorithm, signals.check),
+            check_stop=lambda: hosts.run_in_all(signals.check),
+            writers=extra_writers,
+            leave=leave,
         )
     finally:
         for writer in extra_writers:
             writer.close()
 
-    params = hosts.fetch(algorithms.policy_params(state))
-    if not hosts.is_first():
-        return
-    policy_file = PolicyFile(
-        config.algorithm, settings.algorithm, spec, tuple(m.columns for m in members), dataset.units
-    )
-    save_policy(os.path.join(workdir, "policy"), policy_file, params)
-    summary = outputs.write_summary(
-        workdir,
-        config.to_dict(),
-        members,
-        updates_per_second=updates_per_second,
-        wall_seconds=time.monotonic() - began,
-        behaviour_return=dataset.behaviour_return,
-        reference_scores=dataset.reference_scores,
-    )
-    print(outputs.describe(summary))
-
 
 def command() -> None:
     """The console command `edp-jax`."""
-    launch.run(main)
+    define_flags()
+    launch.run(main, required=("config", "workdir"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ MAX_LINES = 300
 
 # A part of edp_jax may import the parts that stand before a < to its left, and what those may import.
 ORDERS = (
-    "types < errors settings files < diffusion networks losses < policy < algorithms < export",
+    "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
+    "algorithms < export",
     "types < errors settings files < tasks < legacy < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
     "export runs < __init__",

@@ -1,39 +1,87 @@
-"""Learners. `make(name, config, spec)` builds one; adding one is a file here and a line in `REGISTRY`."""
+"""Learners.
+
+`make(name, settings, spec)` builds one; `settings(name, ...)` makes its settings. A learner is added by
+a file here, a line in `REGISTRY` and a configuration file (docs/extending.md).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, iql, td3, td3_bc
-from edp_jax.algorithms.base import AgentState as AgentState
-from edp_jax.algorithms.base import Algorithm as Algorithm
-from edp_jax.algorithms.base import AlgorithmConfig, Hypers
-from edp_jax.algorithms.base import hypers_read as hypers_read
-from edp_jax.algorithms.base import policy_params as policy_params
+from edp_jax.algorithms.base import AgentState, Algorithm, TrainState
+from edp_jax.settings import make as make_settings
 from edp_jax.types import InputError, TaskSpec
 
+
+class Learner(NamedTuple):
+    """A learner by its settings and the function that builds it from them."""
+
+    settings: type  # a frozen dataclass of settings
+    make: Callable[[Any, TaskSpec], Algorithm]
+
+
 REGISTRY = {
-    "td3": td3.make,
-    "crr": crr.make,
-    "iql": iql.make,
-    "cql": cql.make,
-    "bcq": bcq.make,
-    "diffusion_ql": diffusion_ql.make,
-    "bc": bc.make,
-    "td3_bc": td3_bc.make,
+    "edp_td3": Learner(td3.EDPTD3, td3.make),
+    "edp_crr": Learner(crr.EDPCRR, crr.make_edp),
+    "edp_iql": Learner(iql.EDPIQL, iql.make_edp),
+    "edp_cql": Learner(cql.EDPCQL, cql.make),
+    "edp_bcq": Learner(bcq.EDPBCQ, bcq.make),
+    "diffusion_ql": Learner(diffusion_ql.DiffusionQL, diffusion_ql.make),
+    "bc_diffusion": Learner(bc.DiffusionBC, bc.make_diffusion),
+    "td3_bc": Learner(td3_bc.TD3BC, td3_bc.make),
+    "crr": Learner(crr.GaussianCRR, crr.make_gaussian),
+    "iql": Learner(iql.GaussianIQL, iql.make_gaussian),
+    "bc": Learner(bc.GaussianBC, bc.make_gaussian),
 }
 
 
-def make(name: str, config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
-    """Builds the learner `name` (a key of `REGISTRY`) for a task of the given sizes."""
+def find(name: str) -> Learner:
+    """The learner of that name.
+
+    Raises:
+      InputError: there is none.
+    """
     if name not in REGISTRY:
         raise InputError(f"algorithm {name!r} is unknown: use one of {', '.join(REGISTRY)}")
-    return REGISTRY[name](config, spec)
+    return REGISTRY[name]
+
+
+def settings(name: str, **changes: Any) -> Any:
+    """The settings of learner `name`: its defaults with the given changes, checked.
+
+    Raises:
+      InputError: no such learner or setting, or a value that the setting cannot have.
+    """
+    return make_settings(find(name).settings, changes)
+
+
+def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:
+    """Builds learner `name` for a task of the given sizes.
+
+    Args:
+      name: a key of `REGISTRY`.
+      settings: made by `settings(name, ...)`.
+      spec: sizes of observation and action.
+
+    Raises:
+      InputError: no such learner, settings of another one, or settings that do not fit together.
+    """
+    learner = find(name)
+    if type(settings) is not learner.settings:
+        raise InputError(
+            f"algorithm {name!r}: its settings are not a {type(settings).__name__}; make them with "
+            f"edp_jax.algorithms.settings({name!r}, ...)"
+        )
+    return learner.make(settings, spec)
 
 
 __all__ = [
     "REGISTRY",
-    "Algorithm",
     "AgentState",
-    "AlgorithmConfig",
-    "Hypers",
-    "hypers_read",
+    "Algorithm",
+    "Learner",
+    "TrainState",
+    "find",
     "make",
-    "policy_params",
+    "settings",
 ]

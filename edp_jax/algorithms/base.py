@@ -1,7 +1,7 @@
-"""What all learners share: their state, their settings, the gradient step and the target update."""
+"""What all learners share: their state, their interface, the gradient step, the moving averages."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -10,147 +10,87 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from edp_jax.networks import Params
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.algorithms.groups import Average, Optimization
+from edp_jax.networks import Network, Params
+from edp_jax.types import Array, Transition
 
-Metrics = dict[str, chex.Array]
+Metrics = dict[str, Array]
+MOST_AHEAD = 8  # updates whose random numbers are drawn together, at most
 
 
 @struct.dataclass
 class TrainState:
-    """One network under training; an ensemble carries its members on axis 0 of every leaf."""
+    """One network under training; an ensemble carries its C members on axis 0 of every leaf."""
 
     params: Params
-    target_params: Params | None  # None for a network without a moving average
+    target_params: Params  # moving average of `params`; None for a network without one
     opt_state: optax.OptState
 
 
 @struct.dataclass
 class AgentState:
-    """Everything a learner carries from update to update; vmapped over seeds it gains a leading axis [S]."""
+    """Everything a learner carries from update to update; of several members, stacked: [R]."""
 
-    step: chex.Array  # [] updates done
-    key: chex.PRNGKey  # never changes: the randomness of update i is fold_in(key, i)
-    actor: TrainState
-    critic: TrainState | None = None
-    value: TrainState | None = None
-
-
-@struct.dataclass
-class Hypers:
-    """Scalar settings that are traced, so that other values do not recompile and a grid of them can be vmapped."""
-
-    discount: chex.Array = 0.99  # gamma
-    tau: chex.Array = 0.005  # target averaging
-    learning_rate: chex.Array = 3e-4
-    weight_decay: chex.Array = 0.0
-    grad_clip: chex.Array = (
-        5.0  # largest global gradient norm of each network; 0 switches clipping off
-    )
-    eta: chex.Array = 1.0  # weight of TD3's guidance; alpha of TD3+BC
-    crr_beta: chex.Array = 1.0  # temperature of CRR's exponential weight
-    expectile: chex.Array = 0.7  # of IQL's value regression
-    iql_temperature: chex.Array = 3.0  # inverse temperature of IQL's advantage weight
-    cql_alpha: chex.Array = 5.0  # weight of CQL's penalty
-    cql_threshold: chex.Array = (
-        -2.4
-    )  # tau: the penalty leaves states alone whose excess is below it
-
-
-@dataclasses.dataclass(frozen=True)
-class AlgorithmConfig:
-    """Settings that shape the compiled program."""
-
-    hidden_dims: tuple[int, ...] = (256, 256, 256)
-    activation: str = "mish"
-    num_critics: int = 2
-    num_target_critics: int = 0  # critics whose minimum is a target, drawn for every update; 0: all
-    critic_layer_norm: bool = False
-    policy: str = "diffusion"  # or "gaussian"
-    likelihood: str = "gaussian"  # what stands for log pi(a | s) of a diffusion policy: gaussian, learned_std, elbo
-    schedule: str = "vp"
-    num_timesteps: int = 1000
-    sampler: str = "dpm_solver_3"
-    sampler_calls: int = 15
-    ddim_eta: float | None = None
-    ema_period: int = 5  # updates between two steps of the policy's moving average
-    ema_start: int = 1000
-    lr_decay_steps: int = (
-        0  # length of the cosine decay of every network's learning rate; 0 keeps it constant
-    )
-    num_backup_actions: int = (
-        1  # actions per next observation; above 1 the target takes the best of them (max-Q backup)
-    )
-    crr_weight: str = "exponential"  # exponential, indicator, softmax
-    crr_baseline: str = "mean"  # or "max"
-    num_baseline_actions: int = 10  # actions CRR compares the dataset's action with
-    num_cql_actions: int = 10  # uniform actions in CQL's penalty
-    num_candidates: int = 10  # N of energy-based action selection
-    selection_temperature: float = 1.0  # 0 takes the best
+    step: Array  # [] updates done
+    key: chex.PRNGKey  # never changes: the randomness of update i comes from fold_in(key, i)
+    networks: dict[str, TrainState]  # by the names that the learner gives them
 
 
 class Algorithm(NamedTuple):
-    """A learner as pure functions. An update is deterministic once all its randomness is drawn."""
+    """A learner as pure functions.
 
+    An update is deterministic once its random numbers are drawn, so `draw` can be called for several
+    updates at once, and recorded updates can be replayed.
+    """
+
+    settings: Any  # what it was made with: a pytree whose leaves are the traced settings
+
+    # (key) -> state before the first update
     init: Callable[[chex.PRNGKey], AgentState]
-    draw: Callable[
-        [chex.PRNGKey, Params, Transition], Any
-    ]  # (key, averaged policy's params, batch) -> next actions and all else
-    update: Callable[
-        [AgentState, Transition, Hypers, Any], tuple[AgentState, Metrics]
-    ]  # (state, batch, hypers, draws)
-    act: Callable[
-        [Any, chex.Array, chex.PRNGKey], chex.Array
-    ]  # (policy_params, observation [..., O], key) -> action [..., A]
-    draws_ahead: int = 1  # so many updates, from a multiple of it on, share the averaged policy: they can be drawn for together
+
+    # (key, draw_params, batch) -> all that is random about an update: timesteps, noise, next actions
+    draw: Callable[[chex.PRNGKey, Any, Transition], Any]
+
+    # (state, batch, settings, draws) -> (next state, metrics []); settings like `settings`
+    update: Callable[[AgentState, Transition, Any, Any], tuple[AgentState, Metrics]]
+
+    # (policy_params, observation [..., O], key) -> action [..., A] in [-1, 1]
+    act: Callable[[Any, Array, chex.PRNGKey], Array]
+
+    # (state) -> the parameters that `draw` needs, such as those of the policy at the next observation
+    draw_params: Callable[[AgentState], Any]
+
+    # (state) -> the parameters that act
+    policy_params: Callable[[AgentState], Any]
+
+    # From update 0, d, 2 d, ... on, d updates see the same `draw_params` and can be drawn together.
+    draws_ahead: int = 1
 
     def update_step(
-        self, state: AgentState, batch: Transition, hypers: Hypers
+        self, state: AgentState, batch: Transition, settings: Any
     ) -> tuple[AgentState, Metrics]:
-        """One update of the networks on a batch."""
-        return self.update(
-            state,
-            batch,
-            hypers,
-            self.draw(update_key(state, state.step), state.actor.target_params, batch),
-        )
+        """One update on a batch: draws its random numbers, then computes it.
+
+        Args:
+          state: of one agent.
+          batch: transitions, leaves [B, ...].
+          settings: like `self.settings`, whose traced values may differ.
+
+        Returns:
+          The next state, and metrics [] by name.
+        """
+        chex.assert_equal_shape([batch.observation, batch.next_observation])
+        chex.assert_equal_shape([batch.reward, batch.discount])
+        draws = self.draw(update_key(state, state.step), self.draw_params(state), batch)
+        return self.update(state, batch, settings, draws)
 
 
-def hypers_read(algorithm: Algorithm, spec: TaskSpec) -> frozenset[str]:
-    """Names of the `Hypers` that an update of `algorithm` depends on."""
-
-    def update(hypers: Hypers, key: chex.PRNGKey) -> tuple[AgentState, Metrics]:
-        observation, action, number = (
-            jnp.zeros((1, spec.observation_dim)),
-            jnp.zeros((1, spec.action_dim)),
-            jnp.zeros(1),
-        )
-        return algorithm.update_step(
-            algorithm.init(key),
-            Transition(observation, action, number, number, observation),
-            hypers,
-        )
-
-    program = jax.make_jaxpr(update)(Hypers(), jax.random.key(0)).jaxpr
-    read = {id(variable) for equation in program.eqns for variable in equation.invars}
-    names = [field.name for field in dataclasses.fields(Hypers)]
-    return frozenset(
-        name for name, variable in zip(names, program.invars, strict=False) if id(variable) in read
-    )
-
-
-def policy_params(state: AgentState) -> dict[str, Params]:
-    """What `Algorithm.act` needs: the averaged networks, which are also the ones that make the critics' targets."""
-    critic = {} if state.critic is None else {"critic": state.critic.target_params}
-    return {"actor": state.actor.target_params, **critic}
-
-
-def update_key(state: AgentState, step: chex.Array) -> chex.PRNGKey:
-    """Randomness of the update after `step` others."""
+def update_key(state: AgentState, step: Array) -> chex.PRNGKey:
+    """Randomness of the update that follows `step` others."""
     return jax.random.fold_in(jax.random.fold_in(state.key, step), 0)
 
 
-def batch_key(state: AgentState, step: chex.Array) -> chex.PRNGKey:
+def batch_key(state: AgentState, step: Array) -> chex.PRNGKey:
     """Randomness of that update's batch."""
     return jax.random.fold_in(jax.random.fold_in(state.key, step), 1)
 
@@ -160,69 +100,108 @@ def evaluation_key(state: AgentState) -> chex.PRNGKey:
     return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
 
 
-def optimizer(
-    config: AlgorithmConfig, hypers: Hypers, step: chex.Array = 0
-) -> optax.GradientTransformation:
-    """AdamW behind a clip of the global norm; made inside the update, since its scalars are traced."""
-    learning_rate = hypers.learning_rate
-    if config.lr_decay_steps:
-        learning_rate = learning_rate * optax.cosine_decay_schedule(1.0, config.lr_decay_steps)(
-            step
-        )
-    max_norm = jnp.where(hypers.grad_clip > 0, hypers.grad_clip, jnp.inf)
-    return optax.chain(
-        optax.clip_by_global_norm(max_norm),
-        optax.adamw(learning_rate, weight_decay=hypers.weight_decay, eps=1e-8),
-    )
+def make_init(
+    settings: Optimization,
+    networks: Mapping[str, Network],
+    *,
+    without_average: tuple[str, ...] = (),
+) -> Callable[[chex.PRNGKey], AgentState]:
+    """Builds init(key) -> AgentState for a learner with the given networks."""
+
+    def init(key: chex.PRNGKey) -> AgentState:
+        *keys, state_key = jax.random.split(key, 1 + len(networks))
+        opt = optimizer(settings)
+        states = {}
+        for name, network_key in zip(networks, keys, strict=True):
+            average = name not in without_average
+            states[name] = init_train_state(networks[name], network_key, opt, average=average)
+        return AgentState(jnp.zeros((), jnp.int32), state_key, states)
+
+    return init
 
 
 def init_train_state(
-    params: Params, opt: optax.GradientTransformation, *, ensemble: bool = False
+    network: Network, key: chex.PRNGKey, opt: optax.GradientTransformation, *, average: bool = True
 ) -> TrainState:
-    opt_init = jax.vmap(opt.init) if ensemble else opt.init
-    return TrainState(
-        params=params, target_params=jax.tree.map(jnp.copy, params), opt_state=opt_init(params)
-    )
+    """A network's state before its first gradient step; its average begins as a copy of it."""
+    params = network.init(key)
+    opt_init = jax.vmap(opt.init) if network.is_ensemble else opt.init
+    target_params = jax.tree.map(jnp.copy, params) if average else None
+    return TrainState(params, target_params, opt_init(params))
+
+
+def optimizer(settings: Optimization, step: Array | int = 0) -> optax.GradientTransformation:
+    """AdamW behind a clip of the gradient's global norm; made in every update, for traced settings.
+
+    Args:
+      settings: of the learner.
+      step: updates done, for a learning rate that decays.
+    """
+    learning_rate: Any = settings.learning_rate  # [] traced
+    if settings.lr_decay_steps:
+        decay = optax.cosine_decay_schedule(1.0, settings.lr_decay_steps)
+        learning_rate = learning_rate * decay(step)
+    max_norm = jnp.where(settings.grad_clip > 0, settings.grad_clip, jnp.inf)
+    adamw = optax.adamw(learning_rate, weight_decay=settings.weight_decay, eps=1e-8)
+    return optax.chain(optax.clip_by_global_norm(max_norm), adamw)
 
 
 def gradient_step(
-    loss_fn: Callable[[Params], tuple[chex.Array, Metrics]],
+    loss_fn: Callable[[Params], tuple[Array, Metrics]],
     state: TrainState,
     opt: optax.GradientTransformation,
     *,
     ensemble: bool = False,
 ) -> tuple[TrainState, Metrics]:
-    """One optimiser step on loss_fn(params) -> (loss, metrics); clipping is per member of an ensemble."""
+    """One optimiser step on loss_fn(params) -> (loss [], metrics).
+
+    The members of an ensemble are clipped and stepped each on its own. The metrics are those of
+    `loss_fn` and `loss` and `grad_norm`, the gradient's global norm (an ensemble's largest).
+    """
     (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
 
-    def apply(grads, opt_state, params):
+    def apply(grads: Params, opt_state: optax.OptState, params: Params) -> tuple:
         updates, opt_state = opt.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, optax.tree.norm(grads)
 
-    params, opt_state, grad_norm = (jax.vmap(apply) if ensemble else apply)(
-        grads, state.opt_state, state.params
-    )
+    step = jax.vmap(apply) if ensemble else apply
+    params, opt_state, grad_norm = step(grads, state.opt_state, state.params)
     metrics = {"loss": loss, "grad_norm": jnp.max(grad_norm), **metrics}
-    return state.replace(params=params, opt_state=opt_state), metrics
+    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics
 
 
-def update_target(state: TrainState, tau: chex.Array) -> TrainState:
+def update_target(state: TrainState, tau: Array | float) -> TrainState:
     """Polyak averaging: target <- (1 - tau) target + tau params."""
-    return state.replace(
-        target_params=optax.incremental_update(state.params, state.target_params, tau)
-    )
+    target_params = optax.incremental_update(state.params, state.target_params, tau)
+    return dataclasses.replace(state, target_params=target_params)
 
 
-def draws_ahead(config: AlgorithmConfig, most: int = 8) -> int:
-    """Updates that can be drawn for together: a divisor of the period in which the policy's moving average stands still."""
-    return max(d for d in range(1, most + 1) if config.ema_period % d == 0)
+def policy_tau(settings: Average, step: Array) -> Array:
+    """Step size [] of the policy's moving average after update `step`, counted from 1.
 
+    It is tau in every `ema_period`-th update and 0 in the others.
 
-def policy_tau(config: AlgorithmConfig, hypers: Hypers, step: chex.Array) -> chex.Array:
-    """Step size of the policy's moving average after update `step` (1-based): tau every `ema_period` updates, else 0.
-
-    PARITY: before `ema_start` the average is a copy of the policy; in the public code it stays at its random initial values
-    there, and the critics learn from that policy's actions.
+    PARITY: before `ema_start` the average is a copy of the policy. In the public code it stays at
+    its random initial values there, and the critics learn from that policy's actions.
     """
-    tau = jnp.where(step <= config.ema_start, 1.0, hypers.tau)
-    return jnp.where(step % config.ema_period == 0, tau, 0.0)
+    tau = jnp.where(step <= settings.ema_start, 1.0, settings.tau)
+    return jnp.where(step % settings.ema_period == 0, tau, 0.0)
+
+
+def draws_ahead(settings: Average) -> int:
+    """How many updates can be drawn together while the policy's average stands still.
+
+    It divides the period of the average, so that no group of updates has a step of it inside.
+    """
+    return max(d for d in range(1, MOST_AHEAD + 1) if settings.ema_period % d == 0)
+
+
+def finish(state: AgentState, **updated: tuple[TrainState, Metrics]) -> tuple[AgentState, Metrics]:
+    """The state after an update of the named networks, with metrics named `network/metric`."""
+    metrics = {
+        f"{name}/{metric}": value
+        for name, (_, values) in updated.items()
+        for metric, value in values.items()
+    }
+    networks = state.networks | {name: network for name, (network, _) in updated.items()}
+    return dataclasses.replace(state, step=state.step + 1, networks=networks), metrics

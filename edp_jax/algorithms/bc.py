@@ -3,29 +3,61 @@
 from typing import Any
 
 import chex
+from flax import struct
 
 from edp_jax import networks
-from edp_jax.algorithms import base, edp
-from edp_jax.algorithms.base import AgentState, Algorithm, AlgorithmConfig, Hypers, Metrics
+from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
+from edp_jax.policy import Act, Policy
+from edp_jax.settings import redefined
 from edp_jax.types import TaskSpec, Transition
 
 
-def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
-    """BC: the denoising loss alone (EDP Eq. 5), or the likelihood of a Gaussian policy."""
-    policy = edp.make_policy(config, spec)
+@struct.dataclass
+class DiffusionBC(groups.Diffusion, groups.Average, groups.Networks, groups.Optimization):
+    """Settings of cloning with a diffusion policy."""
 
+
+@struct.dataclass
+class GaussianBC(groups.Average, groups.FeedForward, groups.Optimization):
+    """Settings of cloning with a Gaussian feed-forward policy."""
+
+    grad_clip: float = redefined(groups.Optimization, "grad_clip", 0.0)
+    ema_period: int = redefined(groups.Average, "ema_period", 1)
+    ema_start: int = redefined(groups.Average, "ema_start", 0)
+
+
+def make_diffusion(settings: DiffusionBC, spec: TaskSpec) -> Algorithm:
+    """The denoising loss alone (EDP, 2305.20081, Eq. 5); acts with one sample."""
+    policy = edp.diffusion_policy(settings, spec)
+    return _make(settings, policy, edp.act_by_sample(policy, spec))
+
+
+def make_gaussian(settings: GaussianBC, spec: TaskSpec) -> Algorithm:
+    """The likelihood of the dataset's actions under a Gaussian; acts with its mean."""
+    policy = edp.gaussian_policy(settings, spec)
+    return _make(settings, policy, edp.act_by_mean(policy))
+
+
+def _make(settings: Any, policy: Policy, act: Act) -> Algorithm:
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Any:
         del params
         return policy.draw(key, batch.action)
 
     def update(
-        state: AgentState, batch: Transition, hypers: Hypers, draws: Any
+        state: AgentState, batch: Transition, settings: Any, draws: Any
     ) -> tuple[AgentState, Metrics]:
-        opt = base.optimizer(config, hypers, state.step)
-        actor = edp.policy_step(
-            config, policy, state, batch, draws, edp.imitation(config), opt, hypers
-        )
-        return edp.finish(state, actor=actor)
+        opt = base.optimizer(settings, state.step)
+        actor = edp.policy_step(settings, policy, state, batch, draws, edp.cloning(policy), opt)
+        return base.finish(state, actor=actor)
 
-    init, act = edp.make_init(config, policy.network), edp.make_act(config, policy, None, spec)
-    return Algorithm(init, draw, update, act, draws_ahead=base.draws_ahead(config))
+    return Algorithm(
+        settings=settings,
+        init=base.make_init(settings, {"actor": policy.network}),
+        draw=draw,
+        update=update,
+        act=act,
+        draw_params=edp.averaged_actor,
+        policy_params=edp.averaged_actor,
+        draws_ahead=base.draws_ahead(settings),
+    )

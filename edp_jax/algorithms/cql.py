@@ -1,48 +1,69 @@
-"""EDP with CQL (2006.04779): EDP-TD3 whose critics are kept low on actions that the dataset does not have."""
-
-from functools import partial
+"""EDP with CQL (2006.04779): EDP-TD3 whose critics are kept low on actions that the data lack."""
 
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import td3
-from edp_jax.algorithms.base import AlgorithmConfig, Hypers
+from edp_jax.algorithms import edp, td3
+from edp_jax.algorithms.base import Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND, Prediction
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.settings import setting
+from edp_jax.types import Array, TaskSpec, Transition
 
 
-def make_penalty(
-    critics: networks.Network,
-    batch: Transition,
-    prediction: Prediction,
-    hypers: Hypers,
-    key: chex.PRNGKey,
-    *,
-    num_actions: int,
-) -> td3.Regularizer:
-    """CQL(H)'s penalty over `num_actions` uniform actions and the policy's a0_hat, which its own loss needs anyway.
+@struct.dataclass
+class Conservative:
+    """CQL's penalty on the critics."""
 
-    Every action has its own copy of the observation: a larger product in the first layer is faster than a sum in its gradient.
+    cql_alpha: float = setting(5.0, "weight of CQL's penalty", at_least=0, traced=True)
+    cql_threshold: float = setting(
+        -2.4,
+        "states whose excess (losses.cql_excess, in units of Q) is below this have no penalty",
+        traced=True,
+    )
+    num_cql_actions: int = setting(10, "uniform actions in the penalty", at_least=1)
+
+
+@struct.dataclass
+class EDPCQL(Conservative, td3.EDPTD3):
+    """Settings of EDP-CQL."""
+
+
+def make_penalty(critics: networks.Network) -> td3.MakeRegularizer:
+    """CQL(H)'s penalty over uniform actions [M, B, A] and the policy's a0_hat [B, A].
+
+    The policy's own loss computes a0_hat as well, so it costs nothing more. Every action has its own
+    copy of the observation, because one large product in the first layer is faster than a sum in its
+    gradient.
     """
-    uniform = jax.random.uniform(
-        key, (num_actions, *batch.action.shape), minval=-ACTION_BOUND, maxval=ACTION_BOUND
-    )
-    actions = jnp.concatenate([uniform, prediction.action[None]])
-    observations = jnp.broadcast_to(batch.observation, (len(actions), *batch.observation.shape))
 
-    def penalty(params, q):
-        excess = losses.cql_excess(critics.apply(params, observations, actions), q)
-        return hypers.cql_alpha * losses.cql_penalty(excess, hypers.cql_threshold), {
-            "cql_excess": jnp.mean(excess)
-        }
+    def make_regularizer(
+        batch: Transition, prediction: Prediction, settings: EDPCQL, uniform: Array
+    ) -> td3.Regularizer:
+        actions = jnp.concatenate([uniform, prediction.action[None]])
+        shape = (len(actions), *batch.observation.shape)
+        observations = jnp.broadcast_to(batch.observation, shape)
 
-    return penalty
+        def penalty(params: networks.Params, q: Array) -> tuple[Array, Metrics]:
+            excess = losses.cql_excess(critics.apply(params, observations, actions), q)
+            loss = settings.cql_alpha * losses.cql_penalty(excess, settings.cql_threshold)
+            return loss, {"cql_excess": jnp.mean(excess)}
+
+        return penalty
+
+    return make_regularizer
 
 
-def make(config: AlgorithmConfig, spec: TaskSpec):
+def make(settings: EDPCQL, spec: TaskSpec) -> Algorithm:
     """EDP-CQL."""
-    return td3.make(
-        config, spec, make_regularizer=partial(make_penalty, num_actions=config.num_cql_actions)
-    )
+    policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
+
+    def draw_actions(key: chex.PRNGKey, batch: Transition) -> Array:
+        shape = (settings.num_cql_actions, *batch.action.shape)
+        return jax.random.uniform(key, shape, minval=-ACTION_BOUND, maxval=ACTION_BOUND)
+
+    draw = td3.make_draw(settings, policy, draw_actions)
+    update = td3.make_update(policy, critics, make_regularizer=make_penalty(critics))
+    return td3.assemble(settings, spec, policy, critics, draw, update)

@@ -1,113 +1,185 @@
-"""CRR (2006.15134) with a diffusion policy (EDP section 4.2) or a Gaussian one: regression weighted by the advantage."""
+"""CRR (2006.15134): regression on the dataset's actions, weighted by their advantage.
 
+With a diffusion policy it is EDP-CRR (EDP, 2305.20081, section 4.2), with a Gaussian one the paper's
+feed-forward baseline.
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp
-from edp_jax.algorithms.base import AgentState, Algorithm, AlgorithmConfig, Hypers, Metrics
-from edp_jax.policy import ACTION_BOUND, Policy, Prediction
-from edp_jax.types import InputError, TaskSpec, Transition
+from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
+from edp_jax.policy import ACTION_BOUND, Act, Policy, Prediction
+from edp_jax.settings import redefined, setting
+from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 20.0  # CRR, section 3.2
 WEIGHTS = {
-    "exponential": lambda advantage, hypers: losses.exponential_weight(
-        advantage, 1.0 / hypers.crr_beta, WEIGHT_CAP
+    "exponential": lambda advantage, settings: losses.exponential_weight(
+        advantage, 1.0 / settings.crr_beta, WEIGHT_CAP
     ),
-    "indicator": lambda advantage, hypers: losses.indicator_weight(advantage),
-    "softmax": lambda advantage, hypers: losses.softmax_weight(advantage, 1.0 / hypers.crr_beta),
+    "indicator": lambda advantage, settings: losses.indicator_weight(advantage),
+    "softmax": lambda advantage, settings: losses.softmax_weight(
+        advantage, 1.0 / settings.crr_beta
+    ),
 }
-BASELINES = {"mean": jnp.mean, "max": jnp.max}  # over the policy's actions (CRR Eq. 4, 5)
+BASELINES = {"mean": jnp.mean, "max": jnp.max}  # over the policy's actions (CRR, Eq. 4 and 5)
 
 
-class Draws(NamedTuple):
-    """All the randomness of one update."""
+@struct.dataclass
+class Weighted:
+    """The weight of an action in the regression."""
 
-    prediction: Any  # made by `policy.draw`
-    target: edp.TargetDraws
-    baseline_noise: chex.Array  # [M, B, A], M = num_baseline_actions
-
-
-def draw(
-    key: chex.PRNGKey,
-    config: AlgorithmConfig,
-    policy: Policy,
-    params: networks.Params,
-    batch: Transition,
-) -> Draws:
-    prediction_key, target_key, baseline_key = jax.random.split(key, 3)
-    return Draws(
-        prediction=policy.draw(prediction_key, batch.action),
-        target=edp.draw_targets(target_key, config, policy, params, batch),
-        baseline_noise=jax.random.normal(
-            baseline_key, (config.num_baseline_actions, *batch.action.shape)
-        ),
+    crr_weight: str = setting(
+        "exponential",
+        "weight of an advantage: exponential, indicator (1 where positive), or softmax over the batch",
+        one_of=WEIGHTS,
+    )
+    crr_beta: float = setting(
+        1.0,
+        "temperature of the weight, in units of Q",
+        above=0,
+        traced=True,
+        read_with={"crr_weight": ("exponential", "softmax")},
+    )
+    crr_baseline: str = setting(
+        "mean", "value of the policy's actions that an advantage is taken over", one_of=BASELINES
+    )
+    num_baseline_actions: int = setting(
+        10, "actions of the policy that the dataset's action is compared with", at_least=1
     )
 
 
-def baseline_actions(prediction: Prediction, noise: chex.Array) -> chex.Array:
-    """Actions [M, B, A] of the policy, a_j ~ N(a0_hat, std^2) kept in the box, no gradient; std is 1 unless it is learned.
+@struct.dataclass
+class EDPCRR(
+    groups.Selection,
+    groups.Likelihood,
+    groups.Diffusion,
+    Weighted,
+    groups.Backup,
+    groups.Critics,
+    groups.Average,
+    groups.Networks,
+    groups.Optimization,
+):
+    """Settings of EDP-CRR."""
 
-    PARITY: the public code hands them to the critics as they fall, most of them outside the box the critics know.
+
+@struct.dataclass
+class GaussianCRR(
+    Weighted,
+    groups.Backup,
+    groups.Critics,
+    groups.Average,
+    groups.FeedForward,
+    groups.Optimization,
+):
+    """Settings of CRR with a Gaussian policy of IQL's size."""
+
+    grad_clip: float = redefined(groups.Optimization, "grad_clip", 0.0)
+    ema_period: int = redefined(groups.Average, "ema_period", 1)
+    ema_start: int = redefined(groups.Average, "ema_start", 0)
+
+
+class Draws(NamedTuple):
+    """All random numbers of one update."""
+
+    prediction: Any  # made by `policy.draw`
+    target: edp.TargetDraws
+    baseline_noise: Array  # [M, B, A], M = num_baseline_actions
+
+
+def baseline_actions(prediction: Prediction, noise: Array) -> Array:
+    """Actions [M, B, A] of the policy: a_j ~ N(a0_hat, std^2), kept in the box, without gradient.
+
+    std is 1 for a diffusion policy, unless it is learned.
+
+    PARITY: the public code hands them to the critics unclipped. Most of them are then outside the box
+    that the critics know.
     """
     action, std = jax.lax.stop_gradient((prediction.action, prediction.std))
     return jnp.clip(action + std * noise, -ACTION_BOUND, ACTION_BOUND)
 
 
-def make_update(config: AlgorithmConfig, policy: Policy, critics: networks.Network):
-    """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
+def make_update(
+    policy: Policy, critics: networks.Network
+) -> Callable[[AgentState, Transition, Any, Draws], tuple[AgentState, Metrics]]:
+    """Builds the update as a deterministic function of its random numbers.
 
-    def value_of(
-        params: networks.Params, observation: chex.Array, action: chex.Array
-    ) -> chex.Array:
+    The policy learns from the critics as they were before the update.
+    """
+
+    def value_of(params: networks.Params, observation: Array, action: Array) -> Array:
         return jnp.min(critics.apply(params, observation, action), axis=0)
 
     def update(
-        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+        state: AgentState, batch: Transition, settings: Any, draws: Draws
     ) -> tuple[AgentState, Metrics]:
-        opt = base.optimizer(config, hypers, state.step)
-        target = edp.double_q_target(critics, state, batch, hypers, draws.target)
-        q = value_of(state.critic.params, batch.observation, batch.action)
+        opt, critic = base.optimizer(settings, state.step), state.networks["critic"]
+        target = edp.double_q_target(critics, critic, batch, settings.discount, draws.target)
+        q = value_of(critic.params, batch.observation, batch.action)
 
-        def guidance(prediction):
-            baseline = value_of(
-                state.critic.params,
-                batch.observation,
-                baseline_actions(prediction, draws.baseline_noise),
-            )
-            advantage = q - BASELINES[config.crr_baseline](baseline, axis=0)
-            weight = WEIGHTS[config.crr_weight](advantage, hypers)
+        def guidance(params: networks.Params, prediction: Prediction) -> tuple:
+            del params
+            actions = baseline_actions(prediction, draws.baseline_noise)
+            baseline = value_of(critic.params, batch.observation, actions)
+            advantage = q - BASELINES[settings.crr_baseline](baseline, axis=0)
+            weight = WEIGHTS[settings.crr_weight](advantage, settings)
             loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
-            return loss, {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
+            means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
+            return loss, means
 
-        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        actor = edp.policy_step(
-            config, policy, state, batch, draws.prediction, guidance, opt, hypers
-        )
-        return edp.finish(state, critic=critic, actor=actor)
+        new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau)
+        new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
+        return base.finish(state, critic=new_critic, actor=new_actor)
 
     return update
 
 
-def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
-    """CRR with the critics of before the update.
+def make_edp(settings: EDPCRR, spec: TaskSpec) -> Algorithm:
+    """EDP-CRR; acts by a choice among samples."""
+    policy = edp.diffusion_policy(settings, spec, settings.likelihood)
+    critics = edp.make_critics(settings, spec)
+    act = edp.act_by_choice(settings, policy, critics, spec)
+    return _make(settings, policy, critics, act, edp.averaged_actor_and_critic)
 
-    Raises:
-      InputError: `crr_weight` is not a key of `WEIGHTS`, or `crr_baseline` none of `BASELINES`.
-    """
-    for key, known in (("crr_weight", WEIGHTS), ("crr_baseline", BASELINES)):
-        if getattr(config, key) not in known:
-            raise InputError(
-                f"{key} {getattr(config, key)!r} is unknown: use one of {', '.join(known)}"
-            )
-    policy, critics = edp.make_policy(config, spec), edp.make_critics(config, spec)
+
+def make_gaussian(settings: GaussianCRR, spec: TaskSpec) -> Algorithm:
+    """CRR with a Gaussian policy; acts with its mean."""
+    policy = edp.gaussian_policy(settings, spec)
+    critics = edp.make_critics(settings, spec)
+    return _make(settings, policy, critics, edp.act_by_mean(policy), edp.averaged_actor)
+
+
+def _make(
+    settings: Any,
+    policy: Policy,
+    critics: networks.Network,
+    act: Act,
+    policy_params: Callable[[AgentState], Any],
+) -> Algorithm:
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        prediction_key, target_key, baseline_key = jax.random.split(key, 3)
+        shape = (settings.num_baseline_actions, *batch.action.shape)
+        return Draws(
+            prediction=policy.draw(prediction_key, batch.action),
+            target=edp.draw_targets(target_key, settings, policy, params, batch),
+            baseline_noise=jax.random.normal(baseline_key, shape),
+        )
+
     return Algorithm(
-        init=edp.make_init(config, policy.network, critics),
-        draw=lambda key, params, batch: draw(key, config, policy, params, batch),
-        update=make_update(config, policy, critics),
-        act=edp.make_act(config, policy, critics, spec),
-        draws_ahead=base.draws_ahead(config),
+        settings=settings,
+        init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
+        draw=draw,
+        update=make_update(policy, critics),
+        act=act,
+        draw_params=edp.averaged_actor,
+        policy_params=policy_params,
+        draws_ahead=base.draws_ahead(settings),
     )

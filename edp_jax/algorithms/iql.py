@@ -1,83 +1,160 @@
-"""IQL (2110.06169) with a diffusion policy (EDP section 4.2) or a Gaussian one: values from the dataset's actions alone."""
+"""IQL (2110.06169): values that are learned from the dataset's actions alone.
 
+With a diffusion policy it is EDP-IQL (EDP, 2305.20081, section 4.2), with a Gaussian one the paper's
+feed-forward baseline.
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp
-from edp_jax.algorithms.base import AgentState, Algorithm, AlgorithmConfig, Hypers, Metrics
-from edp_jax.policy import Policy
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
+from edp_jax.policy import Act, Policy, Prediction
+from edp_jax.settings import redefined, setting
+from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 100.0  # IQL, App. A
 
 
+@struct.dataclass
+class Expectile:
+    """IQL's value regression and advantage weight."""
+
+    expectile: float = setting(
+        0.7,
+        "of the value regression: 0.5 is the mean, towards 1 the best action's value",
+        at_least=0,
+        at_most=1,
+        traced=True,
+    )
+    inverse_temperature: float = setting(
+        3.0, "factor of the advantage in an action's weight, per unit of Q", above=0, traced=True
+    )
+
+
+@struct.dataclass
+class EDPIQL(
+    groups.Selection,
+    groups.Likelihood,
+    groups.Diffusion,
+    Expectile,
+    groups.Critics,
+    groups.Average,
+    groups.Networks,
+    groups.Optimization,
+):
+    """Settings of EDP-IQL."""
+
+
+@struct.dataclass
+class GaussianIQL(
+    Expectile, groups.Critics, groups.Average, groups.FeedForward, groups.Optimization
+):
+    """Settings of IQL as published, with its Gaussian policy; the newest policy acts.
+
+    Two things differ from the publication: the learning rate does not decay, and the policy has no
+    dropout (0.1 in the public code on hand and kitchen).
+    """
+
+    grad_clip: float = redefined(groups.Optimization, "grad_clip", 0.0)
+    ema_period: int = redefined(groups.Average, "ema_period", 1)
+    ema_start: int = redefined(groups.Average, "ema_start", 2**31 - 1)
+
+
 class Draws(NamedTuple):
-    """All the randomness of one update."""
+    """All random numbers of one update."""
 
     prediction: Any  # made by `policy.draw`
-    critics: chex.Array | None  # see `edp.draw_critics`
+    critics: Array | None  # see `edp.draw_critics`
 
 
 def make_update(
-    config: AlgorithmConfig, policy: Policy, critics: networks.Network, value: networks.Network
-):
-    """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics).
+    policy: Policy, critics: networks.Network, value: networks.Network
+) -> Callable[[AgentState, Transition, Any, Draws], tuple[AgentState, Metrics]]:
+    """Builds the update as a deterministic function of its random numbers.
 
-    V first, on the averaged critics; then the policy and the critics, both with the new V.
+    V is updated first, on the averaged critics. Then come the policy and the critics, with the new V.
     """
 
     def update(
-        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+        state: AgentState, batch: Transition, settings: Any, draws: Draws
     ) -> tuple[AgentState, Metrics]:
-        opt = base.optimizer(config, hypers, state.step)
-        target_params = edp.take_critics(state.critic.target_params, draws.critics)
+        opt, critic = base.optimizer(settings, state.step), state.networks["critic"]
+        target_params = edp.take_critics(critic.target_params, draws.critics)
         q = jnp.min(critics.apply(target_params, batch.observation, batch.action), axis=0)
 
-        def value_loss(params):
+        def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
-            return losses.expectile_loss(q - v, hypers.expectile), {"v_mean": jnp.mean(v)}
+            return losses.expectile_loss(q - v, settings.expectile), {"v_mean": jnp.mean(v)}
 
-        new_value, value_metrics = base.gradient_step(value_loss, state.value, opt)
+        new_value, value_metrics = base.gradient_step(value_loss, state.networks["value"], opt)
         advantage = q - value.apply(new_value.params, batch.observation)
-        weight = losses.exponential_weight(advantage, hypers.iql_temperature, WEIGHT_CAP)
+        weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
 
-        def guidance(prediction):
+        def guidance(params: networks.Params, prediction: Prediction) -> tuple:
+            del params
             loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
-            return loss, {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
+            means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
+            return loss, means
 
-        actor = edp.policy_step(
-            config, policy, state, batch, draws.prediction, guidance, opt, hypers
-        )
+        new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         next_v = value.apply(new_value.params, batch.next_observation)
-        target = losses.td_target(batch.reward, hypers.discount * batch.discount, next_v)
-        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers)
-        return edp.finish(state, critic=critic, value=(new_value, value_metrics), actor=actor)
+        target = losses.td_target(batch.reward, settings.discount * batch.discount, next_v)
+        new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau)
+        return base.finish(
+            state, critic=new_critic, value=(new_value, value_metrics), actor=new_actor
+        )
 
     return update
 
 
-def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
-    """IQL."""
-    policy, critics = edp.make_policy(config, spec), edp.make_critics(config, spec)
+def make_edp(settings: EDPIQL, spec: TaskSpec) -> Algorithm:
+    """EDP-IQL; acts by a choice among samples."""
+    policy = edp.diffusion_policy(settings, spec, settings.likelihood)
+    critics = edp.make_critics(settings, spec)
+    act = edp.act_by_choice(settings, policy, critics, spec)
+    return _make(settings, spec, policy, critics, act, edp.averaged_actor_and_critic)
+
+
+def make_gaussian(settings: GaussianIQL, spec: TaskSpec) -> Algorithm:
+    """IQL with a Gaussian policy; acts with its mean."""
+    policy = edp.gaussian_policy(settings, spec)
+    critics = edp.make_critics(settings, spec)
+    return _make(settings, spec, policy, critics, edp.act_by_mean(policy), edp.averaged_actor)
+
+
+def _make(
+    settings: Any,
+    spec: TaskSpec,
+    policy: Policy,
+    critics: networks.Network,
+    act: Act,
+    policy_params: Callable[[AgentState], Any],
+) -> Algorithm:
     value = networks.make_value(
-        spec, config.hidden_dims, config.activation, config.critic_layer_norm
+        spec, settings.hidden_dims, settings.activation, settings.critic_layer_norm
     )
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         del params
         prediction_key, critics_key = jax.random.split(key)
-        return Draws(
-            policy.draw(prediction_key, batch.action), edp.draw_critics(critics_key, config)
-        )
+        prediction = policy.draw(prediction_key, batch.action)
+        return Draws(prediction, edp.draw_critics(critics_key, settings))
 
+    parts = {"actor": policy.network, "critic": critics, "value": value}
     return Algorithm(
-        init=edp.make_init(config, policy.network, critics, value),
+        settings=settings,
+        init=base.make_init(settings, parts, without_average=("value",)),
         draw=draw,
-        update=make_update(config, policy, critics, value),
-        act=edp.make_act(config, policy, critics, spec),
-        draws_ahead=base.draws_ahead(config),
+        update=make_update(policy, critics, value),
+        act=act,
+        draw_params=edp.averaged_actor,
+        policy_params=policy_params,
+        draws_ahead=base.draws_ahead(settings),
     )

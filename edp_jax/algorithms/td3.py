@@ -1,104 +1,148 @@
-"""EDP with TD3 (EDP section 4.2): clipped double Q-learning, guidance by the value of the approximated action."""
+"""EDP with TD3 (EDP, 2305.20081, section 4.2).
+
+The critics learn by clipped double Q-learning. The policy is guided by the value that one of them
+gives to the approximated action.
+"""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp
-from edp_jax.algorithms.base import AgentState, Algorithm, AlgorithmConfig, Hypers, Metrics
+from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Corruption, DiffusionPolicy, Prediction
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.settings import setting
+from edp_jax.types import Array, TaskSpec, Transition
 
 
-class Draws(NamedTuple):
-    """All the randomness of one update."""
+@struct.dataclass
+class Guided:
+    """Policy improvement by the gradient of the critics."""
 
-    corruption: Corruption
-    target: edp.TargetDraws
-    guide: chex.Array  # [] index of the critic that guides the policy
-    key: chex.PRNGKey  # for what a variant of this learner draws besides
-
-
-def draw(
-    key: chex.PRNGKey,
-    config: AlgorithmConfig,
-    policy: DiffusionPolicy,
-    params: networks.Params,
-    batch: Transition,
-) -> Draws:
-    corruption_key, target_key, guide_key, other_key = jax.random.split(key, 4)
-    return Draws(
-        corruption=policy.draw(corruption_key, batch.action),
-        target=edp.draw_targets(target_key, config, policy, params, batch),
-        guide=jax.random.randint(guide_key, (), 0, config.num_critics),
-        key=other_key,
+    eta: float = setting(
+        1.0, "weight of the guidance by the critics against imitation", at_least=0, traced=True
     )
 
 
-GuidedAction = Callable[[DiffusionPolicy, Transition, Prediction, chex.PRNGKey], chex.Array]
-Regularizer = Callable[[networks.Params, chex.Array], tuple[chex.Array, Metrics]]
-MakeRegularizer = Callable[
-    [networks.Network, Transition, Prediction, Hypers, chex.PRNGKey], Regularizer
-]
+@struct.dataclass
+class EDPTD3(
+    groups.Selection,
+    groups.Diffusion,
+    Guided,
+    groups.Backup,
+    groups.Critics,
+    groups.Average,
+    groups.Networks,
+    groups.Optimization,
+):
+    """Settings of EDP-TD3."""
+
+
+class Draws(NamedTuple):
+    """All random numbers of one update."""
+
+    corruption: Corruption
+    target: edp.TargetDraws
+    guide: Array  # [] index of the critic that guides the policy
+    other: Any = None  # what a variant of this learner draws besides
+
+
+# What distinguishes a variant of this learner: what it draws besides (key, batch), ...
+DrawOther = Callable[[chex.PRNGKey, Transition], Any]
+# ... the action [B, A] that guidance improves (actor's parameters, their prediction, batch, other), ...
+GuidedAction = Callable[[networks.Params, Prediction, Transition, Any], Array]
+# ... and a loss that is added to the critics', for the policy's prediction (batch, prediction,
+# settings, other): (critics' parameters, their values q [C, B]) -> (loss [], metrics).
+Regularizer = Callable[[networks.Params, Array], tuple[Array, Metrics]]
+MakeRegularizer = Callable[[Transition, Prediction, Any, Any], Regularizer]
+
+
+def make_draw(
+    settings: EDPTD3, policy: DiffusionPolicy, draw_other: DrawOther | None = None
+) -> Callable[[chex.PRNGKey, networks.Params, Transition], Draws]:
+    """Builds draw(key, averaged actor, batch) -> Draws."""
+
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        corruption_key, target_key, guide_key, other_key = jax.random.split(key, 4)
+        return Draws(
+            corruption=policy.draw(corruption_key, batch.action),
+            target=edp.draw_targets(target_key, settings, policy, params, batch),
+            guide=jax.random.randint(guide_key, (), 0, settings.num_critics),
+            other=None if draw_other is None else draw_other(other_key, batch),
+        )
+
+    return draw
 
 
 def approximated_action(
-    policy: DiffusionPolicy, batch: Transition, prediction: Prediction, key: chex.PRNGKey
-) -> chex.Array:
-    """The action [B, A] that guidance improves: EDP's a0_hat, one network pass away from the parameters."""
-    del policy, batch, key
+    params: networks.Params, prediction: Prediction, batch: Transition, other: Any
+) -> Array:
+    """EDP's a0_hat [B, A], which is one network pass away from the parameters (Eq. 9)."""
+    del params, batch, other
     return prediction.action
 
 
 def make_update(
-    config: AlgorithmConfig,
     policy: DiffusionPolicy,
     critics: networks.Network,
     guided_action: GuidedAction = approximated_action,
     make_regularizer: MakeRegularizer | None = None,
-):
-    """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
+) -> Callable[[AgentState, Transition, EDPTD3, Draws], tuple[AgentState, Metrics]]:
+    """Builds the update as a deterministic function of its random numbers."""
 
     def update(
-        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+        state: AgentState, batch: Transition, settings: EDPTD3, draws: Draws
     ) -> tuple[AgentState, Metrics]:
-        opt = base.optimizer(config, hypers, state.step)
-        target = edp.double_q_target(critics, state, batch, hypers, draws.target)
-        guide_params = edp.take_critics(state.critic.params, draws.guide[None])
+        opt = base.optimizer(settings, state.step)
+        actor, critic = state.networks["actor"], state.networks["critic"]
+        target = edp.double_q_target(critics, critic, batch, settings.discount, draws.target)
+        guide_params = edp.take_critics(critic.params, draws.guide[None])
 
-        def guidance(prediction):
-            q = critics.apply(
-                guide_params, batch.observation, guided_action(policy, batch, prediction, draws.key)
-            )[0]
-            return losses.td3_guidance_loss(q, hypers.eta), {"q_mean": jnp.mean(q)}
+        def guidance(params: networks.Params, prediction: Prediction) -> tuple:
+            action = guided_action(params, prediction, batch, draws.other)
+            q = critics.apply(guide_params, batch.observation, action)[0]
+            return losses.td3_guidance_loss(q, settings.eta), {"q_mean": jnp.mean(q)}
 
         regularizer = None
         if make_regularizer is not None:
-            prediction = policy.predict(state.actor.params, batch, draws.corruption)
-            regularizer = make_regularizer(critics, batch, prediction, hypers, draws.key)
-        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers, regularizer)
-        actor = edp.policy_step(
-            config, policy, state, batch, draws.corruption, guidance, opt, hypers
-        )
-        return edp.finish(state, critic=critic, actor=actor)
+            prediction = policy.predict(actor.params, batch, draws.corruption)
+            regularizer = make_regularizer(batch, prediction, settings, draws.other)
+        new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau, regularizer)
+        new_actor = edp.policy_step(settings, policy, state, batch, draws.corruption, guidance, opt)
+        return base.finish(state, critic=new_critic, actor=new_actor)
 
     return update
 
 
-def make(config: AlgorithmConfig, spec: TaskSpec, **variant) -> Algorithm:
-    """EDP-TD3. The policy is guided by one critic, drawn anew for every update, as it was before the update.
+def make(settings: EDPTD3, spec: TaskSpec) -> Algorithm:
+    """EDP-TD3. One critic, drawn anew for every update, guides the policy, as it was before it."""
+    policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
+    return assemble(
+        settings, spec, policy, critics, make_draw(settings, policy), make_update(policy, critics)
+    )
 
-    `variant`: `guided_action` or `make_regularizer` of a learner that differs from it there.
-    """
-    policy, critics = edp.make_diffusion_policy(config, spec), edp.make_critics(config, spec)
+
+def assemble(
+    settings: EDPTD3,
+    spec: TaskSpec,
+    policy: DiffusionPolicy,
+    critics: networks.Network,
+    draw: Callable[..., Draws],
+    update: Callable[..., tuple[AgentState, Metrics]],
+) -> Algorithm:
+    """A learner with a diffusion policy that the critics choose actions of."""
     return Algorithm(
-        init=edp.make_init(config, policy.network, critics),
-        draw=lambda key, params, batch: draw(key, config, policy, params, batch),
-        update=make_update(config, policy, critics, **variant),
-        act=edp.make_act(config, policy, critics, spec),
-        draws_ahead=base.draws_ahead(config),
+        settings=settings,
+        init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
+        draw=draw,
+        update=update,
+        act=edp.act_by_choice(settings, policy, critics, spec),
+        draw_params=edp.averaged_actor,
+        policy_params=edp.averaged_actor_and_critic,
+        draws_ahead=base.draws_ahead(settings),
     )

@@ -1,86 +1,100 @@
 """TD3+BC (2106.06860): a deterministic feed-forward policy, the paper's "FF" column of TD3."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp
-from edp_jax.algorithms.base import AgentState, Algorithm, AlgorithmConfig, Hypers, Metrics
+from edp_jax.algorithms import base, edp, groups, td3
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.settings import redefined
+from edp_jax.types import Array, TaskSpec, Transition
 
 TARGET_NOISE, NOISE_CLIP = 0.2, 0.5  # target policy smoothing (TD3, 1802.09477, section 5.3)
-POLICY_PERIOD = 2  # critic updates per update of the policy and of all averages
+POLICY_PERIOD = 2  # updates of the critics per update of the policy and of all averages
+
+
+@struct.dataclass
+class TD3BC(td3.Guided, groups.Critics, groups.FeedForward, groups.Optimization):
+    """Settings of TD3+BC as published; eta is its alpha."""
+
+    eta: float = redefined(td3.Guided, "eta", 2.5)
+    grad_clip: float = redefined(groups.Optimization, "grad_clip", 0.0)
+    tau: float = redefined(groups.Average, "tau", 0.005)
 
 
 class Draws(NamedTuple):
-    """All the randomness of one update."""
+    """All random numbers of one update."""
 
-    smoothing: chex.Array  # [B, A] standard normal
-    critics: chex.Array | None  # see `edp.draw_critics`
+    smoothing: Array  # [B, A] standard normal
+    critics: Array | None  # see `edp.draw_critics`
 
 
-def make_update(config: AlgorithmConfig, actor: networks.Network, critics: networks.Network):
-    """The update as a deterministic function (state, batch, hypers, draws) -> (state, metrics)."""
+def make_update(
+    actor: networks.Network, critics: networks.Network
+) -> Callable[[AgentState, Transition, TD3BC, Draws], tuple[AgentState, Metrics]]:
+    """Builds the update as a deterministic function of its random numbers."""
 
     def update(
-        state: AgentState, batch: Transition, hypers: Hypers, draws: Draws
+        state: AgentState, batch: Transition, settings: TD3BC, draws: Draws
     ) -> tuple[AgentState, Metrics]:
-        opt = base.optimizer(config, hypers, state.step)
-        tau = jnp.where((state.step + 1) % POLICY_PERIOD == 0, hypers.tau, 0.0)
-        noise = jnp.clip(TARGET_NOISE * draws.smoothing, -NOISE_CLIP, NOISE_CLIP)
-        next_action = actor.apply(state.actor.target_params, batch.next_observation) + noise
-        next_action = jnp.clip(next_action, -ACTION_BOUND, ACTION_BOUND)
-        target_params = edp.take_critics(state.critic.target_params, draws.critics)
-        next_q = jnp.min(critics.apply(target_params, batch.next_observation, next_action), axis=0)
-        target = losses.td_target(batch.reward, hypers.discount * batch.discount, next_q)
-        critic = edp.critic_step(critics, state.critic, batch, target, opt, hypers.replace(tau=tau))
-        guide_params = edp.take_critics(critic[0].params, jnp.array([0]))
+        opt = base.optimizer(settings, state.step)
+        old_actor, critic = state.networks["actor"], state.networks["critic"]
+        moves = (state.step + 1) % POLICY_PERIOD == 0
+        tau = jnp.where(moves, settings.tau, 0.0)
 
-        def policy_loss(params):
+        noise = jnp.clip(TARGET_NOISE * draws.smoothing, -NOISE_CLIP, NOISE_CLIP)
+        next_action = actor.apply(old_actor.target_params, batch.next_observation) + noise
+        next_action = jnp.clip(next_action, -ACTION_BOUND, ACTION_BOUND)
+        target_params = edp.take_critics(critic.target_params, draws.critics)
+        next_q = jnp.min(critics.apply(target_params, batch.next_observation, next_action), axis=0)
+        target = losses.td_target(batch.reward, settings.discount * batch.discount, next_q)
+        new_critic = edp.critic_step(critics, critic, batch, target, opt, tau)
+        guide_params = edp.take_critics(new_critic[0].params, jnp.array([0]))
+
+        def policy_loss(params: networks.Params) -> tuple[Array, Metrics]:
             action = actor.apply(params, batch.observation)
             q = critics.apply(guide_params, batch.observation, action)[0]
-            guidance, cloning = (
-                losses.td3_guidance_loss(q, hypers.eta),
-                jnp.mean(jnp.square(action - batch.action)),
-            )
-            return guidance + cloning, {
-                "cloning_loss": cloning,
-                "guidance_loss": guidance,
-                "q_mean": jnp.mean(q),
-            }
+            guidance = losses.td3_guidance_loss(q, settings.eta)
+            cloning = jnp.mean(jnp.square(action - batch.action))
+            parts = {"cloning_loss": cloning, "guidance_loss": guidance, "q_mean": jnp.mean(q)}
+            return guidance + cloning, parts
 
-        new_actor, metrics = base.gradient_step(policy_loss, state.actor, opt)
+        new_actor, metrics = base.gradient_step(policy_loss, old_actor, opt)
         new_actor = base.update_target(new_actor, tau)
-        new_actor = jax.tree.map(
-            lambda new, old: jnp.where(tau > 0, new, old), new_actor, state.actor
-        )
-        return edp.finish(state, critic=critic, actor=(new_actor, metrics))
+        new_actor = jax.tree.map(lambda new, old: jnp.where(moves, new, old), new_actor, old_actor)
+        return base.finish(state, critic=new_critic, actor=(new_actor, metrics))
 
     return update
 
 
-def make(config: AlgorithmConfig, spec: TaskSpec) -> Algorithm:
-    """TD3+BC, eta its alpha. The published one acts with the newest policy; this one, as all learners here, with the average."""
-    actor = networks.make_actor(spec, config.hidden_dims, config.activation)
-    critics = edp.make_critics(config, spec)
+def make(settings: TD3BC, spec: TaskSpec) -> Algorithm:
+    """TD3+BC. The published one acts with the newest policy; here, as in all learners, the average."""
+    actor = networks.make_actor(spec, settings.hidden_dims, settings.activation)
+    critics = edp.make_critics(settings, spec)
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         del params
         smoothing_key, critics_key = jax.random.split(key)
-        return Draws(
-            jax.random.normal(smoothing_key, batch.action.shape),
-            edp.draw_critics(critics_key, config),
-        )
+        smoothing = jax.random.normal(smoothing_key, batch.action.shape)
+        return Draws(smoothing, edp.draw_critics(critics_key, settings))
 
-    def act(
-        params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
+    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
         del key
-        return actor.apply(params["actor"], observation)
+        return actor.apply(params, observation)
 
-    init, update = edp.make_init(config, actor, critics), make_update(config, actor, critics)
-    return Algorithm(init, draw, update, act, draws_ahead=base.draws_ahead(config))
+    return Algorithm(
+        settings=settings,
+        init=base.make_init(settings, {"actor": actor, "critic": critics}),
+        draw=draw,
+        update=make_update(actor, critics),
+        act=act,
+        draw_params=edp.averaged_actor,
+        policy_params=edp.averaged_actor,
+        draws_ahead=base.MOST_AHEAD,  # `draw` looks at no parameters
+    )

@@ -1,21 +1,58 @@
-"""Diffusion core: noise schedules, the forward process, samplers and denoising losses."""
+"""Diffusion models: noise schedules, the forward process, samplers, losses and likelihoods.
+
+schedule = make_schedule("vp", num_timesteps=1000)
+x_t = add_noise(schedule, x0, t, noise)
+x0_hat = predict_x0(schedule, x_t, t, predicted_noise)
+sampler = make_sampler("dpm_solver_3", schedule, num_calls=15)
+x0 = sample(sampler, denoise, x_T, key)  # denoise(x, timestep) -> predicted noise
+"""
 
 from functools import partial
 
 from edp_jax.diffusion import ddpm, dpm_solver, dpm_solver_pp
-from edp_jax.diffusion.losses import denoising_loss as denoising_loss
-from edp_jax.diffusion.losses import elbo_log_likelihood as elbo_log_likelihood
-from edp_jax.diffusion.losses import elbo_weight as elbo_weight
-from edp_jax.diffusion.losses import gaussian_log_likelihood as gaussian_log_likelihood
-from edp_jax.diffusion.samplers import Marginals, Sampler
-from edp_jax.diffusion.samplers import sample as sample
-from edp_jax.diffusion.schedule import SCHEDULES as SCHEDULES
-from edp_jax.diffusion.schedule import NoiseSchedule
-from edp_jax.diffusion.schedule import add_noise as add_noise
-from edp_jax.diffusion.schedule import make_schedule as make_schedule
-from edp_jax.diffusion.schedule import posterior as posterior
-from edp_jax.diffusion.schedule import predict_x0 as predict_x0
+from edp_jax.diffusion.losses import (
+    denoising_loss,
+    elbo_log_likelihood,
+    elbo_weight,
+    gaussian_log_likelihood,
+)
+from edp_jax.diffusion.samplers import (
+    Denoise,
+    Marginals,
+    Sampler,
+    draw_noise,
+    sample,
+    sample_with_noise,
+)
+from edp_jax.diffusion.schedule import (
+    SCHEDULES,
+    NoiseSchedule,
+    add_noise,
+    make_schedule,
+    posterior,
+    predict_x0,
+)
 from edp_jax.types import InputError
+
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULES",
+    "Denoise",
+    "NoiseSchedule",
+    "Sampler",
+    "add_noise",
+    "denoising_loss",
+    "draw_noise",
+    "elbo_log_likelihood",
+    "elbo_weight",
+    "gaussian_log_likelihood",
+    "make_sampler",
+    "make_schedule",
+    "posterior",
+    "predict_x0",
+    "sample",
+    "sample_with_noise",
+]
 
 SAMPLERS = {
     "ddpm": ddpm.ddpm,
@@ -27,36 +64,42 @@ SAMPLERS = {
     "dpm_solver_3m": partial(dpm_solver.multistep, order=3),
     "dpm_solver_pp_2m": partial(dpm_solver_pp.multistep, sde=False),
     "sde_dpm_solver_pp_2m": partial(dpm_solver_pp.multistep, sde=True),
-}
+}  # name -> (marginals, num_calls) -> sampler
 
 
 def make_sampler(
     name: str, schedule: NoiseSchedule, num_calls: int, *, eta: float | None = None
 ) -> Sampler:
-    """Builds the table of sampler `name` for `num_calls` network calls.
+    """Builds a sampler: the table that `sample` runs.
 
     Args:
       name: a key of `SAMPLERS`.
       schedule: concrete (not traced) noise schedule with K timesteps.
-      num_calls: 1..K network calls per sample.
-      eta: noise of DDIM, 0 (deterministic, its default) to 1 (DDPM); no other sampler takes it.
+      num_calls: number n of network calls per sample, 1..K.
+      eta: for "ddim" only: share of DDPM's noise, from 0 (none, the default) to 1 (DDPM).
+
+    Returns:
+      The sampler's table with n rows.
 
     Raises:
-      InputError: unknown name, a number of calls outside 1..K, or an eta that the sampler cannot use.
+      InputError: the name is unknown, the number of calls is outside 1..K, the sampler does not
+        take `eta`, or the schedule has too few timesteps for it.
     """
     if name not in SAMPLERS:
         raise InputError(f"sampler {name!r} is unknown: use one of {', '.join(SAMPLERS)}")
     if not 1 <= num_calls <= schedule.num_timesteps:
         raise InputError(
-            f"sampler_calls={num_calls} is outside 1..{schedule.num_timesteps}: {name} cannot call the network more often "
-            f"than there are timesteps; lower sampler_calls or raise num_timesteps"
+            f"sampler_calls={num_calls} is outside 1..{schedule.num_timesteps}: {name} cannot call "
+            f"the network more often than there are timesteps; lower sampler_calls or raise "
+            f"num_timesteps"
         )
     marginals = Marginals(schedule)
     if eta is None:
         return SAMPLERS[name](marginals, num_calls)
     if name != "ddim":
         raise InputError(
-            f"eta={eta} does not apply to {name}: only ddim interpolates between the ODE and DDPM; leave eta out"
+            f"eta={eta} does not apply to {name}: only ddim has a share of noise to choose; "
+            f"leave eta out"
         )
     if not 0.0 <= eta <= 1.0:
         raise InputError(

@@ -1,42 +1,81 @@
-"""Losses and likelihoods of the diffusion model: arrays in, arrays out."""
+"""Losses and likelihoods of a diffusion model, as functions of what its network predicted.
+
+Arrays whose shapes do not fit are refused with an AssertionError; they never broadcast.
+"""
 
 import chex
 import jax.numpy as jnp
 
 from edp_jax.diffusion.schedule import NoiseSchedule
+from edp_jax.types import Array
 
 
-def denoising_loss(predicted_noise: chex.Array, noise: chex.Array) -> chex.Array:
-    """Squared error of the noise prediction per sample [B], averaged over the action's dimensions (EDP Eq. 5). Inputs [B, A]."""
+def denoising_loss(predicted_noise: Array, noise: Array) -> Array:
+    """Squared error of the noise prediction: what a diffusion model is trained with.
+
+    Args:
+      predicted_noise: [..., A] output of the network at a noisy action.
+      noise: [..., A] the noise that was put into the action.
+
+    Returns:
+      [...] the squared error of each sample, averaged over the action's dimensions (EDP Eq. 5).
+    """
+    chex.assert_equal_shape([predicted_noise, noise])
     return jnp.mean(jnp.square(predicted_noise - noise), axis=-1)
 
 
-def gaussian_log_likelihood(
-    mean: chex.Array, action: chex.Array, log_std: chex.Array = 0.0
-) -> chex.Array:
-    """log N(a; mean, std^2) [B]; around a0_hat with std 1 it is the paper's stand-in for log pi(a | s) (EDP Eq. 12).
+def gaussian_log_likelihood(mean: Array, action: Array, log_std: float | Array = 0.0) -> Array:
+    """Log-density of actions under a Gaussian with a diagonal covariance.
 
-    mean, action [B, A]; log_std [] or [A].
+    Around the approximated action a0_hat of a diffusion policy and with standard deviation 1, it is
+    the paper's stand-in for log pi(a | s), which a diffusion model does not have (EDP Eq. 12).
+
+    Args:
+      mean: [..., A].
+      action: [..., A].
+      log_std: [] or [A] logarithm of the standard deviation, the same for all samples.
+
+    Returns:
+      [...] log N(action; mean, exp(log_std)^2), summed over the action's dimensions.
     """
+    chex.assert_equal_shape([mean, action])
+    if jnp.ndim(log_std) > 0:
+        chex.assert_shape(log_std, mean.shape[-1:])
     error = (action - mean) * jnp.exp(-log_std)
     return -0.5 * jnp.sum(jnp.square(error) + 2.0 * log_std + jnp.log(2.0 * jnp.pi), axis=-1)
 
 
-def elbo_weight(schedule: NoiseSchedule, t: chex.Array) -> chex.Array:
-    """Weight beta_k / (2 alpha_k (1 - abar_k)) of the squared noise error at timestep t [B] in the variational bound.
+def elbo_weight(schedule: NoiseSchedule, t: Array) -> Array:
+    """Weight of the squared noise error at a timestep in the variational bound of the likelihood.
 
-    DDPM (2006.11239) Eq. 12 with reverse variance beta_k, alpha_k = 1 - beta_k.
+    Args:
+      schedule: noise schedule with K timesteps.
+      t: [...] integer timesteps in 0..K-1, where t = k - 1.
+
+    Returns:
+      [...] beta_k / (2 alpha_k (1 - abar_k)), where alpha_k = 1 - beta_k (DDPM, 2006.11239, Eq. 12,
+      with the variance beta_k for the reverse steps).
     """
     beta, abar = jnp.asarray(schedule.betas)[t], jnp.asarray(schedule.alphas_cumprod)[t]
     return beta / (2.0 * (1.0 - beta) * (1.0 - abar))
 
 
 def elbo_log_likelihood(
-    schedule: NoiseSchedule, t: chex.Array, predicted_noise: chex.Array, noise: chex.Array
-) -> chex.Array:
-    """One-sample estimate [B] of the lower bound of log pi(a | s), up to a constant: -K w_k ||eps - eps_theta||^2, k uniform.
+    schedule: NoiseSchedule, t: Array, predicted_noise: Array, noise: Array
+) -> Array:
+    """Estimates the variational lower bound of log pi(a | s) from one timestep per sample.
 
-    t [B] integer; predicted_noise, noise [B, A].
+    Args:
+      schedule: noise schedule with K timesteps.
+      t: [...] integer timesteps, drawn uniformly from 0..K-1.
+      predicted_noise: [..., A] output of the network at the noisy action of that timestep.
+      noise: [..., A] the noise that was put into the action.
+
+    Returns:
+      [...] -K elbo_weight(t) ||noise - predicted_noise||^2. Its mean over t is the lower bound, up
+      to a constant that the network does not influence (DDPM, 2006.11239, Eq. 5 and 12).
     """
+    chex.assert_equal_shape([predicted_noise, noise])
+    chex.assert_shape(t, noise.shape[:-1])
     error = jnp.sum(jnp.square(predicted_noise - noise), axis=-1)
     return -schedule.num_timesteps * elbo_weight(schedule, t) * error

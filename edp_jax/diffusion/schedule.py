@@ -1,6 +1,7 @@
 """Noise schedules and the forward process (EDP, arXiv 2305.20081, section 3 and Eq. 8-9).
 
-Timesteps are 0-based: index t = k - 1 of the paper's k = 1..K.
+A diffusion has K timesteps. Step k = 1..K of the paper has index t = k - 1 in every table, so t = 0
+is the least noisy one. abar_k is the product of 1 - beta_1 .. 1 - beta_k.
 """
 
 import chex
@@ -8,25 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from edp_jax.types import InputError
+from edp_jax.types import Array, InputError
 
 
-@struct.dataclass
-class NoiseSchedule:
+class NoiseSchedule(struct.PyTreeNode):
     """Tables over the K timesteps, computed in float64 and stored in float32."""
 
-    betas: chex.Array  # [K]
-    alphas_cumprod: chex.Array  # [K] abar_k
-    sqrt_alphas_cumprod: chex.Array  # [K]
-    sqrt_one_minus_alphas_cumprod: chex.Array  # [K]
-    sqrt_recip_alphas_cumprod: chex.Array  # [K] 1 / sqrt(abar_k)
-    sqrt_recipm1_alphas_cumprod: chex.Array  # [K] sqrt(1 / abar_k - 1)
-    posterior_mean_coef1: chex.Array  # [K] weight of a_0 in the mean of q(a_{k-1} | a_k, a_0)
-    posterior_mean_coef2: chex.Array  # [K] weight of a_k in it
-    posterior_variance: chex.Array  # [K] 0 at k = 1
-    posterior_log_variance: (
-        chex.Array
-    )  # [K] its logarithm, with the value at k = 2 standing in for log 0 at k = 1
+    betas: Array  # [K] variance of the noise that step k adds
+    alphas_cumprod: Array  # [K] abar_k
+    sqrt_alphas_cumprod: Array  # [K] sqrt(abar_k): weight of a_0 in a_k
+    sqrt_one_minus_alphas_cumprod: Array  # [K] sqrt(1 - abar_k): weight of the noise in a_k
+    sqrt_recip_alphas_cumprod: Array  # [K] 1 / sqrt(abar_k)
+    sqrt_recipm1_alphas_cumprod: Array  # [K] sqrt(1 / abar_k - 1)
+    posterior_mean_coef1: Array  # [K] weight of a_0 in the mean of q(a_{k-1} | a_k, a_0)
+    posterior_mean_coef2: Array  # [K] weight of a_k in that mean
+    posterior_variance: Array  # [K] variance of q(a_{k-1} | a_k, a_0); 0 at k = 1
+    posterior_log_variance: Array  # [K] its logarithm; at k = 1, where it is log 0, that of k = 2
 
     @property
     def num_timesteps(self) -> int:
@@ -34,7 +32,16 @@ class NoiseSchedule:
 
 
 def vp_betas(num_timesteps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> np.ndarray:
-    """Discretised variance-preserving SDE [K] (EDP section 5; Xiao et al. 2112.07804, Eq. 10)."""
+    """Discretised variance-preserving SDE (EDP section 5; Xiao et al., 2112.07804, Eq. 10).
+
+    Args:
+      num_timesteps: K.
+      beta_min: rate of the SDE's noise at its beginning, per unit of time; the K steps take 1.
+      beta_max: rate of the SDE's noise at its end.
+
+    Returns:
+      [K] float64: 1 - exp(-beta_min / K - (beta_max - beta_min) (2 k - 1) / (2 K^2)).
+    """
     k = np.arange(1, num_timesteps + 1, dtype=np.float64)
     exponent = (
         beta_min / num_timesteps + 0.5 * (beta_max - beta_min) * (2 * k - 1) / num_timesteps**2
@@ -43,7 +50,17 @@ def vp_betas(num_timesteps: int, beta_min: float = 0.1, beta_max: float = 10.0) 
 
 
 def linear_betas(num_timesteps: int) -> np.ndarray:
-    """Linear schedule [K] of DDPM (2006.11239, section 4), rescaled so that abar_K does not depend on K."""
+    """Linear schedule of DDPM (2006.11239, section 4), for any number of timesteps.
+
+    DDPM has 1e-4 to 2e-2 in 1000 steps. Other numbers of steps scale these ends by 1000 / K, so
+    that abar_K stays about the same.
+
+    Args:
+      num_timesteps: K.
+
+    Returns:
+      [K] float64, each at most 0.999.
+    """
     scale = 1000.0 / num_timesteps
     return np.minimum(
         np.linspace(1e-4 * scale, 2e-2 * scale, num_timesteps, dtype=np.float64), 0.999
@@ -51,7 +68,16 @@ def linear_betas(num_timesteps: int) -> np.ndarray:
 
 
 def cosine_betas(num_timesteps: int, offset: float = 0.008) -> np.ndarray:
-    """Cosine schedule [K] of Improved DDPM (2102.09672, Eq. 17), each beta at most 0.999."""
+    """Cosine schedule of Improved DDPM (2102.09672, Eq. 17).
+
+    Args:
+      num_timesteps: K.
+      offset: s of the paper; it keeps the first betas from vanishing.
+
+    Returns:
+      [K] float64, each at most 0.999: 1 - f(k) / f(k - 1) with f(k) = cos^2((k / K + s) / (1 + s)
+      pi / 2).
+    """
     x = np.arange(num_timesteps + 1, dtype=np.float64) / num_timesteps
     abar = np.cos((x + offset) / (1 + offset) * np.pi / 2) ** 2
     return np.minimum(1.0 - abar[1:] / abar[:-1], 0.999)
@@ -61,10 +87,17 @@ SCHEDULES = {"vp": vp_betas, "linear": linear_betas, "cosine": cosine_betas}
 
 
 def make_schedule(name: str, num_timesteps: int) -> NoiseSchedule:
-    """Builds the schedule `name` ("vp", "linear" or "cosine") with K = `num_timesteps`.
+    """Builds a noise schedule by name.
+
+    Args:
+      name: a key of `SCHEDULES`: "vp", "linear" or "cosine".
+      num_timesteps: K, at least 1.
+
+    Returns:
+      The schedule's tables.
 
     Raises:
-      InputError: the name is unknown or K < 1.
+      InputError: the name is unknown or K is below 1.
     """
     if name not in SCHEDULES:
         raise InputError(f"noise schedule {name!r} is unknown: use one of {', '.join(SCHEDULES)}")
@@ -76,7 +109,14 @@ def make_schedule(name: str, num_timesteps: int) -> NoiseSchedule:
 
 
 def from_betas(betas: np.ndarray) -> NoiseSchedule:
-    """The tables that follow from the betas [K], float64."""
+    """Computes all tables of a schedule from its betas.
+
+    Args:
+      betas: [K] float64, each between 0 and 1.
+
+    Returns:
+      The schedule's tables.
+    """
     log_abar = np.cumsum(np.log1p(-betas))
     abar, one_minus_abar = np.exp(log_abar), -np.expm1(log_abar)
     previous_abar = np.append(1.0, abar[:-1])
@@ -101,37 +141,75 @@ def from_betas(betas: np.ndarray) -> NoiseSchedule:
     )
 
 
-def _at(table: chex.Array, t: chex.Array, x: chex.Array) -> chex.Array:
-    """The entries table[t], shaped to multiply x [B, A]."""
-    return jnp.expand_dims(jnp.asarray(table)[t], tuple(range(jnp.ndim(t), jnp.ndim(x))))
+def add_noise(schedule: NoiseSchedule, x0: Array, t: Array, noise: Array) -> Array:
+    """Forward process: puts noise into clean actions, as much as belongs to a timestep.
 
+    Args:
+      schedule: noise schedule with K timesteps.
+      x0: [..., A] clean actions a_0.
+      t: [...] integer timestep of each action, 0..K-1.
+      noise: [..., A] standard normal.
 
-def add_noise(
-    schedule: NoiseSchedule, x0: chex.Array, t: chex.Array, noise: chex.Array
-) -> chex.Array:
-    """Forward kernel (EDP Eq. 8): a_k = sqrt(abar_k) a_0 + sqrt(1 - abar_k) eps. x0, noise [B, A]; t [B] integer."""
+    Returns:
+      [..., A] a_k = sqrt(abar_k) a_0 + sqrt(1 - abar_k) noise (EDP Eq. 8).
+
+    Raises:
+      AssertionError: the shapes do not fit together.
+    """
+    chex.assert_equal_shape([x0, noise])
     return (
         _at(schedule.sqrt_alphas_cumprod, t, x0) * x0
         + _at(schedule.sqrt_one_minus_alphas_cumprod, t, x0) * noise
     )
 
 
-def predict_x0(
-    schedule: NoiseSchedule, x_t: chex.Array, t: chex.Array, eps: chex.Array
-) -> chex.Array:
-    """Action approximation (EDP Eq. 9): a0_hat = a_k / sqrt(abar_k) - sqrt(1 / abar_k - 1) eps, not clipped. [B, A]"""
+def predict_x0(schedule: NoiseSchedule, x_t: Array, t: Array, eps: Array) -> Array:
+    """Action approximation: takes the predicted noise out of noisy actions, in one step.
+
+    Args:
+      schedule: noise schedule with K timesteps.
+      x_t: [..., A] noisy actions a_k.
+      t: [...] integer timestep of each action, 0..K-1.
+      eps: [..., A] the network's prediction of the noise in them.
+
+    Returns:
+      [..., A] a0_hat = a_k / sqrt(abar_k) - sqrt(1 / abar_k - 1) eps (EDP Eq. 9), not clipped.
+
+    Raises:
+      AssertionError: the shapes do not fit together.
+    """
+    chex.assert_equal_shape([x_t, eps])
     return (
         _at(schedule.sqrt_recip_alphas_cumprod, t, x_t) * x_t
         - _at(schedule.sqrt_recipm1_alphas_cumprod, t, x_t) * eps
     )
 
 
-def posterior(
-    schedule: NoiseSchedule, x0: chex.Array, x_t: chex.Array, t: chex.Array
-) -> tuple[chex.Array, chex.Array]:
-    """Mean [B, A] and log-variance [B, 1] of q(a_{k-1} | a_k, a_0) (DDPM, 2006.11239, Eq. 6-7)."""
+def posterior(schedule: NoiseSchedule, x0: Array, x_t: Array, t: Array) -> tuple[Array, Array]:
+    """Distribution of the action one timestep earlier, given the clean and the noisy one.
+
+    Args:
+      schedule: noise schedule with K timesteps.
+      x0: [..., A] clean actions a_0.
+      x_t: [..., A] noisy actions a_k.
+      t: [...] integer timestep of each action, 0..K-1.
+
+    Returns:
+      Mean [..., A] and log-variance [..., 1] of the Gaussian q(a_{k-1} | a_k, a_0) (DDPM,
+      2006.11239, Eq. 6-7).
+
+    Raises:
+      AssertionError: the shapes do not fit together.
+    """
+    chex.assert_equal_shape([x0, x_t])
     mean = (
         _at(schedule.posterior_mean_coef1, t, x_t) * x0
         + _at(schedule.posterior_mean_coef2, t, x_t) * x_t
     )
     return mean, _at(schedule.posterior_log_variance, t, x_t)
+
+
+def _at(table: Array, t: Array, x: Array) -> Array:
+    """The table's entries at t [...], as a factor [..., 1] for x [..., A]."""
+    chex.assert_shape(t, x.shape[:-1])
+    return jnp.asarray(table)[t][..., None]

@@ -1,0 +1,85 @@
+"""From checked settings to what a run is made of: dataset, learner, evaluation."""
+
+from collections.abc import Callable
+
+from edp_jax import algorithms, data, evaluation
+from edp_jax.algorithms import AgentState, Algorithm
+from edp_jax.configuration.resolve import Settings
+from edp_jax.data import preprocess
+from edp_jax.evaluation import envs
+from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
+from edp_jax.training.members import Member, grid
+from edp_jax.types import InputError
+
+
+def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], None]) -> data.Dataset:
+    """Reads the task's dataset, says what is in it, and makes it ready for training.
+
+    Args:
+      settings: of the run.
+      workdir: arrays that are large for the free memory lie on its disk, and all of them where the
+        dataset is to stay on the host.
+      progress: called with every line to show.
+
+    Raises:
+      InputError: the data cannot be had or used, do not fit the environment, or are fewer than a
+        batch.
+    """
+    task = settings.task
+    storage = data.storage_near(workdir, always=settings.source.data_placement == "host")
+    raw, info = data.load(task, settings.data_dir, progress, storage)
+    progress(f"{task.name}:\n{preprocess.describe(info['summary'])}")
+    box = None
+    if settings.environment:
+        evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
+        space = envs.make(settings.environment, 1)[0].action_space
+        box = space.low, space.high
+    dataset = data.prepare(
+        task,
+        raw,
+        info,
+        settings.preprocessing,
+        action_box=settings.action_box,
+        environment_box=box,
+        storage=storage,
+    )
+    if settings.run.batch_size > dataset.size:
+        raise InputError(
+            f"config.batch_size={settings.run.batch_size} is larger than the dataset: {task.name} "
+            f"has {dataset.size} transitions; set --config.batch_size to at most that"
+        )
+    return dataset
+
+
+def make_algorithm(settings: Settings, dataset: data.Dataset) -> Algorithm:
+    """The learner as configured, for the sizes of the dataset."""
+    return algorithms.make(settings.algorithm, settings.learner, dataset.spec)
+
+
+def make_members(settings: Settings) -> tuple[Member, ...]:
+    """The agents that the run trains: every seed at every point of the sweep."""
+    return grid(settings.run.seeds, settings.sweep)
+
+
+def make_evaluate(
+    settings: Settings,
+    dataset: data.Dataset,
+    algorithm: Algorithm,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Callable[[AgentState], Evaluation] | None:
+    """Builds evaluate(state [R]) -> Evaluation as configured; None without an environment.
+
+    `check_stop` is called between steps of the environments and may raise.
+    """
+    if not settings.environment:
+        return None
+    return make_evaluate_in(
+        algorithm,
+        settings.environment,
+        dataset.reference_scores,
+        dataset.units,
+        seeds=tuple(member.seed for member in make_members(settings)),
+        num_episodes=settings.run.eval_episodes,
+        check_stop=check_stop,
+    )

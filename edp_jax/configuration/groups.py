@@ -1,0 +1,94 @@
+"""Settings of a run besides its learner's: what is trained on, for how long, where it is evaluated."""
+
+import dataclasses
+
+from edp_jax.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How long a run is and what it leaves behind."""
+
+    seeds: tuple[int, ...] = setting(
+        (0,), "all trained at once, in one compiled program", at_least=0, at_most=2**31 - 1
+    )
+    num_steps: int = setting(1_000_000, "updates per seed", at_least=1, may_change=True)
+    batch_size: int = setting(256, "transitions of an update", at_least=1)
+    log_every: int = setting(
+        500,
+        "updates between two rows of metrics.csv; also how soon a signal stops the run",
+        at_least=1,
+        may_change=True,
+    )
+    eval_every: int = setting(
+        50_000, "updates between two evaluations", at_least=1, may_change=True
+    )
+    eval_episodes: int = setting(
+        10, "episodes of an evaluation, per seed", at_least=1, may_change=True
+    )
+    checkpoint_every: int = setting(
+        50_000, "updates between two checkpoints", at_least=1, may_change=True
+    )
+    writers: tuple[str, ...] = setting(
+        (),
+        "where metrics go besides the tables: tensorboard, wandb",
+        one_of=("tensorboard", "wandb"),
+        may_change=True,
+    )
+    compilation_cache: str = setting(
+        "auto",
+        "folder that keeps compiled programs; auto: ~/.cache/edp_jax/xla; none: keep none",
+        may_change=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the data are and in which box their actions lie."""
+
+    data_dir: str = setting(
+        "",
+        "folder of the data files; empty: $D4RL_DATASET_DIR, else ~/.d4rl/datasets",
+        may_change=True,
+    )
+    data_placement: str = setting(
+        "auto",
+        "where the dataset stays in training: device, host, or auto (host for large data)",
+        one_of=("auto", "device", "host"),
+        may_change=True,
+    )
+    action_low: tuple[float, ...] = setting(
+        (), "lower end of the box of the stored actions, one number or one per column"
+    )
+    action_high: tuple[float, ...] = setting((), "upper end of that box")
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """Where policies are evaluated."""
+
+    env_id: str = setting(
+        "",
+        "gymnasium environment to evaluate in; empty: the task's; none: only train",
+        may_change=True,
+    )
+    env_kwargs: str = setting("{}", "JSON object of its keyword arguments", may_change=True)
+    reference_scores: tuple[float, ...] = setting(
+        (), "(min, max), the returns that count as 0 and 100; empty: the task's", may_change=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Several processes that share one run and its folder (docs/scale-out.md)."""
+
+    distributed: bool = setting(False, "True in each of several processes", may_change=True)
+    coordinator_address: str = setting(
+        "", "HOST:PORT of process 0; empty: what TPU, Slurm or Open MPI say", may_change=True
+    )
+    num_processes: int = setting(
+        0, "how many there are; 0: what TPU, Slurm or Open MPI say", at_least=0, may_change=True
+    )
+    process_id: int = setting(
+        -1, "which one this is, from 0; -1: what they say", at_least=-1, may_change=True
+    )

@@ -1,0 +1,208 @@
+"""Checking a configuration before any work is done with it."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from edp_jax import algorithms, data
+from edp_jax.configuration import groups
+from edp_jax.configuration.make import all_settings, explain_unknown, make_config
+from edp_jax.settings import Setting, check
+from edp_jax.types import EnvSpec, InputError, TaskSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A checked configuration, in the types that the rest of the library takes."""
+
+    config: dict[str, Any]  # the whole of it, as config.json has it
+    task: data.Task
+    environment: EnvSpec | None  # to evaluate in
+    data_dir: str
+    action_box: tuple | None  # low and high, as configured
+    preprocessing: data.Preprocessing
+    run: groups.Run
+    source: groups.Source
+    processes: groups.Processes
+    learner: Any  # the learner's settings, see `edp_jax.algorithms`
+    sweep: dict[str, tuple[float, ...]]  # values of the settings that are swept
+
+    @property
+    def algorithm(self) -> str:
+        """The learner's name."""
+        return self.config["algorithm"]
+
+
+def resolve(config: Mapping[str, Any]) -> Settings:
+    """Checks what can be checked without the data, and converts the configuration.
+
+    Args:
+      config: made by `make_config`, with other values where wanted.
+
+    Raises:
+      InputError: a value is of no use. The line names it, its limit and the remedy.
+    """
+    algorithm = config["algorithm"]
+    known = all_settings(algorithm)
+    for name in config:
+        if name not in known and name not in ("task", "algorithm", "sweep"):
+            raise InputError(explain_unknown(algorithm, name))
+    config = {name: _plain(value) for name, value in config.items()}
+    for name, entry in known.items():
+        check(entry, config[name], f"config.{name}")
+    _check_read(config, known)
+    _check_sweep(config, known)
+    _check_seeds(config["seeds"])
+    learner = algorithms.settings(algorithm, **_pick(config, algorithms.find(algorithm).settings))
+    algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
+    return Settings(
+        config=config,
+        task=_task(config),
+        environment=_environment(config),
+        data_dir=data_folder(config["data_dir"]),
+        action_box=_action_box(config),
+        preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
+        run=groups.Run(**_pick(config, groups.Run)),
+        source=groups.Source(**_pick(config, groups.Source)),
+        processes=processes(config),
+        learner=learner,
+        sweep={name: values for name, values in config["sweep"].items() if values},
+    )
+
+
+def num_members(config: Mapping[str, Any]) -> int:
+    """How many agents a configuration asks for that is not checked yet: seeds times sweep points."""
+    return len(config["seeds"]) * math.prod(max(1, len(v)) for v in config["sweep"].values())
+
+
+def data_folder(configured: str) -> str:
+    """Where data files are: as configured, else as D4RL is told."""
+    return os.path.expanduser(
+        configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
+    )
+
+
+def _check_read(config: Mapping[str, Any], known: Mapping[str, Setting]) -> None:
+    """Refuses a setting with a value of its own that nothing reads while others are as they are."""
+    defaults = make_config(config["algorithm"], config["task"])
+    for name, entry in known.items():
+        for other, values in entry.read_with.items():
+            given = config[name] != defaults[name] or config["sweep"].get(name)
+            if given and config[other] not in values:
+                raise InputError(
+                    f"config.{name}={config['sweep'].get(name) or config[name]} changes nothing: "
+                    f"it is not read with {other}={config[other]!r}; leave it out, or set {other}"
+                )
+
+
+def _check_sweep(config: Mapping[str, Any], known: Mapping[str, Setting]) -> None:
+    for name, values in config["sweep"].items():
+        if name not in known or not known[name].traced:
+            raise InputError(explain_unknown(config["algorithm"], f"sweep.{name}"))
+        for value in values:
+            check(known[name], value, f"config.sweep.{name}")
+        if len(set(values)) < len(values):
+            raise InputError(
+                f"config.sweep.{name}={values}: a value is there twice; give each once"
+            )
+    if config.get("n_step", 1) != 1 and config["sweep"].get("discount"):
+        raise InputError(
+            f"config.sweep.discount={config['sweep']['discount']} needs n_step=1: returns over "
+            f"{config['n_step']} steps are computed once, with one discount"
+        )
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"config.seeds={seeds} must be different integers from 0 to 2**31 - 1: set "
+            "--config.seeds='(0,1,2)'"
+        )
+
+
+def _task(config: Mapping[str, Any]) -> data.Task:
+    task, scores = data.find_task(config["task"]), config["reference_scores"]
+    if not scores:
+        return task
+    if len(scores) != 2:
+        raise InputError(
+            f"config.reference_scores={scores} must be two numbers: set "
+            "--config.reference_scores='(0,4)'"
+        )
+    return dataclasses.replace(task, reference_scores=tuple(scores))
+
+
+def _environment(config: Mapping[str, Any]) -> EnvSpec | None:
+    env_id, kwargs = config["env_id"], config["env_kwargs"]
+    try:
+        is_object = isinstance(json.loads(kwargs), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise InputError(
+            f"config.env_kwargs={kwargs!r} must be a JSON object: set "
+            """--config.env_kwargs='{"frame_skip": 4}'"""
+        )
+    if env_id and env_id != "none":
+        return EnvSpec(f"gymnasium:{env_id}", kwargs)
+    if kwargs != "{}":
+        raise InputError(
+            f"config.env_kwargs={kwargs!r} says nothing without an environment: set --config.env_id"
+        )
+    environment = data.find_task(config["task"]).environment
+    return EnvSpec(environment) if environment and not env_id else None
+
+
+def _action_box(config: Mapping[str, Any]) -> tuple | None:
+    low, high = config["action_low"], config["action_high"]
+    if not low and not high:
+        return None
+    if not low or not high:
+        key = "action_high" if low else "action_low"
+        raise InputError(f"config.{key}=() is missing: set both ends of the box of the actions")
+    return low, high
+
+
+def processes(config: Mapping[str, Any]) -> groups.Processes:
+    """How the processes of a run find each other, checked.
+
+    It is known before everything else, since processes join before JAX is used.
+
+    Raises:
+      InputError: the settings do not fit together.
+    """
+    chosen = groups.Processes(**_pick(config, groups.Processes))
+    if not chosen.distributed:
+        for entry in dataclasses.fields(chosen):
+            if getattr(chosen, entry.name) != entry.default:
+                raise InputError(
+                    f"config.{entry.name}={getattr(chosen, entry.name)!r} says nothing without "
+                    "--config.distributed=True: set that, or leave it out"
+                )
+    address, number, index = chosen.coordinator_address, chosen.num_processes, chosen.process_id
+    if address and not address.rpartition(":")[2].isdecimal():
+        raise InputError(f"config.coordinator_address={address!r} must be HOST:PORT: set it so")
+    if number and index >= number:
+        raise InputError(
+            f"config.process_id={index} must be below num_processes={number}: count from 0"
+        )
+    return chosen
+
+
+def _pick(config: Mapping[str, Any], group: type) -> dict[str, Any]:
+    """The settings of a group that the configuration has."""
+    return {
+        field.name: config[field.name]
+        for field in dataclasses.fields(group)
+        if field.name in config
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, so that a configuration read from JSON equals the one that was written."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return tuple(value) if isinstance(value, list | tuple) else value
