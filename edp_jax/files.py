@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """Gives a temporary path in the same folder; what is written there replaces `path` when the block ends without an error."""
+    """Replaces a file by one that is written in the block.
+
+    Args:
+      path: the file to make or replace. Where the block raises, it stays as it was.
+
+    Yields:
+      A temporary path in the same folder, to write to. It is moved to `path` after the block.
+    """
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         yield temporary

@@ -98,7 +98,7 @@ def redefined(group: type, name: str, default: Any) -> Any:
 
 
 def describe(group: type) -> list[Setting]:
-    """The settings of a dataclass, in the order of their declaration."""
+    """The settings of a dataclass, in the order of their declaration; other fields are left out."""
     return [
         Setting(
             field.name,
@@ -110,6 +110,7 @@ def describe(group: type) -> list[Setting]:
             field.metadata["read_with"],
         )
         for field in dataclasses.fields(group)
+        if "meaning" in field.metadata
     ]
 
 
@@ -145,7 +146,9 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
         raise InputError(f"{label}={value!r} must be {entry.kind}, as in {label}={entry.default!r}")
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
-        raise InputError(f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value")
+        raise InputError(
+            f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value"
+        )
 
 
 def _has_type(default: Any, value: Any) -> bool:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from edp_jax import InputError, TaskSpec, algorithms, data, evaluation
 from edp_jax.algorithms import AlgorithmConfig, Hypers
 from edp_jax.algorithms.base import AgentState
-from edp_jax.data import preprocess
+from edp_jax.data import rewards
 from edp_jax.evaluation import envs
 from edp_jax.training import evaluator, hosts, stream, writers
 from edp_jax.training.members import Member, grid
@@ -195,7 +195,7 @@ def resolve(config: ConfigDict) -> Settings:
         seeds,
         "must be different integers from 0 to 2**31 - 1, as in '(0,1,2)'",
     )
-    kinds = preprocess.REWARD_KINDS
+    kinds = rewards.REWARD_KINDS
     _require(
         config.reward_transform in kinds,
         "reward_transform",
@@ -229,7 +229,7 @@ def resolve(config: ConfigDict) -> Settings:
         task=task,
         environment=_environment(config, task),
         action_box=_action_box(config),
-        data_dir=data_folder(config.data_dir),
+        data_dir=data.data_folder(config.data_dir),
         members=grid(seeds, config.sweep),
         algorithm=algorithm,
         hypers=Hypers(**_pick(config, Hypers)),
@@ -273,13 +273,6 @@ def num_members(config: ConfigDict) -> int:
     return len(config.seeds) * math.prod(max(1, len(values)) for values in config.sweep.values())
 
 
-def data_folder(configured: str) -> str:
-    """Where data files are: as configured, else as D4RL is told."""
-    return os.path.expanduser(
-        configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
-    )
-
-
 def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], None]) -> data.Dataset:
     """Reads the task's dataset, tells what is in it, checks it against the environment and makes it ready for training.
 
@@ -291,7 +284,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     config, task = settings.config, settings.task
     storage = data.storage_near(workdir, always=config.data_placement == "host")
     raw, info = data.load(task, settings.data_dir, progress, storage)
-    progress(f"{task.name}:\n{preprocess.describe(info['summary'])}")
+    progress(f"{task.name}:\n{data.describe(info['summary'])}")
     box = None
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
@@ -306,9 +299,9 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
         environment_box=box,
         storage=storage,
     )
-    if config.batch_size > dataset.transitions.size:
+    if config.batch_size > dataset.size:
         raise InputError(
-            f"config.batch_size={config.batch_size} is larger than the dataset: {task.name} has {dataset.transitions.size} "
+            f"config.batch_size={config.batch_size} is larger than the dataset: {task.name} has {dataset.size} "
             f"transitions; set --config.batch_size to at most that"
         )
     return dataset
@@ -327,7 +320,7 @@ def make_evaluate(
         algorithm,
         settings.environment,
         dataset.reference_scores,
-        dataset.units,
+        vars(dataset.units),
         seeds=tuple(member.seed for member in settings.members),
         num_episodes=settings.config.eval_episodes,
         check_stop=check_stop,

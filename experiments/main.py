@@ -106,7 +106,11 @@ def train(settings: launch.Settings, workdir: str, signals: StopSignals) -> None
     if not hosts.is_first():
         return
     policy_file = PolicyFile(
-        config.algorithm, settings.algorithm, spec, tuple(m.columns for m in members), dataset.units
+        config.algorithm,
+        settings.algorithm,
+        spec,
+        tuple(m.columns for m in members),
+        vars(dataset.units),
     )
     save_policy(os.path.join(workdir, "policy"), policy_file, params)
     summary = outputs.write_summary(
