@@ -103,7 +103,7 @@ def indicator_weight(advantage: Array) -> Array:
       Eq. 2).
     """
     chex.assert_rank(advantage, 1)
-    return jax.lax.stop_gradient((advantage > 0.0).astype(advantage.dtype))
+    return (advantage > 0.0).astype(advantage.dtype)
 
 
 def softmax_weight(advantage: Array, inverse_temperature: float | Array) -> Array:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import jax
 from absl import flags
@@ -28,6 +27,7 @@ from edp_jax.training import outputs, sharding, writers
 
 from . import benchmark_figure, launch
 from .measure import LEARNERS, QUICK, Case, Sizes, measure
+from .paper_speed import ABLATIONS, compare_with_paper
 
 PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
 QUICK_LEARNERS = ("edp_td3", "iql")
@@ -45,35 +45,6 @@ FAST_COMPILER = (
 PLACES = {"device": "train", "host": "stream"}  # where the data are, and how that is measured
 
 Path = tuple[str, ...]  # of an entry in benchmark.json
-
-
-class Bar(NamedTuple):
-    """One bar of the paper's speed comparison (EDP, 2305.20081, section 5: walker2d-medium-expert-v2, batch 256)."""
-
-    paper: tuple[float, float] | None  # updates/s, actions/s
-    config: str = ""  # "": not ours to run
-    kind: str = "train"
-    changes: tuple[tuple[str, object], ...] = ()
-
-
-_DDPM_100 = (("num_timesteps", 100), ("sampler", "ddpm"), ("sampler_calls", 100))
-_EDP_SAMPLER = (
-    ("num_timesteps", 1000),
-    ("sampler", "dpm_solver_3"),
-    ("sampler_calls", 15),
-    ("num_candidates", 10),
-)
-NAIVE, EDP = "EDP, naive loop", "EDP"
-ABLATIONS = {
-    "Diffusion-QL, PyTorch": Bar((4.66, 18.67)),
-    "Diffusion-QL": Bar(
-        (22.30, 123.70), "diffusion_ql", changes=(*_DDPM_100, ("num_candidates", 10))
-    ),
-    "EDP without DPM-Solver": Bar((50.94, 123.06), "edp_td3", changes=_DDPM_100),
-    "EDP without action approximation": Bar((38.4, 411.0), "diffusion_ql", changes=_EDP_SAMPLER),
-    NAIVE: Bar(None, "edp_td3", kind="naive"),
-    EDP: Bar((116.21, 411.79), "edp_td3"),
-}
 
 
 def define_flags() -> None:
@@ -204,22 +175,6 @@ def nest(entries: Mapping[Path, object]) -> dict:
             place = place.setdefault(folder, {})
         place[name] = entry
     return tree
-
-
-def compare_with_paper(ablations: Mapping[str, Mapping]) -> dict[str, dict]:
-    """Adds, per bar of the speed figure, the paper's rates and the ratio of updates/s to the naive loop's."""
-    naive = ablations[NAIVE]["training"]["updates_per_second"]
-    compared = {}
-    for title, bar in ABLATIONS.items():
-        compared[title] = entry = dict(ablations.get(title, {}))
-        if entry:
-            entry["ratio_to_naive"] = entry["training"]["updates_per_second"] / naive
-        if bar.paper:
-            entry["paper"] = {
-                "updates_per_second": bar.paper[0],
-                "actions_per_second": bar.paper[1],
-            }
-    return compared
 
 
 def compare_with_limits(entries: Mapping[str, Mapping]) -> dict:

@@ -7,8 +7,8 @@ import pytest
 
 from edp_jax import losses
 
-Q = jnp.array([[1.0, 2.0], [3.0, -1.0]])  # [C, B]
-TARGET = jnp.array([0.0, 1.0])
+Q = jnp.array([[1.0, 2.0, 0.0], [3.0, -1.0, 0.0]])  # [C, B]
+TARGET = jnp.array([0.0, 1.0, 0.0])
 ADVANTAGE = jnp.array([0.5, -0.5, 10.0, 0.0])
 
 
@@ -19,14 +19,14 @@ def test_td_target_bootstraps_unless_the_discount_is_zero():
 
 
 def test_critic_loss_sums_critics_and_averages_rows():
-    # (1^2 + 1^2)/2 + (3^2 + 2^2)/2 = 1 + 6.5
-    np.testing.assert_allclose(losses.critic_loss(Q, TARGET), 7.5)
+    # (1^2 + 1^2 + 0^2) / 3 + (3^2 + 2^2 + 0^2) / 3 = 15 / 3
+    np.testing.assert_allclose(losses.critic_loss(Q, TARGET), 5.0)
 
 
 def test_critic_loss_gradient_stops_at_the_target():
     # d/dq = 2 (q - target) / B
     gradient, target_gradient = jax.grad(losses.critic_loss, argnums=(0, 1))(Q, TARGET)
-    np.testing.assert_allclose(gradient, [[1.0, 1.0], [3.0, -2.0]])
+    np.testing.assert_allclose(gradient, [[2 / 3, 2 / 3, 0], [2, -4 / 3, 0]], rtol=1e-6)
     np.testing.assert_array_equal(target_gradient, 0.0)
 
 
@@ -115,12 +115,13 @@ def test_cql_excess_compares_the_actions_of_each_state():
 
 
 def test_cql_penalty_leaves_states_below_the_threshold_alone():
-    # critic 0: (1 - 1) / 2, critic 1: (3 - 5) / 2; with threshold -2 critic 1 has (3 - 2) / 2
-    excess = jnp.array([[1.0, -1.0], [3.0, -5.0]])
-    np.testing.assert_allclose(losses.cql_penalty(excess, -jnp.inf), -1.0)
-    np.testing.assert_allclose(losses.cql_penalty(excess, -2.0), 0.5)
+    # critic 0: (1 - 1 + 3) / 3, critic 1: (3 - 5 + 5) / 3; with threshold -2 critic 1 has
+    # (3 - 2 + 5) / 3
+    excess = jnp.array([[1.0, -1.0, 3.0], [3.0, -5.0, 5.0]])
+    np.testing.assert_allclose(losses.cql_penalty(excess, -jnp.inf), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(losses.cql_penalty(excess, -2.0), 3.0, rtol=1e-6)
     gradient = jax.grad(losses.cql_penalty)(excess, -2.0)
-    np.testing.assert_array_equal(gradient, [[0.5, 0.5], [0.5, 0.0]])
+    np.testing.assert_allclose(3 * gradient, [[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]], rtol=1e-6)
 
 
 def test_bcq_value_is_the_best_mixture_of_both_extremes():
@@ -176,6 +177,8 @@ B, C, M = 3, 2, 4
         (losses.bcq_value, [(C, M, B), ()], [(M, B), ()]),
         (losses.bcq_value, [(C, M, B), ()], [(C, M, B), (B,)]),
         (losses.weighted_likelihood_loss, [(B,), (B,)], [(), (B,)]),
+        (losses.weighted_likelihood_loss, [(B,), (B,)], [(B,), (1,)]),
+        (losses.weighted_likelihood_loss, [(B,), (B,)], [(B,), (C, B)]),
         (losses.weighted_likelihood_loss, [(B,), (B,)], [(B, 1), (B,)]),
         (losses.weighted_likelihood_loss, [(B,), (B,)], [(B, 1), (B, 1)]),
     ],

@@ -20,8 +20,9 @@ def test_denoising_loss_averages_over_dimensions_only():
 
 
 def test_gaussian_log_likelihood_with_standard_deviation_one():
-    # -(0.5^2 + 1^2) / 2 - log(2 pi) for two dimensions
-    value = diffusion.gaussian_log_likelihood(jnp.array([[0.5, -1.0]]), jnp.zeros((1, 2)))
+    # errors of 0.5 and -1: -(0.5^2 + 1^2) / 2 - log(2 pi) for two dimensions
+    mean, action = jnp.array([[0.5, -1.0]]), jnp.array([[1.0, -2.0]])
+    value = diffusion.gaussian_log_likelihood(mean, action)
     np.testing.assert_allclose(value, [-0.625 - np.log(2 * np.pi)], rtol=1e-6)
 
 
@@ -35,14 +36,14 @@ def test_gaussian_log_likelihood_with_standard_deviation_one():
     ],
 )
 def test_gaussian_log_likelihood_with_a_standard_deviation(std, expected):
-    mean, action = jnp.array([[0.5, -0.5]]), jnp.zeros((1, 2))
+    mean, action = jnp.array([[0.75, -0.25]]), jnp.array([[0.25, 0.25]])
     value = diffusion.gaussian_log_likelihood(mean, action, jnp.log(jnp.array(std)))
     np.testing.assert_allclose(value, [expected - np.log(2 * np.pi)], rtol=1e-6)
 
 
 def test_gaussian_log_likelihood_gradients():
     # d/dmean = (action - mean) / std^2 = -0.5 / 0.25; d/dlog_std = error^2 - 1 = 1 - 1 and 4 - 1
-    mean, action = jnp.array([[0.5, -1.0]]), jnp.zeros((1, 2))
+    mean, action = jnp.array([[0.75, -0.75]]), jnp.array([[0.25, 0.25]])
     mean_gradient, log_std_gradient = jax.grad(
         lambda mean, log_std: diffusion.gaussian_log_likelihood(mean, action, log_std)[0],
         argnums=(0, 1),
@@ -81,6 +82,16 @@ def test_elbo_weight_is_the_kl_divergence_between_two_reverse_steps():
     np.testing.assert_allclose(
         diffusion.elbo_log_likelihood(schedule, t, other, eps), [-7 * kl], rtol=1e-5
     )
+
+
+def test_losses_take_several_batch_axes():
+    # [1, 3, 2]: means over the last axis (1 + 4) / 2, sums (1 + 4), for each of the 3 samples
+    ones = jnp.broadcast_to(jnp.array([1.0, 2.0]), (1, 3, 2))
+    np.testing.assert_allclose(diffusion.denoising_loss(ones, 0 * ones), [[2.5] * 3])
+    likelihood = diffusion.gaussian_log_likelihood(ones, 0 * ones, jnp.zeros(2))
+    np.testing.assert_allclose(likelihood, [[-2.5 - np.log(2 * np.pi)] * 3], rtol=1e-6)
+    bound = diffusion.elbo_log_likelihood(SCHEDULE, jnp.zeros((1, 3), int), ones, 0 * ones)
+    np.testing.assert_allclose(bound, [[-2 * 0.625 * 5.0] * 3], rtol=1e-6)
 
 
 B, H, A = 3, 4, 2

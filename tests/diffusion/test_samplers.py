@@ -264,6 +264,7 @@ def test_multistep_orders_grow_and_fall():
     assert (
         multistep_orders(2, 12) == [1] + [2] * 11
     )  # with many steps the last ones keep their order
+    assert multistep_orders(2, 9)[-2:] == [2, 1] and multistep_orders(2, 10)[-2:] == [2, 2]
     assert multistep_orders(3, 1) == [1]
 
 
@@ -386,6 +387,7 @@ def test_ddpm_takes_the_posterior_steps():
         ("ddpm", 5, 0.5, "eta=0.5"),
         ("sde_dpm_solver_pp_2m", 5, 0.0, "eta=0.0"),
         ("ddim", 5, 1.5, "eta=1.5"),
+        ("ddim", 5, -0.5, "eta=-0.5"),
     ],
 )
 def test_refusals(name, calls, eta, named):

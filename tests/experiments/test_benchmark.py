@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from edp_jax import algorithms
-from experiments import benchmark, benchmark_figure
+from experiments import benchmark, benchmark_figure, paper_speed
 from experiments.measure import (
     LEARNERS,
     QUICK,
@@ -42,7 +42,7 @@ def test_every_learner_of_the_registry_is_measured():
 
 def test_the_bars_are_the_programs_of_the_papers_figure():
     """Network calls under the gradient and in the target: what the ablations are about."""
-    bars = {title: bar for title, bar in benchmark.ABLATIONS.items() if bar.config}
+    bars = {title: bar for title, bar in paper_speed.ABLATIONS.items() if bar.config}
     made = {
         title: make_learner(Case(bar.kind, 8, bar.config, bar.changes), Sizes())
         for title, bar in bars.items()
@@ -119,7 +119,7 @@ def test_programs_take_turns():
 
 def test_rates_beside_the_papers_and_the_naive_loops():
     rates = {"EDP": 30.0, "EDP, naive loop": 20.0, "Diffusion-QL": 5.0}
-    compared = benchmark.compare_with_paper(
+    compared = paper_speed.compare_with_paper(
         {title: {"training": {"updates_per_second": rate}} for title, rate in rates.items()}
     )
     assert compared["EDP"]["ratio_to_naive"] == 1.5
@@ -214,8 +214,8 @@ def test_every_part_leaves_its_numbers(tmp_path):
             and len(entry["rounds"]) == 1
         )
         assert entry["memory"]["argument"] > 0
-    assert set(found["ablations"]) == set(benchmark.ABLATIONS)
-    for title, bar in benchmark.ABLATIONS.items():
+    assert set(found["ablations"]) == set(paper_speed.ABLATIONS)
+    for title, bar in paper_speed.ABLATIONS.items():
         assert (found["ablations"][title].get("ratio_to_naive", 0) > 0) == bool(bar.config)
     assert found["ablations"]["EDP, naive loop"]["ratio_to_naive"] == 1.0
     assert [entry["seeds"] for entry in found["seeds"]] == [1, 2]
