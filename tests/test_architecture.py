@@ -17,10 +17,10 @@ MAX_LINES = 300
 # A part of edp_jax may import the parts that stand before a < to its left, and what those may import.
 ORDERS = (
     "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
-    "algorithms < export",
+    "algorithms < export < runs",
     "types < errors settings files < tasks < legacy < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
-    "export runs < __init__",
+    "runs < __init__",
 )
 WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "stepping", "files")
 
@@ -35,7 +35,7 @@ ONE_FILE = {  # the only file of the library that imports a package
     "flax.linen": "edp_jax/networks.py",
     "orbax": "edp_jax/training/checkpoint.py",
     "h5py": "edp_jax/data/hdf5.py",
-    "matplotlib": "edp_jax/training/plots.py",
+    "matplotlib": "edp_jax/runs/plots.py",
     **dict.fromkeys(("gym", "mujoco_py", "d4rl"), "edp_jax/legacy.py"),
 }
 
