@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from edp_jax.errors import not_installed
 from edp_jax.files import write_bytes
 from edp_jax.runs.reader import Run
-from edp_jax.types import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,10 +139,7 @@ def _figure_class() -> type["Figure"]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError(
-            "package 'matplotlib': not installed, so there is no picture; "
-            "run `pip install 'edp_jax[plots]'`"
-        ) from error
+        raise not_installed("learning_curve.png", error, "plots") from error
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend

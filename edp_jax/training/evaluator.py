@@ -83,9 +83,7 @@ def make_evaluate(
     act_in_units = in_dataset_units(algorithm.act, units)
 
     @jax.jit
-    def act(
-        params: chex.ArrayTree, keys: chex.PRNGKey, observation: Array, step: chex.Array
-    ) -> Array:
+    def act(params: chex.ArrayTree, keys: jax.Array, observation: Array, step: Array) -> Array:
         """Actions [R, E, A] for observations [R, E, O]."""
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
         return jax.vmap(act_in_units)(params, observation, keys)

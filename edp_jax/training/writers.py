@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edp_jax.errors import not_installed
 from edp_jax.files import plain, write_json
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
@@ -53,7 +54,7 @@ class TensorBoard:
         Raises:
           InputError: the package is not installed.
         """
-        library = _optional("tensorboardX")
+        library = _library("tensorboard")
         purge_step = first_step + 1 if first_step else None
         self._writers = {
             member: library.SummaryWriter(
@@ -93,7 +94,7 @@ class WeightsAndBiases:
         Raises:
           InputError: the package is not installed.
         """
-        library = _optional("wandb")
+        library = _library("wandb")
         id_path = os.path.join(workdir, "wandb_run.json")
         if os.path.isfile(id_path):
             with open(id_path, encoding="utf-8") as file:
@@ -133,7 +134,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in _PACKAGES:
             raise InputError(f"writer {kind!r}: unknown; use {' or '.join(map(repr, _PACKAGES))}")
-        _optional(_PACKAGES[kind])
+        _library(kind)
 
 
 def open_writers(
@@ -159,11 +160,8 @@ def open_writers(
     return [makers[kind]() for kind in kinds]
 
 
-def _optional(package: str) -> types.ModuleType:
+def _library(kind: str) -> types.ModuleType:
     try:
-        return importlib.import_module(package)
+        return importlib.import_module(_PACKAGES[kind])
     except ImportError as error:
-        raise InputError(
-            f"package {package!r}: not installed, but a writer needs it; "
-            "run `pip install 'edp_jax[log]'`"
-        ) from error
+        raise not_installed(f"writer {kind!r}", error, "log") from error
