@@ -14,7 +14,10 @@ SMALL = builtin.Source("tiny", "Hopper-v4", 1000)
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A data folder; a random behaviour policy is shipped as `tiny`, and makes the 1000 + 1000 transitions of `tiny-dataset`."""
+    """A data folder for the 1000 + 1000 transitions of `tiny-dataset`.
+
+    A random behaviour policy, shipped as `tiny`, makes them.
+    """
     rng = np.random.default_rng(0)
     sizes = [(11, 16), (16, 6)]
     layers = tuple(
