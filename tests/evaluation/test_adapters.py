@@ -149,7 +149,7 @@ def test_episodes_of_a_gymnasium_environment_in_its_own_units():
         (
             "gym:Pendulum-v1",
             "{}",
-            "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...', 'leg",
+            "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...'",
         ),
     ],
 )
