@@ -56,7 +56,7 @@ def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
     elif prefix in _PREFIXES and rest:
         maker, which = _PREFIXES[prefix], rest
     else:
-        near = ", ".join(difflib.get_close_matches(name, ENVIRONMENTS) or ENVIRONMENTS)
+        near = ", ".join(difflib.get_close_matches(name, ENVIRONMENTS) or list(ENVIRONMENTS)[:3])
         others = ", ".join(f"'{prefix}:...'" for prefix in _PREFIXES)
         raise InputError(f"environment {name!r} is unknown; use one of: {near}; or {others}")
     try:
