@@ -100,7 +100,7 @@ def redefined(group: type, name: str, default: Any) -> Any:
 
 
 def describe(group: type) -> list[Setting]:
-    """The settings of a dataclass, in the order of their declaration."""
+    """The settings of a dataclass, in the order of their declaration; other fields are left out."""
     return [
         Setting(
             field.name,
@@ -112,6 +112,7 @@ def describe(group: type) -> list[Setting]:
             field.metadata["read_with"],
         )
         for field in dataclasses.fields(group)
+        if "meaning" in field.metadata
     ]
 
 

@@ -28,8 +28,9 @@ from edp_jax.files import write_bytes, write_json
 from edp_jax.training import outputs, sharding
 
 from . import benchmark_figure, launch
-from .cases import ABLATIONS, LEARNERS, MAIN, NAIVE, PARTS, QUICK, Path, Sizes, choose_cases, powers
+from .cases import LEARNERS, MAIN, PARTS, QUICK, Path, Sizes, choose_cases, powers
 from .measure import measure
+from .paper_speed import compare_with_paper
 
 QUICK_LEARNERS = ("edp_td3", "iql")
 FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles in a fraction of the time
@@ -103,20 +104,6 @@ def nest(entries: Mapping[Path, Any]) -> dict[str, Any]:
             place = place.setdefault(folder, {})
         place[name] = entry
     return tree
-
-
-def compare_with_paper(ablations: Mapping[str, Mapping]) -> dict[str, dict[str, Any]]:
-    """Adds to each bar the paper's rates, and the ratio of its updates/s to the naive loop's."""
-    naive = ablations[NAIVE]["training"]["updates_per_second"]
-    compared = {}
-    for title, bar in ABLATIONS.items():
-        compared[title] = entry = dict(ablations.get(title, {}))
-        if entry:
-            entry["ratio_to_naive"] = entry["training"]["updates_per_second"] / naive
-        if bar.paper:
-            updates, actions = bar.paper
-            entry["paper"] = {"updates_per_second": updates, "actions_per_second": actions}
-    return compared
 
 
 def compare_with_limits(entries: Mapping[str, Mapping]) -> dict[str, Any]:

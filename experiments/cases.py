@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from edp_jax import TaskSpec, algorithms
+
+from .paper_speed import ABLATIONS
 
 LEARNERS = tuple(algorithms.REGISTRY)
 PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
@@ -80,38 +82,6 @@ class Case:
     def __str__(self) -> str:
         rows = f"{self.num_transitions} transitions" if self.num_transitions else ""
         return f"{self.kind} {self.size} {self.learner} {dict(self.changes) or rows}".rstrip()
-
-
-class Bar(NamedTuple):
-    """One bar of the paper's speed comparison (EDP, 2305.20081, section 5).
-
-    The task is walker2d-medium-expert-v2, the batch 256.
-    """
-
-    paper: tuple[float, float] | None  # updates/s, actions/s
-    learner: str = ""  # "": not ours to run
-    kind: str = "train"
-    changes: tuple[tuple[str, Any], ...] = ()
-
-
-_DDPM_100 = (("num_timesteps", 100), ("sampler", "ddpm"), ("sampler_calls", 100))
-_EDP_SAMPLER = (
-    ("num_timesteps", 1000),
-    ("sampler", "dpm_solver_3"),
-    ("sampler_calls", 15),
-    ("num_candidates", 10),
-)
-NAIVE, EDP = "EDP, naive loop", "EDP"
-ABLATIONS = {
-    "Diffusion-QL, PyTorch": Bar((4.66, 18.67)),
-    "Diffusion-QL": Bar(
-        (22.30, 123.70), "diffusion_ql", changes=(*_DDPM_100, ("num_candidates", 10))
-    ),
-    "EDP without DPM-Solver": Bar((50.94, 123.06), "edp_td3", changes=_DDPM_100),
-    "EDP without action approximation": Bar((38.4, 411.0), "diffusion_ql", changes=_EDP_SAMPLER),
-    NAIVE: Bar(None, "edp_td3", kind="naive"),
-    EDP: Bar((116.21, 411.79), "edp_td3"),
-}
 
 
 def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[Path, Case]:

@@ -118,9 +118,23 @@ def test_the_wheel_holds_all_modules_and_data(site):
     assert {"edp_jax/py.typed", "edp_jax/data/behaviours/NOTES.md"} <= expected
 
 
-def test_the_programs_of_the_wheel_train_with_the_base_dependencies_alone(
-    site, project, without_extras
-):
+@pytest.fixture
+def train(site, project, without_extras):
+    """Trains with the unpacked wheel in the user's folder, without any optional package."""
+
+    def start(config: str, *settings: str) -> subprocess.CompletedProcess:
+        program = ("-m", "edp_jax.experiments.main")
+        return run(
+            *(*program, f"--config={config}", "--workdir=run", *settings),
+            cwd=project,
+            PYTHONPATH=f"{site}{os.pathsep}{without_extras}",
+            D4RL_DATASET_DIR=str(project),
+        )
+
+    return start
+
+
+def test_the_wheel_trains_with_the_base_dependencies_alone(project, train):
     rng = np.random.default_rng(0)
     np.savez(
         project / "own.npz",
@@ -130,21 +144,18 @@ def test_the_programs_of_the_wheel_train_with_the_base_dependencies_alone(
         terminals=np.arange(200) % 50 == 49,
         timeouts=np.zeros(200, bool),
     )
-    trained = run(
-        "-m",
-        "edp_jax.experiments.main",
-        f"--config={site}/edp_jax/configs/td3_bc.py:own.npz",
-        "--workdir=run",
-        "--config.num_steps=20",
-        "--config.eval_every=20",
-        "--config.log_every=20",
-        "--config.batch_size=16",
-        cwd=project,
-        PYTHONPATH=f"{site}{os.pathsep}{without_extras}",
-    )
+    steps = (f"--config.{key}=20" for key in ("num_steps", "eval_every", "log_every"))
+    trained = train("td3_bc:own.npz", *steps, "--config.batch_size=16")
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert (project / "run" / "policy").is_dir()
     assert "pip install 'edp_jax[plots]'" in trained.stderr
+
+
+def test_a_task_that_needs_simulators_names_their_extra(train):
+    refused = train("td3_bc:builtin/hopper-random")
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    (line,) = (line for line in refused.stderr.splitlines() if line.startswith("error:"))
+    assert line.endswith("pip install 'edp_jax[simulators]'")
 
 
 def test_modules_of_the_wheel_come_from_the_wheel(site, project):

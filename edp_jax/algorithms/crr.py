@@ -17,7 +17,7 @@ from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND, Act, Policy, Prediction
 from edp_jax.settings import redefined, setting
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 20.0  # CRR, section 3.2
 WEIGHTS = {
@@ -92,10 +92,10 @@ class Draws(NamedTuple):
 
     prediction: Any  # made by `policy.draw`
     target: edp.TargetDraws
-    baseline_noise: chex.Array  # [M, B, A], M = num_baseline_actions
+    baseline_noise: Array  # [M, B, A], M = num_baseline_actions
 
 
-def baseline_actions(prediction: Prediction, noise: chex.Array) -> chex.Array:
+def baseline_actions(prediction: Prediction, noise: Array) -> Array:
     """Actions [M, B, A] of the policy: a_j ~ N(a0_hat, std^2), kept in the box, without gradient.
 
     std is 1 for a diffusion policy, unless it is learned.
@@ -115,9 +115,7 @@ def make_update(
     The policy learns from the critics as they were before the update.
     """
 
-    def value_of(
-        params: networks.Params, observation: chex.Array, action: chex.Array
-    ) -> chex.Array:
+    def value_of(params: networks.Params, observation: Array, action: Array) -> Array:
         return jnp.min(critics.apply(params, observation, action), axis=0)
 
     def update(

@@ -17,7 +17,7 @@ from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Act, Policy, Prediction
 from edp_jax.settings import redefined, setting
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 100.0  # IQL, App. A
 
@@ -71,7 +71,7 @@ class Draws(NamedTuple):
     """All random numbers of one update."""
 
     prediction: Any  # made by `policy.draw`
-    critics: chex.Array | None  # see `edp.draw_critics`
+    critics: Array | None  # see `edp.draw_critics`
 
 
 def make_update(
@@ -89,7 +89,7 @@ def make_update(
         target_params = edp.take_critics(critic.target_params, draws.critics)
         q = jnp.min(critics.apply(target_params, batch.observation, batch.action), axis=0)
 
-        def value_loss(params: networks.Params) -> tuple[chex.Array, Metrics]:
+        def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
             return losses.expectile_loss(q - v, settings.expectile), {"v_mean": jnp.mean(v)}
 

@@ -77,8 +77,8 @@ def make_evaluate(
     return make_evaluate_in(
         algorithm,
         settings.environment,
-        dataset.reference_scores,
-        dataset.units,
+        units=dataset.units,
+        reference_scores=dataset.reference_scores,
         seeds=tuple(member.seed for member in make_members(settings)),
         num_episodes=settings.run.eval_episodes,
         check_stop=check_stop,

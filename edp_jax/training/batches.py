@@ -9,7 +9,6 @@ with either.
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +49,7 @@ class Rows(NamedTuple):
 class Batches(Protocol):
     """The batches of some updates: a pytree of arrays, an argument of the compiled program."""
 
-    def take(self, state: AgentState, steps: chex.Array) -> Transition:
+    def take(self, state: AgentState, steps: jax.Array) -> Transition:
         """Gives one member's batches, inside the compiled program.
 
         Args:
@@ -66,7 +65,10 @@ class Batches(Protocol):
 class BatchSource(Protocol):
     """Gives the batches of all members."""
 
-    member_axis: int | None  # 0: `Batches` with leaves [R, ...]; None: members share their leaves
+    @property
+    def member_axis(self) -> int | None:
+        """0 where the leaves of its `Batches` are [R, ...], None where members share them."""
+        ...
 
     def spans(self, state: AgentState, start: int, end: int) -> Iterator[tuple[int, Batches]]:
         """Covers the updates from `start` to `end` - 1 by spans that follow each other.
@@ -84,8 +86,8 @@ class BatchSource(Protocol):
 
 
 def draw_rows(
-    key: chex.PRNGKey, batch_size: int, num_rows: int, boundaries: chex.Array | None
-) -> chex.Array:
+    key: jax.Array, batch_size: int, num_rows: int, boundaries: jax.Array | None
+) -> jax.Array:
     """Draws rows of a dataset with replacement.
 
     Args:
@@ -126,15 +128,15 @@ def row_boundaries(weights: np.ndarray | None) -> np.ndarray | None:
 class ResidentRows:
     """The dataset on a device; batches are gathered there."""
 
-    rows: chex.Array  # [N, D]
-    boundaries: chex.Array | None  # [N - 1], see `row_boundaries`
+    rows: jax.Array  # [N, D]
+    boundaries: jax.Array | None  # [N - 1], see `row_boundaries`
     spec: TaskSpec = struct.field(pytree_node=False)
     batch_size: int = struct.field(pytree_node=False)
 
-    def take(self, state: AgentState, steps: chex.Array) -> Transition:
+    def take(self, state: AgentState, steps: jax.Array) -> Transition:
         """As `Batches.take`."""
 
-        def rows(step: chex.Array) -> chex.Array:
+        def rows(step: jax.Array) -> jax.Array:
             key = batch_key(state, step)
             return self.rows[draw_rows(key, self.batch_size, len(self.rows), self.boundaries)]
 
@@ -154,11 +156,9 @@ class Resident:
           num_members: R.
           batch_size: B.
         """
-        host = ResidentRows(
-            dataset.rows, row_boundaries(dataset.weights), dataset.spec, batch_size
-        )
         layout = sharding.replicated(sharding.member_mesh(num_members))
-        self._batches: ResidentRows = sharding.put(host, layout)
+        rows, boundaries = sharding.put((dataset.rows, row_boundaries(dataset.weights)), layout)
+        self._batches = ResidentRows(rows, boundaries, dataset.spec, batch_size)
 
     def spans(self, state: AgentState, start: int, end: int) -> Iterator[tuple[int, ResidentRows]]:
         """As `BatchSource.spans`: one span, since all rows are there."""

@@ -1,6 +1,8 @@
 """Saving and restoring the state of a run; the only file that knows orbax."""
 
+import dataclasses
 import os
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -39,8 +41,9 @@ class Checkpoints:
     def restore(self, like: AgentState) -> AgentState:
         """Returns the newest states [R], with the structure and on the devices of `like`."""
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _with_key_data(like))
-        state = self._manager.restore(self.latest_step, args=ocp.args.StandardRestore(target))
-        return state.replace(key=jax.random.wrap_key_data(state.key))
+        content = ocp.args.StandardRestore(target)
+        state: Any = self._manager.restore(self.latest_step, args=content)
+        return dataclasses.replace(state, key=jax.random.wrap_key_data(state.key))
 
     def close(self) -> None:
         """Frees what the folder's manager holds."""
@@ -49,4 +52,4 @@ class Checkpoints:
 
 def _with_key_data(state: AgentState) -> AgentState:
     """The state with its keys as integers, since orbax cannot save JAX's type of keys."""
-    return state.replace(key=jax.random.key_data(state.key))
+    return dataclasses.replace(state, key=jax.random.key_data(state.key))

@@ -11,6 +11,7 @@ from edp_jax.algorithms import Algorithm
 from edp_jax.algorithms.base import AgentState, evaluation_key
 from edp_jax.evaluation import normalized_score, rollout
 from edp_jax.evaluation.rollout import MAX_ENVS
+from edp_jax.policy import in_dataset_units
 from edp_jax.training import hosts, sharding
 from edp_jax.types import EnvSpec, Units
 
@@ -79,10 +80,7 @@ def make_evaluate(
       members, and all get the whole result.
     """
 
-    def act_in_units(
-        params: chex.ArrayTree, observation: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
-        return units.unscale(algorithm.act(params, units.normalize(observation), key))
+    act_in_units = in_dataset_units(algorithm.act, units)
 
     @jax.jit
     def act(

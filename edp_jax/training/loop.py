@@ -55,7 +55,7 @@ def make_advance(algorithm: Algorithm) -> Advance:
     ahead = algorithm.draws_ahead
 
     def draw(
-        state: AgentState, batches: Batches, first: chex.Array
+        state: AgentState, batches: Batches, first: jax.Array
     ) -> tuple[Transition, chex.ArrayTree]:
         """The batches and draws of the updates first, first + 1, ..., leaves [ahead, ...]."""
         steps = first + jnp.arange(ahead)
@@ -69,13 +69,13 @@ def make_advance(algorithm: Algorithm) -> Advance:
         sums: Metrics,
         batches: Batches,
         settings: chex.ArrayTree,
-        start: chex.Array,
-        num_updates: chex.Array,
+        start: jax.Array,
+        num_updates: jax.Array,
     ) -> tuple[AgentState, Metrics]:
         end = start + num_updates
 
         def block(
-            index: chex.Array, carry: tuple[AgentState, Metrics]
+            index: jax.Array, carry: tuple[AgentState, Metrics]
         ) -> tuple[AgentState, Metrics]:
             """The updates of block `index`, as far as they are asked for.
 
@@ -86,7 +86,7 @@ def make_advance(algorithm: Algorithm) -> Advance:
             drawn = draw(carry[0], batches, first)
 
             def update(
-                i: chex.Array, carry: tuple[AgentState, Metrics]
+                i: jax.Array, carry: tuple[AgentState, Metrics]
             ) -> tuple[AgentState, Metrics]:
                 state, sums = carry
                 batch, draws = jax.tree.map(lambda leaf: leaf[i], drawn)
@@ -110,7 +110,9 @@ def make_one_update(algorithm: Algorithm) -> Callable[..., Metrics]:
     """
 
     def metrics(state: AgentState, batches: Batches, settings: chex.ArrayTree) -> Metrics:
-        batch = jax.tree.map(lambda leaf: leaf[0], batches.take(state, state.step[None]))
+        batch = jax.tree.map(
+            lambda leaf: leaf[0], batches.take(state, jnp.asarray(state.step)[None])
+        )
         return algorithm.update_step(state, batch, settings)[1]
 
     return metrics

@@ -24,7 +24,7 @@ def keep_programs(folder: str) -> None:
     if folder in ("", "none"):
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if folder == "auto" and jax.config.jax_compilation_cache_dir:
+    if folder == "auto" and getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     path = default_folder() if folder == "auto" else os.path.abspath(os.path.expanduser(folder))
     try:

@@ -73,9 +73,7 @@ def progress_line(
     return " | ".join(parts + ([evaluated] if evaluated else []))
 
 
-def estimate(
-    members: Sequence[Member], num_updates: int, updates_per_second: float
-) -> str | None:
+def estimate(members: Sequence[Member], num_updates: int, updates_per_second: float) -> str | None:
     """Tells how long a run will take, where that is more than ten minutes.
 
     Args:
@@ -165,9 +163,7 @@ class Progress:
             print(f"\r\033[K{line}" if self._in_place else line, end=end, flush=True)
 
 
-def divergence(
-    step: int, member: Member, metrics: Mapping[str, float | np.floating]
-) -> str | None:
+def divergence(step: int, member: Member, metrics: Mapping[str, float | np.floating]) -> str | None:
     """Returns a line about a member with metrics that are not finite, None where all are."""
     broken = [name for name, value in metrics.items() if not np.isfinite(value)]
     if not broken:

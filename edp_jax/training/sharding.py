@@ -5,8 +5,9 @@ members that follow each other.
 """
 
 import os
-from typing import Any
+from typing import Any, cast
 
+import chex
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
@@ -133,6 +134,6 @@ def own_part(tree: Any) -> Any:
     return jax.tree.map(part, tree)
 
 
-def first_value(array: jax.Array) -> int:
+def first_value(array: chex.Array) -> int:
     """Returns an integer that all members [R] have in common; no process asks another for it."""
-    return int(np.asarray(array.addressable_shards[0].data)[0])
+    return int(np.asarray(cast(jax.Array, array).addressable_shards[0].data)[0])

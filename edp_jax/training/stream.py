@@ -8,8 +8,8 @@ work on one window, the host draws, gathers and copies the next.
 import concurrent.futures
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +50,7 @@ def stays_on_host(placement: str, rows: np.ndarray, num_members: int) -> bool:
     return on_host
 
 
-def _memory_of(device: jax.Device) -> float:
+def _memory_of(device: Any) -> float:
     """Bytes that a device can use; a CPU's virtual devices share those of the machine."""
     if device.platform == "cpu":
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / jax.local_device_count()
@@ -61,11 +61,11 @@ def _memory_of(device: jax.Device) -> float:
 class Window:
     """The batches of T updates that follow each other; all leaves gain an axis [R] for members."""
 
-    rows: chex.Array  # [T, B, D]
-    first: chex.Array  # [] the first of these updates
+    rows: jax.Array  # [T, B, D]
+    first: jax.Array  # [] the first of these updates
     spec: TaskSpec = struct.field(pytree_node=False)
 
-    def take(self, state: AgentState, steps: chex.Array) -> Transition:
+    def take(self, state: AgentState, steps: jax.Array) -> Transition:
         """As `Batches.take`, for steps of this window."""
         del state
         return unpack(self.rows[steps - self.first], self.spec)
@@ -131,14 +131,12 @@ class Streamed:
         index = self._draw(self._keys, self._boundaries, first)
         return self._worker.submit(self._gather, index, number)
 
-    def _make_draw(self, batch_size: int) -> Callable[..., chex.Array]:
-        def draw(
-            key_data: chex.Array, boundaries: chex.Array | None, first: chex.Array
-        ) -> chex.Array:
+    def _make_draw(self, batch_size: int) -> Callable[..., jax.Array]:
+        def draw(key_data: jax.Array, boundaries: jax.Array | None, first: jax.Array) -> jax.Array:
             """Rows [T, B] of one member's batches, from update `first` on."""
             state = AgentState(step=first, key=jax.random.wrap_key_data(key_data), networks={})
 
-            def rows(step: chex.Array) -> chex.Array:
+            def rows(step: jax.Array) -> jax.Array:
                 return draw_rows(batch_key(state, step), batch_size, len(self._rows), boundaries)
 
             return jax.vmap(rows)(first + jnp.arange(self.window_size))

@@ -11,6 +11,7 @@ from edp_jax import TaskSpec, Transition, algorithms
 from edp_jax.algorithms import AlgorithmConfig, Hypers, edp
 from edp_jax.data import RawDataset, preprocess
 from edp_jax.training import loop
+from edp_jax.types import unpack
 
 CONFIG = AlgorithmConfig(
     hidden_dims=(32,), num_timesteps=5, sampler_calls=1, ema_start=0, ema_period=1, num_candidates=2
@@ -99,5 +100,5 @@ def test_a_timeout_is_not_a_terminal(cut, values):
         base.observation, base.action, base.reward, **flags, next_observations=base.next_observation
     )
     np.testing.assert_allclose(
-        learned_values("td3", preprocess.to_transitions(raw), [0.0, 1.0]), values, atol=0.15
+        learned_values("td3", unpack(preprocess.to_rows(raw), TaskSpec(1, 1)), [0.0, 1.0]), values, atol=0.15
     )

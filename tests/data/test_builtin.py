@@ -6,7 +6,7 @@ import pytest
 
 from edp_jax.data import builtin
 from edp_jax.data.behaviour import Behaviour, save_behaviour
-from edp_jax.data.d4rl import read_hdf5
+from edp_jax.data.hdf5 import read_hdf5
 from edp_jax.types import InputError
 
 SMALL = builtin.Source("tiny", "Hopper-v4", 1000)

@@ -76,6 +76,11 @@ def test_actions_are_clipped_to_the_box():
     np.testing.assert_array_equal(raw.actions, [[6], [6]])
 
 
+def test_a_policy_that_diverged_is_refused():
+    with pytest.raises(InputError, match="counted: a NaN or infinite action"):
+        run([Counter()], lambda observations, rng: np.array([[np.nan]]), 2)
+
+
 def test_actions_are_mapped_from_the_unit_box():
     act = in_box(
         lambda observations, rng: observations, np.array([-2.0, 0.0]), np.array([6.0, 1.0])

@@ -191,7 +191,7 @@ def test_minari_without_the_package_the_dataset_or_an_environment(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(
         InputError,
-        match=r"'minari:a/b-v0' needs the package minari .*; pip install 'minari\[hdf5\]'",
+        match=r"'minari:a/b-v0': import of minari .*; pip install 'edp_jax\[minari\]'",
     ):
         make("minari:a/b-v0")
     monkeypatch.setitem(sys.modules, "minari", minari_stub(None, ["a/b-v0"]))

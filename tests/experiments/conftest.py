@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 # reads a list of arguments per line and answers with the exit code of a child: what is slow to import is imported once
 SERVER = """
 import json, os, sys
-from edp_jax.data import download, source
+from edp_jax.data import d4rl, download
 from experiments import launch, main
 download._PAUSE = 0
 for line in sys.stdin:
@@ -22,7 +22,7 @@ for line in sys.stdin:
     if child == 0:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
-        source.D4RL_URL = request["d4rl_url"]
+        d4rl.URL = request["d4rl_url"]
         sys.argv = ["main", *request["arguments"]]
         launch.run(main.main)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

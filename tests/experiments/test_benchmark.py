@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from edp_jax.configuration import make_config
-from experiments import benchmark, benchmark_figure, cases
+from experiments import benchmark, benchmark_figure, cases, paper_speed
 from experiments.cases import LEARNERS, QUICK, Case, Sizes
 from experiments.measure import TASK, Program, calibrate, make_algorithm, rotate
 
@@ -41,7 +41,7 @@ def test_a_learner_is_measured_as_it_is_configured(learner):
 def test_the_bars_are_the_programs_of_the_papers_figure():
     """Network calls under the gradient and in the target: what the ablations are about."""
     programs = {}
-    for title, bar in cases.ABLATIONS.items():
+    for title, bar in paper_speed.ABLATIONS.items():
         if bar.learner:
             case = Case(bar.kind, 8, bar.learner, bar.changes)
             made = make_algorithm(case, Sizes()).settings
@@ -109,7 +109,7 @@ def test_programs_take_turns():
 
 def test_rates_beside_the_papers_and_the_naive_loops():
     rates = {"EDP": 30.0, "EDP, naive loop": 20.0, "Diffusion-QL": 5.0}
-    compared = benchmark.compare_with_paper(
+    compared = paper_speed.compare_with_paper(
         {title: {"training": {"updates_per_second": rate}} for title, rate in rates.items()}
     )
     assert compared["EDP"]["ratio_to_naive"] == 1.5
@@ -204,8 +204,8 @@ def test_every_part_leaves_its_numbers(tmp_path):
             and len(entry["rounds"]) == 1
         )
         assert entry["memory"]["argument"] > 0
-    assert set(found["ablations"]) == set(cases.ABLATIONS)
-    for title, bar in cases.ABLATIONS.items():
+    assert set(found["ablations"]) == set(paper_speed.ABLATIONS)
+    for title, bar in paper_speed.ABLATIONS.items():
         assert (found["ablations"][title].get("ratio_to_naive", 0) > 0) == bool(bar.learner)
     assert found["ablations"]["EDP, naive loop"]["ratio_to_naive"] == 1.0
     assert [entry["seeds"] for entry in found["seeds"]] == [1, 2]

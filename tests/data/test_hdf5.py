@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from edp_jax.data.d4rl import read_hdf5, write_hdf5
+from edp_jax.data.hdf5 import read_hdf5, write_hdf5
 from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
