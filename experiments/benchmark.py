@@ -25,7 +25,8 @@ from absl import flags
 from edp_jax import InputError
 from edp_jax.data.folder import folder_made
 from edp_jax.files import write_bytes, write_json
-from edp_jax.training import outputs, sharding
+from edp_jax.runs import record
+from edp_jax.training import sharding
 
 from . import benchmark_figure, launch
 from .cases import LEARNERS, MAIN, PARTS, QUICK, Path, Sizes, choose_cases, powers
@@ -164,7 +165,7 @@ def describe_machine() -> dict[str, Any]:
     """Says where the numbers come from."""
     devices = jax.devices()
     return {
-        "git_commit": outputs.git_commit(),
+        "git_commit": record.git_commit(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "system": platform.platform(),
