@@ -40,7 +40,7 @@ class Limits(NamedTuple):
         if self.one_of is not None:
             return "one of " + ", ".join(self.one_of)
         words = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most))
-        return " and ".join(f"{word} {limit:g}" for word, limit in words if limit is not None)
+        return " and ".join(f"{word} {limit:.10g}" for word, limit in words if limit is not None)
 
 
 class Setting(NamedTuple):

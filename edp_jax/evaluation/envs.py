@@ -5,6 +5,7 @@ What makes them imports simulators, which takes seconds. It is imported when the
 
 import difflib
 import functools
+import importlib
 import importlib.metadata
 import json
 import pkgutil
@@ -61,6 +62,7 @@ def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
     try:
         if prefix != "legacy":
             warn_about_mujoco(importlib.metadata.version("mujoco"))
+            importlib.import_module("edp_jax.evaluation.adapters")  # loads the packages quietly
         return pkgutil.resolve_name(maker)(which, num_envs, **kwargs)
     except ImportError as error:
         raise not_installed(f"environment {name!r}", error, "simulators") from error

@@ -13,7 +13,7 @@ from edp_jax.evaluation import normalized_score, rollout
 from edp_jax.evaluation.rollout import MAX_ENVS
 from edp_jax.policy import in_dataset_units
 from edp_jax.training import hosts, sharding
-from edp_jax.types import EnvSpec, Units
+from edp_jax.types import Array, EnvSpec, Units
 
 
 class Evaluation(NamedTuple):
@@ -84,8 +84,8 @@ def make_evaluate(
 
     @jax.jit
     def act(
-        params: chex.ArrayTree, keys: chex.PRNGKey, observation: chex.Array, step: chex.Array
-    ) -> chex.Array:
+        params: chex.ArrayTree, keys: chex.PRNGKey, observation: Array, step: chex.Array
+    ) -> Array:
         """Actions [R, E, A] for observations [R, E, O]."""
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
         return jax.vmap(act_in_units)(params, observation, keys)

@@ -7,12 +7,11 @@ members that follow each other.
 import os
 from typing import Any, cast
 
-import chex
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from edp_jax.types import InputError
+from edp_jax.types import Array, InputError
 
 MAX_CPU_DEVICES = 8  # each holds a copy of the dataset
 
@@ -134,6 +133,6 @@ def own_part(tree: Any) -> Any:
     return jax.tree.map(part, tree)
 
 
-def first_value(array: chex.Array) -> int:
+def first_value(array: Array) -> int:
     """Returns an integer that all members [R] have in common; no process asks another for it."""
     return int(np.asarray(cast(jax.Array, array).addressable_shards[0].data)[0])

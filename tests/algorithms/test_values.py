@@ -100,5 +100,7 @@ def test_a_timeout_is_not_a_terminal(cut, values):
         base.observation, base.action, base.reward, **flags, next_observations=base.next_observation
     )
     np.testing.assert_allclose(
-        learned_values("td3", unpack(preprocess.to_rows(raw), TaskSpec(1, 1)), [0.0, 1.0]), values, atol=0.15
+        learned_values("td3", unpack(preprocess.to_rows(raw), TaskSpec(1, 1)), [0.0, 1.0]),
+        values,
+        atol=0.15,
     )
