@@ -1,0 +1,59 @@
+"""Records data of its own, trains on the file, and acts: a point that is pushed towards zero.
+
+python examples/own_data.py
+"""
+
+import argparse
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+
+import edp_jax
+
+
+def step(position: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The task: positions [B, 1], pushes [B, 1] in [-2, 2] -> new positions, rewards [B]."""
+    following = position + 0.5 * action
+    return following, -np.abs(following[:, 0])
+
+
+def record(path: pathlib.Path, num_steps: int = 5_000) -> None:
+    """Random pushes at random positions. Every step is an episode of its own."""
+    rng = np.random.default_rng(0)
+    position, action = rng.uniform(-1, 1, (num_steps, 1)), rng.uniform(-2, 2, (num_steps, 1))
+    following, reward = step(position, action)
+    np.savez(
+        path,
+        observations=position,
+        actions=action,
+        rewards=reward,
+        next_observations=following,
+        terminals=np.ones(num_steps, bool),
+        action_low=[-2.0],
+        action_high=[2.0],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num_updates", type=int, default=3_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        record(pathlib.Path(folder, "point.npz"))
+        dataset = edp_jax.load_dataset(str(pathlib.Path(folder, "point.npz")))
+    settings = edp_jax.algorithms.settings("edp_td3", hidden_dims=(64, 64), learning_rate=1e-3)
+    algorithm = edp_jax.algorithms.make("edp_td3", settings, dataset.spec)
+    trainer = edp_jax.Trainer(algorithm, dataset)
+    state, _ = trainer.train(trainer.init(), given.num_updates)
+
+    params = jax.tree.map(lambda leaf: leaf[0], trainer.policy_params(state))
+    position = np.linspace(-1, 1, 5)[:, None]
+    action = algorithm.act(params, dataset.units.normalize(position), jax.random.key(0))
+    _, reward = step(position, dataset.units.unscale(np.asarray(action)))
+    print("distance left, from", position[:, 0], "on:", -reward)
+
+
+if __name__ == "__main__":
+    main()
