@@ -4,7 +4,6 @@ python examples/own_data.py
 """
 
 import argparse
-import pathlib
 import tempfile
 
 import jax
@@ -19,10 +18,10 @@ def step(position: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return following, -np.abs(following[:, 0])
 
 
-def record(path: pathlib.Path, num_steps: int = 5_000) -> None:
+def record(path: str, num_steps: int = 5_000) -> None:
     """Random pushes at random positions. Every step is an episode of its own."""
     rng = np.random.default_rng(0)
-    position, action = rng.uniform(-1, 1, (num_steps, 1)), rng.uniform(-2, 2, (num_steps, 1))
+    position, action = (rng.uniform(-limit, limit, (num_steps, 1)) for limit in (1, 2))
     following, reward = step(position, action)
     np.savez(
         path,
@@ -38,12 +37,15 @@ def record(path: pathlib.Path, num_steps: int = 5_000) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num_updates", type=int, default=3_000)
+    parser.add_argument("--num_updates", type=int, default=1_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        record(pathlib.Path(folder, "point.npz"))
-        dataset = edp_jax.load_dataset(str(pathlib.Path(folder, "point.npz")))
-    settings = edp_jax.algorithms.settings("edp_td3", hidden_dims=(64, 64), learning_rate=1e-3)
+        record(f"{folder}/point.npz")
+        dataset = edp_jax.load_dataset(f"{folder}/point.npz")
+    # The data hold every push at every position, so the critic may lead far from them: a large eta.
+    settings = edp_jax.algorithms.settings(
+        "edp_td3", hidden_dims=(64, 64), learning_rate=1e-3, eta=20.0
+    )
     algorithm = edp_jax.algorithms.make("edp_td3", settings, dataset.spec)
     trainer = edp_jax.Trainer(algorithm, dataset)
     state, _ = trainer.train(trainer.init(), given.num_updates)

@@ -55,7 +55,7 @@ def test_train_and_deploy_runs_an_episode(tiny):
 def test_own_data_learns_to_go_to_zero():
     printed = run("own_data.py", "--num_updates=1000")
     left = re.search(r"on: \[(.*)\]", printed)[1].split()
-    assert np.mean([float(distance) for distance in left]) < 0.3  # 0.6 where nothing is done
+    assert np.mean([float(distance) for distance in left]) < 0.1  # 0.6 where nothing is done
 
 
 def test_sweep_prints_a_row_for_each_agent(tiny):
@@ -69,6 +69,6 @@ def test_samplers_come_near_the_exact_deviation():
     rows = run("sample_a_diffusion.py", "--num_samples=20000").splitlines()[1:]
     deviations = {row.split()[0]: [float(value) for value in row.split()[1:]] for row in rows}
     assert len(deviations) == 9
-    for few, some, many in deviations.values():
-        assert abs(many - 0.3) < abs(some - 0.3) < abs(few - 0.3) or abs(many - 0.3) < 0.02
+    for few, _, many in deviations.values():
+        assert abs(many - 0.3) < abs(few - 0.3)
     assert abs(deviations["dpm_solver_2"][2] - 0.3) < 0.01
