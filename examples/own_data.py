@@ -23,16 +23,9 @@ def record(path: str, num_steps: int = 5_000) -> None:
     rng = np.random.default_rng(0)
     position, action = (rng.uniform(-limit, limit, (num_steps, 1)) for limit in (1, 2))
     following, reward = step(position, action)
-    np.savez(
-        path,
-        observations=position,
-        actions=action,
-        rewards=reward,
-        next_observations=following,
-        terminals=np.ones(num_steps, bool),
-        action_low=[-2.0],
-        action_high=[2.0],
-    )
+    steps = {"observations": position, "actions": action, "rewards": reward}
+    steps |= {"next_observations": following, "terminals": np.ones(num_steps, bool)}
+    np.savez(path, **steps, action_low=[-2.0], action_high=[2.0])
 
 
 def main() -> None:
