@@ -2,10 +2,13 @@
 
 from edp_jax.types import InputError
 
+_LONGEST = 150  # characters
+
 
 def one_line(error: BaseException) -> str:
-    """The text of an error in one line; its type where it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The beginning of an error's text in one line; its type where it has no text."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def not_installed(user: str, error: Exception, extra: str) -> InputError:

@@ -40,7 +40,7 @@ class Limits(NamedTuple):
         if self.one_of is not None:
             return "one of " + ", ".join(self.one_of)
         words = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most))
-        return " and ".join(f"{word} {limit:g}" for word, limit in words if limit is not None)
+        return " and ".join(f"{word} {limit:.10g}" for word, limit in words if limit is not None)
 
 
 class Setting(NamedTuple):
@@ -149,7 +149,7 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
         raise InputError(
-            f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value"
+            f"{label}={value} must be {str(entry.limits) or 'finite'}: set it to such a value"
         )
 
 

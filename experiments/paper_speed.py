@@ -4,16 +4,16 @@ The paper's rates are those of walker2d-medium-expert-v2 with batches of 256.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Bar(NamedTuple):
     """One bar of the comparison."""
 
     paper: tuple[float, float] | None  # updates/s, actions/s
-    config: str = ""  # "": not ours to run
+    learner: str = ""  # "": not ours to run
     kind: str = "train"
-    changes: tuple[tuple[str, object], ...] = ()
+    changes: tuple[tuple[str, Any], ...] = ()
 
 
 _DDPM_100 = (("num_timesteps", 100), ("sampler", "ddpm"), ("sampler_calls", 100))
@@ -36,7 +36,7 @@ ABLATIONS = {
 }
 
 
-def compare_with_paper(ablations: Mapping[str, Mapping]) -> dict[str, dict]:
+def compare_with_paper(ablations: Mapping[str, Mapping]) -> dict[str, dict[str, Any]]:
     """Adds to each bar the paper's rates and how many times faster than the naive loop it trains.
 
     Args:

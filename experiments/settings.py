@@ -8,6 +8,7 @@ On the command line of experiments.main a setting is --config.KEY=VALUE; several
 marked "sweep" are trained side by side with --config.sweep.KEY="(A,B)".
 """
 
+import signal
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> None:
             f"which learner? python -m experiments.settings NAME [TASK], NAME one of "
             f"{', '.join(launch.config_names())}"
         )
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     task = argv[2] if len(argv) > 2 else None
     write = as_markdown if flags.FLAGS.format == "markdown" else as_text
     print("\n".join(write(argv[1], task)))

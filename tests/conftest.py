@@ -1,12 +1,13 @@
 """Tests run on the CPU, divided into eight devices, so that members are spread over several.
 
-What is compiled once is kept. For all tests: a tiny learner and dataset, and a web server on this
-machine that can misbehave.
+What is compiled once is kept. For all tests: a tiny learner and dataset, a web server on this
+machine that can misbehave, and D4RL's files where they are there.
 """
 
 import dataclasses
 import http.server
 import os
+import pathlib
 import re
 import tempfile
 import threading
@@ -134,3 +135,20 @@ def serve(monkeypatch):
     for server in running:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def d4rl_dir():
+    """d4rl_dir(task) -> the folder of D4RL's files, in $EDP_DATA_DIR or beside the repository.
+
+    Skips the test where that of the task is not there.
+    """
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("EDP_DATA_DIR", beside))
+
+    def find(task: str) -> pathlib.Path:
+        if not (folder / task).is_dir():
+            pytest.skip(f"no {folder / task}: set EDP_DATA_DIR to the folder that holds it")
+        return folder
+
+    return find

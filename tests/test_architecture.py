@@ -17,10 +17,10 @@ MAX_LINES = 300
 # A part of edp_jax may import the parts that stand before a < to its left, and what those may import.
 ORDERS = (
     "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
-    "algorithms < export",
+    "algorithms < export < runs",
     "types < errors settings files < tasks < legacy < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
-    "export < runs < __init__",
+    "runs < __init__",
 )
 WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "stepping", "files")
 

@@ -92,7 +92,7 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
         written to.
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS) or sorted(DATASETS)
+        near = difflib.get_close_matches(name, DATASETS) or list(DATASETS)[:3]
         raise InputError(f"built-in dataset {name!r} does not exist; use one of: {', '.join(near)}")
     path = path_of(name, data_dir)
     if os.path.isfile(path):
@@ -180,8 +180,11 @@ def find(name: str) -> Task | None:
 
 
 def locate(task: Task, data_dir: str) -> str | None:
-    """The file of a built-in dataset where it has been made already, else None."""
-    path = path_of(task.name.removeprefix(PREFIX), data_dir)
+    """The file of a dataset where the installed simulators have made it already, else None."""
+    try:
+        path = path_of(task.name.removeprefix(PREFIX), data_dir)
+    except InputError:  # there are no simulators
+        return None
     return path if os.path.isfile(path) else None
 
 

@@ -102,24 +102,21 @@ def prepare(
     low, high = preprocess.action_box(raw, action_box, declared, environment_box)
     rows, spec = preprocess.to_rows(raw, storage), TaskSpec(raw.observation_dim, raw.action_dim)
     parts: Any = unpack(rows, spec)
-    mean, std = (
-        np.zeros(spec.observation_dim, np.float32),
-        np.ones(spec.observation_dim, np.float32),
-    )
+    columns = spec.observation_dim
+    units = Units(np.zeros(columns, np.float32), np.ones(columns, np.float32), low, high)
     if options.normalize_observations:
-        mean, std = preprocess.normalization(parts.observation)
-    units = Units(mean, std, low, high)
-    if options.normalize_observations:
-        map_rows(units.normalize, parts.observation, out=parts.observation)
-        map_rows(units.normalize, parts.next_observation, out=parts.next_observation)
+        units = Units(*preprocess.normalization(parts.observation), low, high)
+        for observations in (parts.observation, parts.next_observation):
+            map_rows(units.normalize, observations, out=observations)
     map_rows(units.scale, parts.action, out=parts.action)
 
     episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
     episode_returns = preprocess.episode_returns(raw)
     transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
     transform = transform.then(options.reward_scale, options.reward_shift)
+    parts.reward[:] = transform.apply(parts.reward)
     parts.reward[:], parts.discount[:], last = returns.n_step_returns(
-        transform.apply(parts.reward), parts.discount, episode, options.n_step, options.discount
+        parts.reward, parts.discount, episode, options.n_step, options.discount
     )
     # A window ends at its own row or at a later one, so no row is read after it was written.
     following = parts.next_observation

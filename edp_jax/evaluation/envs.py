@@ -5,6 +5,7 @@ What makes them imports simulators, which takes seconds. It is imported when the
 
 import difflib
 import functools
+import importlib
 import importlib.metadata
 import json
 import pkgutil
@@ -55,12 +56,13 @@ def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
     elif prefix in _PREFIXES and rest:
         maker, which = _PREFIXES[prefix], rest
     else:
-        near = ", ".join(difflib.get_close_matches(name, ENVIRONMENTS) or ENVIRONMENTS)
+        near = ", ".join(difflib.get_close_matches(name, ENVIRONMENTS) or list(ENVIRONMENTS)[:3])
         others = ", ".join(f"'{prefix}:...'" for prefix in _PREFIXES)
         raise InputError(f"environment {name!r} is unknown; use one of: {near}; or {others}")
     try:
         if prefix != "legacy":
             warn_about_mujoco(importlib.metadata.version("mujoco"))
+            importlib.import_module("edp_jax.evaluation.adapters")  # loads the packages quietly
         return pkgutil.resolve_name(maker)(which, num_envs, **kwargs)
     except ImportError as error:
         raise not_installed(f"environment {name!r}", error, "simulators") from error

@@ -1,355 +1,339 @@
-"""Every learner beyond EDP-TD3: what is its own, against values worked out by hand, and one short life of each configuration."""
+"""What must hold for every learner: where its randomness comes from, which settings it reads, what acts."""
 
-import importlib
-import pathlib
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jax.extend import core
 
-from edp_jax import InputError, TaskSpec, Transition, algorithms, diffusion, losses
-from edp_jax.algorithms import AlgorithmConfig, Hypers, cql, diffusion_ql, edp, td3
-from edp_jax.networks import Network
-from edp_jax.policy import GaussianPolicy
-from edp_jax.training import loop
-from edp_jax.training.evaluator import make_evaluate
-from edp_jax.types import EnvSpec
-from experiments import launch
+from edp_jax import algorithms
+from edp_jax.algorithms import base
+from edp_jax.settings import describe, traced_names
 
-CONFIGS = sorted(
-    path.stem
-    for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py")
-    if path.stem not in ("__init__", "base", "tasks")
-)
-SMALL = dict(
-    hidden_dims=(16,), num_timesteps=5, sampler_calls=2, num_candidates=3, num_baseline_actions=2
-)
+from .builders import LEARNERS, SPEC, assert_close, make_batch, same, tiny_learner, tiny_settings
 
-
-def make_batch(size: int, observation_dim: int, action_dim: int) -> Transition:
-    rng = np.random.default_rng(0)
-    return Transition(
-        observation=rng.normal(size=(size, observation_dim)).astype(np.float32),
-        action=rng.uniform(-0.9, 0.9, (size, action_dim)).astype(np.float32),
-        reward=rng.normal(size=size).astype(np.float32),
-        discount=(rng.uniform(size=size) > 0.2).astype(np.float32),
-        next_observation=rng.normal(size=(size, observation_dim)).astype(np.float32),
-    )
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_configuration_trains_and_evaluates(name):
-    config = importlib.import_module(f"configs.{name}").get_config("builtin/hopper-medium")
-    config.update(SMALL)
-    settings = launch.resolve(config)
-    algorithm = algorithms.make(config.algorithm, settings.algorithm, TaskSpec(11, 3))
-    chunks = loop.train(
-        loop.make_train_chunk(algorithm, 32),
-        loop.init_seeds(algorithm, (0, 1)),
-        loop.put_dataset(make_batch(50, 11, 3), 2),
-        settings.hypers,
-        iter([2]),
-    )
-    chunk = next(chunks)
-    assert all(np.all(np.isfinite(values)) for values in chunk.metrics.values())
-    assert not np.allclose(*chunk.metrics["actor/loss"])  # two seeds
-    evaluate = make_evaluate(
-        algorithm,
-        EnvSpec("hopper"),
-        (0.0, 100.0),
-        {"observation_mean": 0.0, "observation_std": 1.0, "action_low": -1.0, "action_high": 1.0},
-        seeds=(0, 1),
-        num_episodes=1,
-        check_stop=lambda: None,
-    )
-    result = evaluate(chunk.state)
-    assert (
-        result.returns.shape == (2, 1)
-        and np.all(np.isfinite(result.returns))
-        and np.all(result.lengths > 0)
-    )
+BATCH = make_batch()
+EVERY_LEARNER = pytest.mark.parametrize("name", LEARNERS)
+# Another value of each static setting. One that is read under a condition brings it along.
+OTHER = {
+    "lr_decay_steps": 9,
+    "ema_period": 3,
+    "ema_start": 7,
+    "hidden_dims": (4, 4),
+    "activation": "gelu",
+    "num_critics": 4,
+    "num_target_critics": 1,
+    "critic_layer_norm": True,
+    "num_backup_actions": 4,
+    "schedule": "linear",
+    "num_timesteps": 6,
+    "sampler": "dpm_solver_1",
+    "sampler_calls": 3,
+    "ddim_eta": 0.5,
+    "likelihood": "elbo",
+    "num_candidates": 4,
+    "selection_temperature": 0.5,
+    "crr_weight": "indicator",
+    "crr_baseline": "max",
+    "num_baseline_actions": 4,
+    "num_cql_actions": 4,
+}
+READ_WITH = {"ddim_eta": {"sampler": "ddim"}}
 
 
-@pytest.mark.parametrize("name", ["crr", "iql"])
-@pytest.mark.parametrize("likelihood", ["gaussian", "learned_std", "elbo"])
-def test_every_likelihood_lowers_the_loss_it_defines(name, likelihood, monkeypatch):
-    """Weights are near 1 here; the denoising loss, which would lower it too, is taken away."""
-    monkeypatch.setattr(diffusion, "denoising_loss", lambda predicted, noise: jnp.zeros(len(noise)))
-    config = AlgorithmConfig(**SMALL, likelihood=likelihood, ema_start=0)
-    algorithm = algorithms.make(name, config, TaskSpec(3, 2))
-    update = jax.jit(algorithm.update_step)
-    state, batch = algorithm.init(jax.random.key(0)), make_batch(64, 3, 2)
-    hypers = Hypers(learning_rate=3e-3, discount=0.0, crr_beta=100.0, iql_temperature=0.01)
-    policy = edp.make_policy(config, TaskSpec(3, 2))
-    corruption = policy.draw(jax.random.key(1), batch.action)
-    loss = lambda state: (
-        -float(policy.predict(state.actor.params, batch, corruption).log_likelihood.mean())
-    )  # noqa: E731
-    before = loss(state)
-    for _ in range(150):
-        state, _ = update(state, batch, hypers)
-    assert loss(state) < before - 0.1
+@functools.cache
+def learner_of(name: str):
+    """(learner, its compiled update, its state): compiled once for all tests here."""
+    learner = tiny_learner(name, lr_decay_steps=100)
+    return learner, jax.jit(learner.update_step), jax.jit(learner.init)(jax.random.key(0))
+
+
+def traced(learner: algorithms.Algorithm):
+    """The program of a whole life: begin, update, act."""
+
+    def life(key, batch, settings):
+        state, metrics = learner.update_step(learner.init(key), batch, settings)
+        action = learner.act(learner.policy_params(state), batch.observation, key)
+        return jax.tree.map(as_data, (state, metrics, action))
+
+    return jax.make_jaxpr(life)(jax.random.key(0), BATCH, learner.settings)
+
+
+def as_data(leaf):
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def fingerprint(name: str, **changes) -> tuple:
+    program = traced(tiny_learner(name, **changes))
+    return str(program.jaxpr), [np.asarray(constant).tobytes() for constant in program.consts]
+
+
+@EVERY_LEARNER
+def test_every_static_setting_changes_the_program(name):
+    before = fingerprint(name)
+    for entry in describe(algorithms.REGISTRY[name].settings):
+        if entry.traced:
+            continue
+        condition = READ_WITH.get(entry.name, {})
+        base_program = fingerprint(name, **condition) if condition else before
+        changed = fingerprint(name, **condition, **{entry.name: OTHER[entry.name]})
+        assert changed != base_program, entry.name
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "own"),
+    ("name", "condition", "change"),
     [
-        ("td3", {}, {"discount", "eta"}),
-        ("diffusion_ql", {}, {"discount", "eta"}),
-        ("td3_bc", {}, {"discount", "eta"}),
-        ("crr", {}, {"discount", "crr_beta"}),
-        ("crr", {"crr_weight": "indicator"}, {"discount"}),
-        ("iql", {}, {"discount", "expectile", "iql_temperature"}),
-        ("cql", {}, {"discount", "eta", "cql_alpha", "cql_threshold"}),
-        ("bcq", {}, {"discount"}),
-        ("bc", {}, set()),
+        ("edp_td3", {}, {"ddim_eta": 0.5}),
+        ("edp_td3", {"num_candidates": 1}, {"selection_temperature": 0.5}),
+        ("edp_crr", {"crr_weight": "indicator"}, {"crr_beta": 3.0}),
     ],
 )
-def test_a_learner_reads_its_own_settings(name, changes, own):
-    algorithm = algorithms.make(name, AlgorithmConfig(**SMALL, **changes), TaskSpec(3, 2))
-    assert algorithms.hypers_read(algorithm, TaskSpec(3, 2)) == own | {
-        "tau",
-        "learning_rate",
-        "weight_decay",
-        "grad_clip",
-    }
+def test_a_setting_is_not_read_where_its_condition_does_not_hold(name, condition, change):
+    """And the declaration says so: its `read_with` names the condition."""
+    assert fingerprint(name, **condition) == fingerprint(name, **condition, **change)
+    own, (key,) = tiny_settings(name, **condition), change
+    entries = {entry.name: entry for entry in describe(type(own))}
+    conditions = entries[key].read_with.items()
+    assert conditions and not all(getattr(own, other) in values for other, values in conditions)
 
 
-def test_a_learned_standard_deviation_stays_within_its_bounds():
-    """-0 - (-5) - log(2 pi)/2 at log_std -9, where the bound is -5."""
-    config = AlgorithmConfig(**SMALL, policy="gaussian")
-    policy = edp.make_policy(config, TaskSpec(3, 1))
-    params = {**policy.network.init(jax.random.key(0)), "log_std": jnp.array([-9.0])}
-    batch = make_batch(1, 3, 1)
-    batch = batch.replace(action=policy.predict(params, batch).action)
-    np.testing.assert_allclose(
-        policy.predict(params, batch).log_likelihood, 5 - np.log(2 * np.pi) / 2, rtol=1e-5
-    )
+@EVERY_LEARNER
+def test_every_traced_setting_changes_the_update(name):
+    """The program is the same, so nothing compiles again; the parameters after it are not."""
+    learner, update, state = learner_of(name)
+    state = state.replace(step=jnp.asarray(1))  # in which TD3+BC's policy moves, too
+    if name == "edp_cql":  # a threshold in the middle of what the states have
+        own = learner.settings.replace(cql_threshold=0.0)
+    else:
+        own = learner.settings
+    own = own.replace(grad_clip=0.05, weight_decay=0.1)
+    first, _ = update(state, BATCH, own)
+    names = traced_names(type(own))
+    assert {"learning_rate", "weight_decay", "grad_clip"} <= set(names)
+    for key in names:
+        changed = own.replace(**{key: 0.9 * getattr(own, key) - (key == "cql_threshold")})
+        second, _ = update(state, BATCH, changed)
+        assert not same(first.networks, second.networks), key
+    assert update._cache_size() == 1
 
 
-def test_likelihoods_by_hand():
-    """a0_hat is off by (0.5, -0.5): -(0.25 + 0.25)/2 - log 2 pi with std 1; with std (1/2, 1/4) the errors are (1, 2) std."""
-    mean, action = jnp.array([[0.5, -0.5]]), jnp.zeros((1, 2))
-    np.testing.assert_allclose(
-        diffusion.gaussian_log_likelihood(mean, action), -0.25 - np.log(2 * np.pi), rtol=1e-6
-    )
-    log_std = jnp.log(jnp.array([0.5, 0.25]))
-    expected = -0.5 * (1 + 4) + np.log(8) - np.log(2 * np.pi)
-    np.testing.assert_allclose(
-        diffusion.gaussian_log_likelihood(mean, action, log_std), expected, rtol=1e-6
-    )
+@EVERY_LEARNER
+def test_sweeping_keeps_the_program_and_static_settings_do_not(name):
+    """Settings are a pytree: traced ones are its leaves, static ones its structure."""
+    own = tiny_settings(name)
+    leaves = jax.tree.leaves(own)
+    names = traced_names(type(own))
+    assert sorted(leaves) == sorted(getattr(own, key) for key in names)
+    swept = own.replace(**{key: 0.25 for key in names})
+    assert jax.tree.structure(swept) == jax.tree.structure(own)
+    other = own.replace(hidden_dims=(9,))
+    assert jax.tree.structure(other) != jax.tree.structure(own)
+    assert hash(jax.tree.structure(own)) is not None
 
 
-def test_elbo_weight_is_the_kl_divergence_between_two_reverse_steps():
-    """KL(N(m_1, beta), N(m_2, beta)) = |m_1 - m_2|^2 / (2 beta) with m = (x - beta / sqrt(1 - abar) eps) / sqrt(1 - beta)."""
-    schedule = diffusion.make_schedule("vp", 7)
-    t, eps, other = jnp.array([4]), jnp.array([[0.3, -1.0]]), jnp.array([[0.1, 0.5]])
-    beta, abar = schedule.betas[4], schedule.alphas_cumprod[4]
-    means = [(0.2 - beta / np.sqrt(1 - abar) * e) / np.sqrt(1 - beta) for e in (eps, other)]
-    kl = np.sum((means[0] - means[1]) ** 2) / (2 * beta)
-    np.testing.assert_allclose(
-        diffusion.elbo_log_likelihood(schedule, t, other, eps), -7 * kl, rtol=1e-5
-    )
+@EVERY_LEARNER
+def test_all_randomness_of_an_update_is_drawn_before_it(name):
+    learner, _, state = learner_of(name)
+    draws = jax.eval_shape(learner.draw, state.key, learner.draw_params(state), BATCH)
+    program = jax.make_jaxpr(learner.update)(state, BATCH, learner.settings, draws)
+    assert not {word for word in primitives(program.jaxpr) if is_random(word)}
+    program = jax.make_jaxpr(learner.draw)(state.key, learner.draw_params(state), BATCH)
+    random = {word for word in primitives(program.jaxpr) if is_random(word)}
+    assert bool(random) == (name != "bc")  # cloning with a Gaussian policy draws nothing
 
 
-def test_softmax_weights_have_mean_one():
-    """B softmax((0, log 3)) = 2 (1/4, 3/4)."""
-    np.testing.assert_allclose(
-        losses.softmax_weight(jnp.array([0.0, np.log(3.0)]), 1.0), [0.5, 1.5], rtol=1e-6
-    )
-    np.testing.assert_array_equal(
-        jax.grad(lambda a: losses.softmax_weight(a, 1.0)[0])(jnp.array([0.0, 1.0])), 0.0
-    )
+def is_random(primitive: str) -> bool:
+    return primitive.startswith(("random_", "threefry"))
 
 
-def test_cql_penalty_by_hand():
-    """Two actions of values 0 and log 3: log((1 + 3)/2) = log 2 above a data value of 0; a second critic has log 1 - 1.
+def primitives(jaxpr: core.Jaxpr) -> set[str]:
+    """The names of all operations, inside loops and functions too."""
+    found = set()
+    for equation in jaxpr.eqns:
+        found.add(equation.primitive.name)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(inner, core.ClosedJaxpr | core.Jaxpr):
+                    found |= primitives(getattr(inner, "jaxpr", inner))
+    return found
 
-    Excess (log 2, -1) of one critic, (3, -5) of another: (log 2 - 1)/2 + (3 - 5)/2; with tau = -2 it ends in (3 - 2)/2.
+
+@pytest.fixture
+def uses(monkeypatch):
+    """What has been done with each random key: list of (key, how). Each entry may be there once.
+
+    A key is used up by drawing or by splitting. `fold_in` makes one key per number; with a number
+    of a loop or vmap it counts as a use of its own.
     """
-    q_sampled = jnp.array([[[0.0], [np.log(3.0)]], [[0.0], [0.0]]])
-    excess = losses.cql_excess(q_sampled, jnp.array([[0.0], [1.0]]))
-    np.testing.assert_allclose(excess, [[np.log(2.0)], [-1.0]], rtol=1e-6)
-    excess = jnp.array([[np.log(2.0), -1.0], [3.0, -5.0]])
-    np.testing.assert_allclose(
-        losses.cql_penalty(excess, -jnp.inf), (np.log(2.0) - 1.0) / 2 - 1.0, rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        losses.cql_penalty(excess, -2.0), (np.log(2.0) - 1.0) / 2 + 0.5, rtol=1e-6
-    )
-    np.testing.assert_array_equal(
-        jax.grad(losses.cql_penalty)(excess, -2.0), [[0.5, 0.5], [0.5, 0.0]]
-    )
+    found = []
+
+    def record(name, key, *args):
+        if isinstance(key, jax.core.Tracer):
+            return  # made by a recorded fold_in
+        number = args[0] if name == "fold_in" else None
+        if number is not None and not isinstance(number, jax.core.Tracer):
+            how = int(number)
+        else:
+            how = "used up"
+        found.append((tuple(jax.random.key_data(key).tolist()), how))
+
+    names = ("split", "fold_in", "normal", "uniform", "randint", "permutation", "categorical")
+    for name in names:
+        original = getattr(jax.random, name)
+
+        def wrapped(key, *args, name=name, original=original, **kwargs):
+            record(name, key, *args)
+            return original(key, *args, **kwargs)
+
+        monkeypatch.setattr(jax.random, name, wrapped)
+    return found
 
 
-def test_cql_lowers_values_off_the_data():
-    """All data lies near action 0.5: with alpha, random actions end below it by far more, with a threshold by less."""
-    config = AlgorithmConfig(**SMALL, ema_start=0)
-    critics, batch = edp.make_critics(config, TaskSpec(3, 2)), make_batch(64, 3, 2)
-    batch = batch.replace(action=0.5 + 0.05 * batch.action)
-    random_action = np.random.default_rng(1).uniform(-1, 1, batch.action.shape).astype(np.float32)
-    algorithm = cql.make(config, TaskSpec(3, 2))
-    update = jax.jit(algorithm.update_step)
-    gaps = []
-    for alpha, threshold in ((0.0, -0.5), (5.0, -1e9), (5.0, -0.5)):
-        state = algorithm.init(jax.random.key(0))
-        for _ in range(150):
-            state, _ = update(
-                state,
-                batch,
-                Hypers(cql_alpha=alpha, cql_threshold=threshold, learning_rate=3e-3, discount=0.0),
-            )
-        q = lambda action, state=state: float(
-            critics.apply(state.critic.params, batch.observation, action).mean()
-        )  # noqa: E731
-        gaps.append(q(random_action) - q(batch.action))
-    assert gaps[1] < gaps[2] - 0.5 < gaps[0] - 1.0, gaps
+STOCHASTIC = {"sampler": "ddpm", "sampler_calls": 5}
 
 
-def test_bcq_value_by_hand():
-    """Critics (1, 5) and (3, 4) of two candidates: 0.75 * 1 + 0.25 * 3 = 1.5 and 0.75 * 4 + 0.25 * 5 = 4.25; the best is 4.25."""
-    q = jnp.array([[[1.0], [5.0]], [[3.0], [4.0]]])
-    np.testing.assert_allclose(losses.bcq_value(q, 0.75), [4.25])
+@EVERY_LEARNER
+def test_every_random_number_has_its_own_key(name, uses):
+    """In the draws of three updates, their batches and evaluations, no key is used twice."""
+    has_sampler = hasattr(tiny_settings(name), "sampler")
+    learner = tiny_learner(name, **(STOCHASTIC if has_sampler else {}))
+    state = learner_of(name)[2]
+    states = [state.replace(step=jnp.asarray(count)) for count in range(3)]
+    del uses[:]
+    keys = []
+    for each in states:
+        keys += [base.update_key(each, each.step), base.batch_key(each, each.step)]
+        keys.append(base.evaluation_key(each))
+    del uses[:]
+    for key in keys[1::3]:  # what becomes of the batch's keys
+        jax.random.randint(key, (1,), 0, 9)
+    for each, key in zip(states, keys[::3], strict=True):
+        learner.draw(key, learner.draw_params(each), BATCH)
+    for each, key in zip(states, keys[2::3], strict=True):
+        learner.act(learner.policy_params(each), BATCH.observation, key)
+    assert len(uses) > 3 or name in ("bc", "td3_bc", "iql", "crr")
+    used_up = {key for key, how in uses if how == "used up"}
+    assert len(set(uses)) == len(uses)
+    assert not used_up & {key for key, how in uses if how != "used up"}
 
 
-def test_diffusion_ql_guides_the_whole_chain():
-    """The action it improves is the sampler's, with a gradient; EDP-TD3's is the one-step approximation."""
-    config = AlgorithmConfig(**{**SMALL, "sampler_calls": 5}, sampler="ddpm")
-    policy, batch = edp.make_policy(config, TaskSpec(3, 2)), make_batch(4, 3, 2)
-    params = policy.network.init(jax.random.key(0))
-    prediction = policy.predict(params, batch, policy.draw(jax.random.key(1), batch.action))
-    np.testing.assert_array_equal(
-        td3.approximated_action(policy, batch, prediction, jax.random.key(2)), prediction.action
-    )
-    action = diffusion_ql.full_chain_action(policy, batch, prediction, jax.random.key(2))
-    noise_key, chain_key = jax.random.split(jax.random.key(2))
-    expected = policy.sample(
-        params, batch.observation, jax.random.normal(noise_key, (4, 2)), chain_key
-    )
-    np.testing.assert_allclose(action, expected, rtol=1e-6)
-
-    def mean_action(params):
-        return diffusion_ql.full_chain_action(
-            policy, batch, prediction._replace(params=params), jax.random.key(2)
-        ).mean()
-
-    assert all(np.any(np.asarray(g) != 0) for g in jax.tree.leaves(jax.grad(mean_action)(params)))
+@EVERY_LEARNER
+def test_draws_change_with_the_step_and_hold_no_number_twice(name):
+    learner, _, state = learner_of(name)
+    draw = jax.jit(learner.draw)
+    keys = (base.update_key(state, jnp.asarray(count)) for count in (0, 1))
+    first, second = (draw(key, learner.draw_params(state), BATCH) for key in keys)
+    arrays = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves((first, second))]
+    numbers = np.concatenate([a for a in arrays if a.dtype == np.float32] or [np.zeros(0)])
+    inside = numbers[np.abs(numbers) < 1.0]  # actions at the edge of the box are alike
+    assert len(np.unique(inside)) == len(inside)
+    integers = [leaf for leaf in jax.tree.leaves(first) if leaf.dtype == jnp.int32]
+    assert all(np.all(leaf >= 0) for leaf in integers)
 
 
-def test_gaussian_policy_by_hand():
-    """Mean 0.5, std 2: the density of 0.9, and samples clipped to the box."""
-    params = {"log_std": jnp.log(jnp.array([2.0]))}
-    policy = GaussianPolicy(Network(None, lambda params, observation: observation + 0.5))
-    batch = Transition(jnp.zeros((1, 1)), jnp.array([[0.9]]), None, None, None)
-    prediction = policy.predict(params, batch)
-    np.testing.assert_allclose(
-        prediction.log_likelihood, -0.5 * 0.2**2 - np.log(2.0) - 0.5 * np.log(2 * np.pi), rtol=1e-5
-    )
-    x_T = jnp.array([[[0.1]], [[3.0]]])
-    np.testing.assert_allclose(
-        policy.sample(params, batch.observation, x_T, None)[:, 0, 0], [0.7, 1.0], rtol=1e-6
-    )
+@EVERY_LEARNER
+def test_draws_ahead_see_what_the_update_would(name):
+    """Between two multiples of `draws_ahead` the parameters of `draw` stand still, or it does not
+    look at them."""
+    learner, update, state = learner_of(name)
+    fresh = lambda state: jax.tree.map(jnp.copy, learner.draw_params(state))  # noqa: E731
+    looked_at = len(jax.make_jaxpr(learner.draw)(state.key, fresh(state), BATCH).jaxpr.eqns) > 0
+    looked_at = looked_at and depends_on_parameters(learner, state)
+    before = fresh(state)
+    for count in range(4):
+        state, _ = update(state, BATCH, learner.settings)
+        moved = not same(before, learner.draw_params(state))
+        if (count + 1) % learner.draws_ahead:
+            assert not moved or not looked_at
+        before = fresh(state)
+    assert looked_at == (name in READ_POLICY)
 
 
-def test_a_gaussian_policy_acts_with_its_mean():
-    config = AlgorithmConfig(policy="gaussian", hidden_dims=(8,))
-    algorithm = algorithms.make("iql", config, TaskSpec(3, 2))
-    state = algorithm.init(jax.random.key(0))
-    observation = jnp.ones((5, 3))
-    actions = [
-        algorithm.act(algorithms.policy_params(state), observation, jax.random.key(i))
-        for i in range(2)
-    ]
-    np.testing.assert_array_equal(*actions)
-    assert actions[0].shape == (5, 2)
+READ_POLICY = ("edp_td3", "edp_crr", "edp_cql", "edp_bcq", "diffusion_ql", "crr")
 
 
-def test_td3_bc_updates_its_policy_every_second_time():
-    config = AlgorithmConfig(policy="gaussian", hidden_dims=(8,))
-    algorithm = algorithms.make("td3_bc", config, TaskSpec(3, 2))
-    update = jax.jit(algorithm.update_step)
-    states = [algorithm.init(jax.random.key(0))]
-    for _ in range(2):
-        states.append(update(states[-1], make_batch(8, 3, 2), Hypers())[0])
-    same = lambda a, b: all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )  # noqa: E731
-    assert same(states[0].actor, states[1].actor) and not same(states[1].actor, states[2].actor)
-    assert not same(states[0].critic.params, states[1].critic.params)
-    assert same(states[0].critic.target_params, states[1].critic.target_params)
-    assert not same(states[1].critic.target_params, states[2].critic.target_params)
+def depends_on_parameters(learner, state) -> bool:
+    params = learner.draw_params(state)
+    wrong = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    draw = jax.jit(learner.draw)
+    right, wrong = (draw(state.key, each, BATCH) for each in (params, wrong))
+    return not same(right, wrong)
 
 
-def test_a_target_takes_the_least_of_a_random_subset_of_critics():
-    config = AlgorithmConfig(num_critics=5, num_target_critics=2)
-    drawn = {
-        tuple(sorted(np.asarray(edp.draw_critics(jax.random.key(i), config)).tolist()))
-        for i in range(200)
+@EVERY_LEARNER
+def test_averages_act_and_draw(name):
+    """Never the newest parameters, which are not a number here."""
+    learner, _, state = learner_of(name)
+    networks = {
+        key: network.replace(params=jax.tree.map(lambda p: p * jnp.nan, network.params))
+        for key, network in state.networks.items()
     }
-    assert len(drawn) == 10 and all(len(set(pair)) == 2 for pair in drawn)  # all pairs of five
-    assert edp.draw_critics(jax.random.key(0), AlgorithmConfig(num_critics=5)) is None
-    params = {"w": jnp.arange(5.0)}
-    np.testing.assert_array_equal(edp.take_critics(params, jnp.array([3, 1]))["w"], [3.0, 1.0])
-    with pytest.raises(InputError, match="num_target_critics=3 is more than num_critics=2"):
-        algorithms.make("iql", AlgorithmConfig(num_target_critics=3), TaskSpec(3, 2))
+    broken = state.replace(networks=networks)
+    assert same(learner.policy_params(broken), learner.policy_params(state))
+    assert same(learner.draw_params(broken), learner.draw_params(state))
+    action = jax.jit(learner.act)(learner.policy_params(broken), BATCH.observation, state.key)
+    assert action.shape == BATCH.action.shape
+    assert np.all(np.abs(action) <= 1.0)
 
 
-@pytest.mark.parametrize("name", ["td3", "diffusion_ql", "crr", "iql", "cql", "bcq", "td3_bc"])
-def test_every_learner_takes_a_subset_of_its_critics(name):
-    """Critic i of three says i everywhere, V says 0; with one of them drawn for each update the target is 0, 1 or 2.
-    Rewards are 0. IQL's is seen in its value loss: expectile 0.7 of the squared error."""
-    config = AlgorithmConfig(**SMALL, num_critics=3, num_target_critics=1)
-    algorithm = algorithms.make(name, config, TaskSpec(3, 2))
-    batch = make_batch(8, 3, 2).replace(
-        reward=np.zeros(8, np.float32), discount=np.ones(8, np.float32)
+@pytest.mark.parametrize("name", [name for name in LEARNERS if hasattr(tiny_settings(name), "num_candidates")])
+def test_critics_choose_the_action(name):
+    """With the temperature 0 the critics get their best of the same candidates; with the opposite
+    critics the choice is another one."""
+    learner = tiny_learner(name, num_candidates=16, selection_temperature=0.0, num_critics=1, num_target_critics=0)
+    params = learner.policy_params(learner.init(jax.random.key(1)))
+    last = lambda p: -p if p.shape[-1] == 1 else p  # noqa: E731
+    opposite = params | {"critic": jax.tree.map(last, params["critic"])}
+    act = jax.jit(learner.act)
+    observation = make_batch(64).observation
+    liked, disliked = (act(each, observation, jax.random.key(2)) for each in (params, opposite))
+    critics = algorithms.edp.make_critics(learner.settings, SPEC)
+    q = [critics.apply(params["critic"], observation, each)[0] for each in (liked, disliked)]
+    assert np.all(q[0] >= q[1]) and np.mean(q[0] > q[1]) > 0.9
+
+
+@EVERY_LEARNER
+def test_an_update_moves_every_network_and_the_learning_rate_falls(name):
+    """It is 0 from update 100 on, and then nothing moves."""
+    learner, update, start = learner_of(name)
+    for count, moves in ((51, True), (101, False)):  # odd: TD3+BC's policy moves as well
+        new, metrics = update(start.replace(step=jnp.asarray(count)), BATCH, learner.settings)
+        assert all(np.all(np.isfinite(value)) for value in metrics.values())
+        assert int(new.step) == count + 1 and new.key == start.key
+        for key, state in new.networks.items():
+            change = optax.tree.sub(state.params, start.networks[key].params)
+            assert (optax.tree.norm(change, ord="inf") > 1e-5) == moves, key
+
+
+@EVERY_LEARNER
+def test_an_update_is_a_pure_function(name):
+    learner, update, state = learner_of(name)
+    first, second = (update(state, BATCH, learner.settings) for _ in range(2))
+    assert_close(jax.tree.map(as_data, first), jax.tree.map(as_data, second), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["edp_crr", "edp_iql"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "learned_std", "elbo"])
+def test_the_likelihood_reaches_the_policy(name, likelihood):
+    """Only a learned spread has parameters for it; ELBO's loss is not that of the others."""
+    learner = tiny_learner(name, likelihood=likelihood)
+    params = jax.eval_shape(learner.init, jax.random.key(0)).networks["actor"].params
+    assert ("log_std" in params) == (likelihood == "learned_std")
+    assert fingerprint(name, likelihood=likelihood) != fingerprint(
+        name, likelihood="elbo" if likelihood == "gaussian" else "gaussian"
     )
 
-    @jax.jit
-    def update(key):
-        state = algorithm.init(key)
-        bias = jnp.arange(3.0)[:, None]  # of the last layers
-        constant = jax.tree.map(
-            lambda p: bias if p.shape == bias.shape else jnp.zeros_like(p),
-            state.critic.target_params,
-        )
-        value = (
-            None
-            if state.value is None
-            else state.value.replace(params=jax.tree.map(jnp.zeros_like, state.value.params))
-        )
-        state = state.replace(critic=state.critic.replace(target_params=constant), value=value)
-        return algorithm.update_step(state, batch, Hypers(discount=1.0))[1]
 
-    name, values = (
-        ("value/loss", [0.0, 0.7, 2.8])
-        if name == "iql"
-        else ("critic/target_mean", [0.0, 1.0, 2.0])
-    )
-    seen = {round(float(update(jax.random.key(seed))[name]), 4) for seed in range(12)}
-    assert seen == set(values)
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"policy": "flow"}, "policy 'flow' is unknown"),
-        ({"likelihood": "exact"}, "likelihood 'exact' is unknown"),
-        ({"crr_baseline": "median"}, "crr_baseline 'median' is unknown"),
-    ],
-)
-def test_unknown_choices_are_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        algorithms.make("crr", AlgorithmConfig(**changes), TaskSpec(3, 2))
-
-
-@pytest.mark.parametrize("name", ["td3", "cql", "bcq", "diffusion_ql"])
-def test_diffusion_learners_refuse_a_gaussian_policy(name):
-    with pytest.raises(InputError, match="does not fit"):
-        algorithms.make(name, AlgorithmConfig(policy="gaussian"), TaskSpec(3, 2))
-
-
-def test_every_learner_has_a_configuration():
-    """And no configuration names another; test_every_configuration_trains_and_evaluates runs them all."""
-    named = {importlib.import_module(f"configs.{name}").get_config().algorithm for name in CONFIGS}
-    assert named == set(algorithms.REGISTRY)
+@EVERY_LEARNER
+def test_settings_are_a_frozen_dataclass_of_the_learner(name):
+    own = algorithms.settings(name)
+    assert type(own) is algorithms.find(name).settings
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        own.learning_rate = 1.0
+    learner = algorithms.make(name, tiny_settings(name), SPEC)
+    assert learner.settings == tiny_settings(name)

@@ -45,7 +45,7 @@ def ants(positions) -> dict:
 
 @pytest.mark.parametrize("version", ["v0", "v2"])
 def test_antmaze_rewards_and_terminals_at_the_goal(tmp_path, load, version):
-    # the ant stays near the goal, where each row pays 1 and is a terminal, until the recording is cut
+    # the ant stays near the goal, where each row pays 1 and is a terminal, up to the timeout
     content = ants([7.0, 7.2, 7.4, 7.6, 0.1, 0.2])
     content["rewards"][1:4], content["terminals"][1:4] = 1, True
     content["timeouts"] = np.array([0, 0, 0, 1, 0, 1], bool)
@@ -72,7 +72,7 @@ def test_antmaze_v0_timeouts_that_miss_an_end_do_not_join_two_episodes(tmp_path,
 
 
 def test_maze2d_is_one_trajectory_cut_where_a_waypoint_was_reached(tmp_path, load):
-    # terminals are never set; timeouts of any distance mark goals of the controller that recorded it
+    # terminals are never set; timeouts mark where the controller that recorded it had a new goal
     content = {
         "observations": np.arange(20, dtype=np.float32).reshape(5, 4),
         "actions": np.zeros((5, 2), np.float32),

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pathlib
 import shutil
 import urllib.error
 import urllib.request
@@ -13,10 +12,6 @@ import pytest
 from edp_jax import data, legacy
 from edp_jax.data import d4rl, download, hdf5, preprocess, summary
 from edp_jax.types import InputError
-
-DATA_DIR = pathlib.Path(
-    os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[2].parent / "shared" / "data")
-)
 
 
 def small() -> data.RawDataset:
@@ -29,13 +24,10 @@ def small() -> data.RawDataset:
     )
 
 
-def real(name: str) -> tuple[data.RawDataset, dict]:
-    task = data.find_task(name)
-    if not (DATA_DIR / name / os.path.basename(task.file_name)).is_file():
-        pytest.skip(
-            f"no real data: {name} is not in {DATA_DIR}; set EDP_DATA_DIR to the folder that holds it"
-        )
-    return data.load(task, str(DATA_DIR))
+@pytest.fixture
+def real(d4rl_dir):
+    """real(task) -> what `load` gives of a file of D4RL."""
+    return lambda name: data.load(data.find_task(name), str(d4rl_dir(name)))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +152,7 @@ def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):
     assert info["path"] == str(tmp_path / "builtin" / "hopper-medium.hdf5")
 
 
-def test_truncated_copy_of_a_real_file_is_refused(tmp_path):
+def test_truncated_copy_of_a_real_file_is_refused(tmp_path, real):
     _, info = real("kitchen-complete-v0")
     path = shutil.copy(info["path"], tmp_path)
     os.truncate(path, info["size_bytes"] // 2)
@@ -168,7 +160,7 @@ def test_truncated_copy_of_a_real_file_is_refused(tmp_path):
         data.load(data.find_task("kitchen-complete-v0"), str(tmp_path))
 
 
-def test_kitchen_complete(paired):
+def test_kitchen_complete(real, paired):
     raw, info = real("kitchen-complete-v0")
     assert info["sha256"] == "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81"
     found = info["summary"]
@@ -176,7 +168,7 @@ def test_kitchen_complete(paired):
     assert counts == [3680, 3680, 19, 19, 0]
     assert (found["observation_dim"], found["action_dim"]) == (60, 9)
     assert (found["return"]["min"], found["return"]["max"]) == (304.0, 355.0)
-    # Columns 30-59 hold the goal. In 23 of them np.std is exactly 0, in the other 7 it is rounding error.
+    # Columns 30-59 hold the goal. In 23 of them np.std is exactly 0, in 7 it is a rounding error.
     assert found["constant_columns"] == list(range(30, 60))
     assert int((raw.observations.std(axis=0) == 0).sum()) == 23
     _, std = preprocess.normalization(raw.observations)
@@ -186,7 +178,7 @@ def test_kitchen_complete(paired):
     assert transitions.size == 3680 and int((transitions.discount == 0).sum()) == 19
 
 
-def test_door_human(paired):
+def test_door_human(real, paired):
     raw, info = real("door-human-v0")
     assert info["sha256"] == "9df6345e28fcec8f44c0af4d6dacc6ef996958b39b568f53df85cf41dd03412b"
     found = info["summary"]
@@ -200,7 +192,7 @@ def test_door_human(paired):
     np.testing.assert_allclose(
         [whole, 100 * (whole - low) / (high - low)], [795.7, 29.0], atol=0.05
     )
-    # An episode ends at its timeout, so first and second parts alternate; the first parts have the return of 200 steps.
+    # An episode ends at its timeout, so first and second parts alternate; the first have 200 steps.
     returns = preprocess.episode_returns(raw)
     assert len(returns) == 50
     np.testing.assert_allclose(

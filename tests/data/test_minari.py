@@ -28,7 +28,10 @@ ACTIONS = gymnasium.spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0,
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """store(id, space, episodes) puts a dataset into Minari's folder; an episode: (observations, actions, ends in a terminal)."""
+    """store(id, space, episodes) puts a dataset into Minari's folder.
+
+    An episode is (observations, actions, whether it ends in a terminal).
+    """
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
 
     def put(dataset_id, space, episodes, *, action_space=ACTIONS, **metadata):
@@ -186,7 +189,7 @@ def test_a_dataset_that_is_not_there_is_downloaded_by_minari(store, monkeypatch)
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", fail)
     with pytest.raises(
         InputError,
-        match="^minari:test/other-v0: no network; see .*put its folder at '.*/minari/test/other-v0'$",
+        match="^minari:test/other-v0: no network; see .*folder at '.*/minari/test/other-v0'$",
     ):
         data.load(data.find_task("minari:test/other-v0"), "unused", lines.append)
 

@@ -42,7 +42,7 @@ def test_terminal_is_kept_with_discount_0_and_never_sees_the_next_episode(paired
 
 
 def test_last_step_before_a_timeout_is_dropped_and_the_others_bootstrap(paired):
-    # Rows 0-2 time out, rows 3-4 end in a terminal: row 2 has no next observation, and row 1 keeps discount 1.
+    # Rows 0-2 time out, rows 3-4 end in a terminal: row 2 has no next observation.
     transitions = paired(dataset([0, 0, 0, 0, 1], [0, 0, 1, 0, 0]))
     np.testing.assert_array_equal(transitions.observation[:, 0], [0, 1, 3, 4])
     np.testing.assert_array_equal(transitions.next_observation[:, 0], [1, 2, 4, 4])

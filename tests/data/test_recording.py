@@ -10,7 +10,10 @@ from edp_jax.types import InputError
 
 
 class Counter:
-    """Observes [its seed, number of resets, steps since the last one]; terminates or is cut off after `length` steps."""
+    """Observes [its seed, number of resets, steps since the last one].
+
+    An episode terminates or is cut off after `length` steps.
+    """
 
     observation_space = types.SimpleNamespace(shape=(3,))
     action_space = types.SimpleNamespace(shape=(1,), low=np.array([-2.0]), high=np.array([6.0]))

@@ -11,7 +11,7 @@ def make(reward, discount):
 
 
 def test_n_step_by_hand():
-    """An episode of 4 that ends in a terminal and one of 2 that a timeout cut; n = 3, gamma = 0.5."""
+    """Episodes of 4 steps up to a terminal and of 2 up to a timeout; n = 3, gamma = 0.5."""
     steps = make([1, 2, 4, 8, 16, 32], [1, 1, 1, 0, 1, 1])
     reward, discount, last = returns.n_step_returns(*steps, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5)
     np.testing.assert_allclose(reward, [1 + 1 + 1, 2 + 2 + 2, 4 + 4, 8, 16 + 16, 32])

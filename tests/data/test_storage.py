@@ -1,4 +1,4 @@
-"""Data larger than the memory: prepared block by block on disk, with the numbers they would have in memory."""
+"""Data larger than the memory: prepared on disk, with the numbers they would have in memory."""
 
 import mmap
 import os
@@ -42,7 +42,7 @@ for place in (storage.storage_near(folder, always=True), storage.MEMORY):
 
 
 def write(path, rows: int, observation_dim: int, action_dim: int) -> None:
-    """Random numbers in episodes of at most 70 steps, written in ten parts; no next observations."""
+    """Random numbers in episodes of at most 70 steps, in ten parts; no next observations."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         for name, columns in (("observations", observation_dim), ("actions", action_dim)):

@@ -1,4 +1,4 @@
-"""From a gymnasium environment to a dataset: behaviour policies are trained, and policies recorded."""
+"""From a gymnasium environment to a dataset: behaviour policies trained, and policies recorded."""
 
 import importlib.util
 import json
