@@ -19,7 +19,7 @@ UNITS = {"observation_mean": MEAN, "observation_std": STD, "action_low": LOW, "a
 @pytest.fixture
 def saved(tmp_path):
     algorithm = algorithms.make("td3", CONFIG, SPEC)
-    state = loop.init_seeds(algorithm, (4, 9))
+    state = loop.init_members(algorithm, (4, 9))
     folder = str(tmp_path / "policy")
     save_policy(
         folder,
@@ -63,7 +63,7 @@ def test_what_cannot_be_loaded_or_fed_is_refused(saved, tmp_path):
 
 def test_a_policy_of_a_sweep_is_found_by_its_settings(tmp_path):
     algorithm = algorithms.make("bc", CONFIG, SPEC)
-    state = loop.init_seeds(algorithm, (4, 4))
+    state = loop.init_members(algorithm, (4, 4))
     params = jax.tree.map(lambda leaf: leaf.at[1].set(0.0), algorithms.policy_params(state))
     folder, members = str(tmp_path / "policy"), ({"seed": 4, "tau": 0.1}, {"seed": 4, "tau": 0.5})
     save_policy(folder, PolicyFile("bc", CONFIG, SPEC, members, UNITS), params)

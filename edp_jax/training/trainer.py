@@ -85,8 +85,7 @@ class Trainer:
 
     def init(self) -> AgentState:
         """Returns the untrained states of all members [R]."""
-        seeds = [member.seed for member in self.members]
-        return loop.init_members(self.algorithm, seeds, self._over_members)
+        return loop.init_members(self.algorithm, [member.seed for member in self.members])
 
     def train(
         self, state: AgentState, num_updates: int
