@@ -1,4 +1,4 @@
-"""Training all members of a run at once: what a notebook calls, and what a run in a folder calls."""
+"""Training of all members at once; a notebook calls it, and so does a run in a folder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
