@@ -100,7 +100,12 @@ class Trainer:
 
         Returns:
           The new states [R], and the metrics [R], averaged over these updates.
+
+        Raises:
+          InputError: no updates are asked for.
         """
+        if num_updates < 1:
+            raise InputError(f"num_updates={num_updates} must be at least 1: ask for some updates")
         start = step = sharding.first_value(state.step)
         end = step + num_updates
         sums = previous = None
