@@ -1,7 +1,7 @@
 """Learners.
 
-`make(name, settings, spec)` builds one; `settings(name, ...)` makes its settings. A learner is added by
-a file here, a line in `REGISTRY` and a configuration file (docs/extending.md).
+`make(name, settings, spec)` builds one; `settings(name, ...)` makes its settings. A learner is
+added by a file here, a line in `REGISTRY` and a configuration file (docs/extending.md).
 """
 
 from collections.abc import Callable
