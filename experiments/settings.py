@@ -2,10 +2,10 @@
 
 python -m experiments.settings edp_td3
 python -m experiments.settings edp_td3 kitchen-complete-v0     with the values of a task
-python -m experiments.settings --format=markdown               of all learners, for the documentation
+python -m experiments.settings --format=markdown               of all learners, for the docs
 
-On the command line of experiments.main a setting is --config.KEY=VALUE; several values of one that is
-marked "sweep" are trained side by side with --config.sweep.KEY="(A,B)".
+On the command line of experiments.main a setting is --config.KEY=VALUE. Several values of one that
+is marked "sweep" are trained side by side with --config.sweep.KEY="(A,B)".
 """
 
 import signal

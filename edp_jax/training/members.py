@@ -1,4 +1,4 @@
-"""The agents that one compiled program trains side by side: every seed at every point of a sweep."""
+"""The agents that one program trains side by side: every seed at every point of a sweep."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Training all members of a run at once: what a notebook calls, and what a run in a folder calls."""
+"""Training all members of a run at once: what a notebook or a run in a folder calls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -27,17 +27,18 @@ def outcome(finished=True, rate=50.0, state=None) -> Outcome:
 
 
 def test_a_summary_holds_the_measures_of_all_evaluations(make_run, run_record, episode_lines):
-    """Means over episodes (t + 100 r + 0.5) / 10: 1.05 and 11.05, then 2.05 and 12.05."""
-    run = make_run(episode_lines((10, 20), SEEDS), record=run_record(SEEDS))
+    """One episode of each, (t + 100 r) / 10: 1 and 11, then 2 and 12."""
+    run = make_run(episode_lines((10, 20), SEEDS, episodes=1), record=run_record(SEEDS))
     summary = outputs.summarize_run(run, DATASET, outcome(), 75.0)
     assert summary["algorithm"] == "edp_iql" and summary["seeds"] == [3, 4]
     assert (summary["finished"], summary["num_steps"], summary["unit"]) == (True, 20, "score")
     assert (summary["behaviour_return"], summary["behaviour_score"]) == (5.0, 50.0)
-    np.testing.assert_allclose(summary["per_seed"]["last"], [2.05, 12.05])
-    assert summary["rat"]["mean"] == pytest.approx(6.55)
+    np.testing.assert_allclose(summary["per_seed"]["last"], [2, 12])
+    assert summary["rat"]["mean"] == pytest.approx(6.5)
     assert summary["updates_per_second"] == {"per_seed": 50.0, "total": 100.0}
     assert outputs.describe(summary).splitlines() == [
-        "score, mean of 2 seeds: last evaluation 7.0; best of 2 (oms) 7.0; mean of the last 2 (rat) 6.6",
+        "score, mean of 2 seeds: last evaluation 7.0; best of 2 (oms) 7.0; "
+        "mean of the last 2 (rat) 6.5",
         "score of the dataset's behaviour: 50.0",
         "time: 1 min 15 s, 50.0 updates/s per seed",
     ]
