@@ -1,4 +1,4 @@
-"""A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays)."""
+"""A trained policy as a folder of plain files: settings (policy.json), arrays (params.npz)."""
 
 import dataclasses
 import functools

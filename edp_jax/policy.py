@@ -1,7 +1,7 @@
 """Policies: what one network pass says about a batch, sampling actions, choosing among candidates.
 
-A policy is a network together with what turns its output into actions. It is static: its methods are
-pure functions of the network's parameters, and every random number they use comes in as an argument.
+A policy is a network together with what turns its output into actions. It is static: its methods
+are pure functions of the network's parameters, and all randomness comes in as an argument.
 """
 
 from collections.abc import Callable

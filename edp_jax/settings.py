@@ -1,8 +1,8 @@
 """Settings: dataclass fields that say their value, meaning and limits in one place.
 
-A group of settings is a frozen dataclass whose fields are made by `setting`. Everything else that is
-said about a setting is read from its field: the keys of the command line, the check of a value, the
-settings that can be swept, the tables of the documentation.
+A group of settings is a frozen dataclass whose fields are made by `setting`. Everything else that
+is said about a setting is read from its field: the keys of the command line, the check of a value,
+the settings that can be swept, the tables of the documentation.
 """
 
 import dataclasses
@@ -154,7 +154,7 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
 
 
 def _has_type(default: Any, value: Any) -> bool:
-    """Whether a value is of the type of the default; integers are numbers, None stands for itself."""
+    """Whether a value is of the type of the default; an integer is a number, None is only None."""
     if default is None or value is None:
         return default is None
     if isinstance(default, tuple):

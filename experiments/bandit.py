@@ -15,12 +15,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from edp_jax import InputError, TaskSpec, Transition, algorithms
+from edp_jax import InputError, TaskSpec, Trainer, Transition, algorithms
 from edp_jax.algorithms import edp
 from edp_jax.data.folder import folder_made
 from edp_jax.files import write_bytes
 from edp_jax.training.batches import Rows
-from edp_jax.training.trainer import Trainer
 from edp_jax.types import pack
 
 from . import launch

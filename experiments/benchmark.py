@@ -50,10 +50,12 @@ def define_flags() -> None:
         "Tiny sizes, one round and two learners unless given; compiled without optimising.",
     )
     for field in dataclasses.fields(Sizes):
-        define = flags.DEFINE_float if isinstance(field.default, float) else flags.DEFINE_integer
-        smallest = 1 if field.default else 0
-        bound = {"lower_bound": 0.0} if define is flags.DEFINE_float else {"lower_bound": smallest}
-        define(field.name, None, f"{field.metadata['help']} (by default {field.default}).", **bound)
+        meaning = f"{field.metadata['help']} (by default {field.default})."
+        if isinstance(field.default, float):
+            flags.DEFINE_float(field.name, None, meaning, lower_bound=0.0)
+        else:
+            smallest = 1 if field.default else 0
+            flags.DEFINE_integer(field.name, None, meaning, lower_bound=smallest)
 
 
 def main(_: Sequence[str]) -> None:

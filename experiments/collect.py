@@ -123,7 +123,7 @@ def collect(plan: Plan, progress: Callable[[str], None] = print) -> None:
         task = f"{plan.output} --config.env_id={plan.env_id}"
         task += "" if plan.env_kwargs == "{}" else f" --config.env_kwargs='{plan.env_kwargs}'"
     progress(f"written: {plan.minari_id or plan.output}\n{describe(summarize(raw))}")
-    command = f"python -m experiments.main --config=configs/edp_td3.py:{task} --workdir=DIR"
+    command = f"python -m experiments.main --config=edp_td3:{task} --workdir=DIR"
     progress(f"to train on it: {command}")
 
 

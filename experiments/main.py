@@ -2,8 +2,8 @@
 
 python -m experiments.main --config=edp_td3:builtin/hopper-medium-expert --workdir=runs/td3
 
-The same command on the same folder goes on where it stopped. With several hosts, start one process on
-each (docs/scale-out.md).
+The same command on the same folder goes on where it stopped. With several hosts, start one process
+on each (docs/scale-out.md).
 """
 
 import os

@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edp_jax import Transition, algorithms, configuration
+from edp_jax import Trainer, Transition, algorithms, configuration
 from edp_jax.algorithms import Algorithm
 from edp_jax.training.batches import Rows
-from edp_jax.training.trainer import Trainer
 from edp_jax.types import pack, unpack
 
 from . import naive

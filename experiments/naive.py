@@ -9,7 +9,6 @@ optimiser step, and nothing is drawn ahead.
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -21,12 +20,12 @@ from edp_jax.diffusion.dpm_solver import singlestep_orders
 from edp_jax.types import Transition
 
 
-def mish(x: chex.Array) -> chex.Array:
+def mish(x: jax.Array) -> jax.Array:
     """The activation of the hidden layers, as it is defined."""
     return x * jnp.tanh(jax.nn.softplus(x))
 
 
-def mlp(params: dict, x: chex.Array, num_layers: int) -> chex.Array:
+def mlp(params: dict, x: jax.Array, num_layers: int) -> jax.Array:
     """Dense layers on x [..., columns], Mish between them."""
     for i in range(num_layers):
         layer = params[f"Dense_{i}"]
@@ -35,7 +34,7 @@ def mlp(params: dict, x: chex.Array, num_layers: int) -> chex.Array:
     return x
 
 
-def noise_net(params: dict, observation: chex.Array, x_t: chex.Array, t: chex.Array) -> chex.Array:
+def noise_net(params: dict, observation: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
     """Noise [B, A] predicted for x_t [B, A] at timesteps t [B]."""
     angles = t[:, None] * jnp.exp(-jnp.log(1e4) * jnp.arange(8) / 8)
     embedding = mlp(
@@ -45,14 +44,14 @@ def noise_net(params: dict, observation: chex.Array, x_t: chex.Array, t: chex.Ar
     return mlp(layers, jnp.concatenate([observation, x_t, embedding], axis=-1), len(layers))
 
 
-def critic(params: dict, observation: chex.Array, action: chex.Array) -> chex.Array:
+def critic(params: dict, observation: jax.Array, action: jax.Array) -> jax.Array:
     """Values [B] of one critic."""
     return mlp(params, jnp.concatenate([observation, action], axis=-1), len(params))[:, 0]
 
 
 def dpm_solver_3(
-    schedule: diffusion.NoiseSchedule, num_calls: int, denoise: Callable, x: chex.Array
-) -> chex.Array:
+    schedule: diffusion.NoiseSchedule, num_calls: int, denoise: Callable, x: jax.Array
+) -> jax.Array:
     """Single-step DPM-Solver of order 3 (2206.00927), uniform in time.
 
     Args:
@@ -67,24 +66,24 @@ def dpm_solver_3(
     K = schedule.num_timesteps
     log_alphas = jnp.append(0.0, 0.5 * jnp.cumsum(jnp.log1p(-schedule.betas)))
 
-    def marginals(time: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]:
+    def marginals(time: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         log_alpha = jnp.interp(time, jnp.arange(K + 1) / K, log_alphas)
         sigma = jnp.sqrt(-jnp.expm1(2 * log_alpha))
         return log_alpha, sigma, log_alpha - jnp.log(sigma)
 
-    def predict(x: chex.Array, time: chex.Array) -> chex.Array:
+    def predict(x: jax.Array, time: jax.Array) -> jax.Array:
         log_alpha, sigma, _ = marginals(time)
         eps = denoise(x, jnp.full(x.shape[0], K * time - 1))
         x0 = jnp.clip((x - sigma * eps) / jnp.exp(log_alpha), -1, 1)
         return (x - jnp.exp(log_alpha) * x0) / sigma
 
     def move(
-        x: chex.Array,
-        s: chex.Array,
-        t: chex.Array,
-        eps: chex.Array,
-        correction: chex.Array | float = 0.0,
-    ) -> chex.Array:
+        x: jax.Array,
+        s: jax.Array,
+        t: jax.Array,
+        eps: jax.Array,
+        correction: jax.Array | float = 0.0,
+    ) -> jax.Array:
         """From time s to t along eps, plus phi_2 times a correction of higher order."""
         (log_s, _, lam_s), (log_t, sigma_t, lam_t) = marginals(s), marginals(t)
         h = lam_t - lam_s
@@ -117,7 +116,7 @@ def dpm_solver_3(
 
 def make_update(
     settings: EDPTD3,
-) -> Callable[[AgentState, Transition, EDPTD3], tuple[AgentState, dict[str, chex.Array]]]:
+) -> Callable[[AgentState, Transition, EDPTD3], tuple[AgentState, dict[str, jax.Array]]]:
     """Builds one EDP-TD3 update on a batch; the caller jits it.
 
     Args:
@@ -126,11 +125,11 @@ def make_update(
     schedule = diffusion.make_schedule(settings.schedule, settings.num_timesteps)
 
     def step(
-        loss: Callable[[Any], chex.Array],
+        loss: Callable[[Any], jax.Array],
         state: TrainState,
         opt: optax.GradientTransformation,
-        tau: chex.Array,
-    ) -> tuple[TrainState, chex.Array]:
+        tau: jax.Array,
+    ) -> tuple[TrainState, jax.Array]:
         value, gradient = jax.value_and_grad(loss)(state.params)
         change, opt_state = opt.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
@@ -141,7 +140,7 @@ def make_update(
 
     def update(
         state: AgentState, batch: Transition, settings: EDPTD3
-    ) -> tuple[AgentState, dict[str, chex.Array]]:
+    ) -> tuple[AgentState, dict[str, jax.Array]]:
         opt = optimizer(settings, state.step)
         corruption_key, target_key, guide_key, _ = jax.random.split(
             update_key(state, state.step), 4
@@ -154,7 +153,7 @@ def make_update(
         actor, ensemble = state.networks["actor"], state.networks["critic"]
         members = [jax.tree.map(lambda leaf: leaf[i], ensemble) for i in range(2)]  # noqa: B023
 
-        def denoise(x: chex.Array, t: chex.Array) -> chex.Array:
+        def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
             return noise_net(actor.target_params, batch.next_observation, x, t)
 
         next_action = dpm_solver_3(schedule, settings.sampler_calls, denoise, x_T)
@@ -163,10 +162,10 @@ def make_update(
         )
         target = batch.reward + settings.discount * batch.discount * next_q
 
-        def critic_loss(params: Any) -> chex.Array:
+        def critic_loss(params: Any) -> jax.Array:
             return jnp.mean((critic(params, batch.observation, batch.action) - target) ** 2)
 
-        def actor_loss(params: Any) -> chex.Array:
+        def actor_loss(params: Any) -> jax.Array:
             x_t = diffusion.add_noise(schedule, batch.action, t, noise)
             eps = noise_net(params, batch.observation, x_t, t.astype(jnp.float32))
             action = jnp.clip(diffusion.predict_x0(schedule, x_t, t, eps), -1, 1)

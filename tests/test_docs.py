@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from edp_jax import types
+from experiments import settings
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -149,10 +150,12 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_programs_learners_and_settings_exist(page):
+def test_programs_files_learners_and_settings_exist(page):
     text = page.read_text()
     for program in re.findall(r"python -m experiments\.(\w+)", text):
         assert (ROOT / "experiments" / f"{program}.py").is_file(), program
+    for path in re.findall(r"`((?:edp_jax|experiments|configs|examples|tests)/[\w./]*)`", text):
+        assert (ROOT / path).exists(), path
     for learner in re.findall(r"--config=(?:configs/)?(\w+)(?:\.py)?", text):
         assert learner in LEARNERS, learner
     for key in re.findall(r"--config\.([\w.]+)", text):
@@ -192,6 +195,13 @@ def test_axes_are_those_of_the_types():
         return re.search(r"^\| letter \| axis \|\n(?:\|.*\n)+", text, re.MULTILINE)[0].splitlines()
 
     assert table((ROOT / "docs" / "design.md").read_text()) == table(types.__doc__)
+
+
+def test_the_table_of_settings_is_generated():
+    """To renew it: python -m experiments.settings --format=markdown, between the two marks."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    region = re.search(r"<!-- settings: begin .*-->\n(.*)<!-- settings: end -->", text, re.DOTALL)
+    assert region[1].strip() == "\n".join(settings.as_markdown()).strip()
 
 
 def test_equations_are_where_the_page_says():

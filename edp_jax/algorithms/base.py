@@ -39,8 +39,8 @@ class AgentState:
 class Algorithm(NamedTuple):
     """A learner as pure functions.
 
-    An update is deterministic once its random numbers are drawn, so `draw` can be called for several
-    updates at once, and recorded updates can be replayed.
+    An update is deterministic once its random numbers are drawn. So `draw` can be called for
+    several updates at once, and recorded updates can be replayed.
     """
 
     settings: Any  # what it was made with: a pytree whose leaves are the traced settings
@@ -48,7 +48,7 @@ class Algorithm(NamedTuple):
     # (key) -> state before the first update
     init: Callable[[chex.PRNGKey], AgentState]
 
-    # (key, draw_params, batch) -> all that is random about an update: timesteps, noise, next actions
+    # (key, draw_params, batch) -> all that is random in an update: timesteps, noise, next actions
     draw: Callable[[chex.PRNGKey, Any, Transition], Any]
 
     # (state, batch, settings, draws) -> (next state, metrics []); settings like `settings`
@@ -57,7 +57,7 @@ class Algorithm(NamedTuple):
     # (policy_params, observation [..., O], key) -> action [..., A] in [-1, 1]
     act: Callable[[Any, Array, chex.PRNGKey], Array]
 
-    # (state) -> the parameters that `draw` needs, such as those of the policy at the next observation
+    # (state) -> the parameters that `draw` needs, such as those of the policy that makes targets
     draw_params: Callable[[AgentState], Any]
 
     # (state) -> the parameters that act

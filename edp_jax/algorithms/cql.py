@@ -34,9 +34,9 @@ class EDPCQL(Conservative, td3.EDPTD3):
 def make_penalty(critics: networks.Network) -> td3.MakeRegularizer:
     """CQL(H)'s penalty over uniform actions [M, B, A] and the policy's a0_hat [B, A].
 
-    The policy's own loss computes a0_hat as well, so it costs nothing more. Every action has its own
-    copy of the observation, because one large product in the first layer is faster than a sum in its
-    gradient.
+    The policy's own loss computes a0_hat as well, so it costs nothing more. Every action has its
+    own copy of the observation, because one large product in the first layer is faster than a sum
+    in its gradient.
     """
 
     def make_regularizer(

@@ -1,7 +1,7 @@
 """CRR (2006.15134): regression on the dataset's actions, weighted by their advantage.
 
-With a diffusion policy it is EDP-CRR (EDP, 2305.20081, section 4.2), with a Gaussian one the paper's
-feed-forward baseline.
+With a diffusion policy it is EDP-CRR (EDP, 2305.20081, section 4.2), with a Gaussian one that
+paper's feed-forward baseline.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Weighted:
 
     crr_weight: str = setting(
         "exponential",
-        "weight of an advantage: exponential, indicator (1 where positive), or softmax over the batch",
+        "weight by advantage: exponential, indicator (1 where positive), or softmax over the batch",
         one_of=WEIGHTS,
     )
     crr_beta: float = setting(
@@ -100,8 +100,8 @@ def baseline_actions(prediction: Prediction, noise: Array) -> Array:
 
     std is 1 for a diffusion policy, unless it is learned.
 
-    PARITY: the public code hands them to the critics unclipped. Most of them are then outside the box
-    that the critics know.
+    PARITY: the public code hands them to the critics unclipped. Most of them are then outside the
+    box that the critics know.
     """
     action, std = jax.lax.stop_gradient((prediction.action, prediction.std))
     return jnp.clip(action + std * noise, -ACTION_BOUND, ACTION_BOUND)

@@ -26,7 +26,7 @@ class DiffusionQL(td3.EDPTD3):
 
 
 def make_guided_action(policy: DiffusionPolicy) -> td3.GuidedAction:
-    """Actions [B, A] of the chain, as many network passes away from the parameters as it has calls."""
+    """Actions [B, A] of the chain, with the gradient through all its calls of the network."""
 
     def guided_action(
         params: networks.Params, prediction: Prediction, batch: Transition, chain: Chain

@@ -1,8 +1,8 @@
 """The parts that learners with a policy and critics are put together from.
 
-Every EDP learner updates its policy in the same way: it adds noise to the dataset's actions, calls the
-noise network once, and adds the learner's guidance to the denoising loss (EDP, 2305.20081, Eq. 10). A
-Gaussian policy fits in as well; its prediction has no denoising loss.
+Every EDP learner updates its policy in the same way: it adds noise to the dataset's actions, calls
+the noise network once, and adds the learner's guidance to the denoising loss (EDP, 2305.20081,
+Eq. 10). A Gaussian policy fits in as well; its prediction has no denoising loss.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """IQL (2110.06169): values that are learned from the dataset's actions alone.
 
-With a diffusion policy it is EDP-IQL (EDP, 2305.20081, section 4.2), with a Gaussian one the paper's
-feed-forward baseline.
+With a diffusion policy it is EDP-IQL (EDP, 2305.20081, section 4.2), with a Gaussian one that
+paper's feed-forward baseline.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def make_update(
 ) -> Callable[[AgentState, Transition, Any, Draws], tuple[AgentState, Metrics]]:
     """Builds the update as a deterministic function of its random numbers.
 
-    V is updated first, on the averaged critics. Then come the policy and the critics, with the new V.
+    V is updated first, on the averaged critics. Policy and critics follow, with the new V.
     """
 
     def update(

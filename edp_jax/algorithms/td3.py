@@ -52,12 +52,14 @@ class Draws(NamedTuple):
     other: Any = None  # what a variant of this learner draws besides
 
 
-# What distinguishes a variant of this learner: what it draws besides (key, batch), ...
+# A variant of this learner may draw more: (key, batch) -> other.
 DrawOther = Callable[[chex.PRNGKey, Transition], Any]
-# ... the action [B, A] that guidance improves (actor's parameters, their prediction, batch, other), ...
+
+# It may guide another action: (actor's parameters, prediction, batch, other) -> action [B, A].
 GuidedAction = Callable[[networks.Params, Prediction, Transition, Any], Array]
-# ... and a loss that is added to the critics', for the policy's prediction (batch, prediction,
-# settings, other): (critics' parameters, their values q [C, B]) -> (loss [], metrics).
+
+# It may add to the critics' loss: (their parameters, their values q [C, B]) -> (loss [], metrics),
+# made of (batch, the policy's prediction, settings, other).
 Regularizer = Callable[[networks.Params, Array], tuple[Array, Metrics]]
 MakeRegularizer = Callable[[Transition, Prediction, Any, Any], Regularizer]
 

@@ -74,7 +74,7 @@ def make_update(
 
 
 def make(settings: TD3BC, spec: TaskSpec) -> Algorithm:
-    """TD3+BC. The published one acts with the newest policy; here, as in all learners, the average."""
+    """TD3+BC, acting with the averaged policy; the published one acts with the newest."""
     actor = networks.make_actor(spec, settings.hidden_dims, settings.activation)
     critics = edp.make_critics(settings, spec)
 

@@ -73,7 +73,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
 
 
 def num_members(config: Mapping[str, Any]) -> int:
-    """How many agents a configuration asks for that is not checked yet: seeds times sweep points."""
+    """How many agents an unchecked configuration asks for: seeds times points of the sweep."""
     return len(config["seeds"]) * math.prod(max(1, len(v)) for v in config["sweep"].values())
 
 

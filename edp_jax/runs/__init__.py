@@ -1,4 +1,4 @@
-"""The folder of a run: `Run` reads it, `record` and `outputs` write its files besides tables."""
+"""The folder of a run: `Run` reads it, `record` and `outputs` write all in it but its tables."""
 
 from edp_jax.runs.reader import Evaluations, Metrics, Run
 

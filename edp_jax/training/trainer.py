@@ -1,4 +1,4 @@
-"""Training of all members at once; a notebook calls it, and so does a run in a folder."""
+"""Training all members of a run at once: what a notebook or a run in a folder calls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
