@@ -1,4 +1,4 @@
-"""Imports point one way, heavy libraries stay in their files, importing is light, modules are small."""
+"""Imports point one way, heavy libraries stay in their files, modules are small."""
 
 import ast
 import pathlib
@@ -14,7 +14,8 @@ FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.p
 LIBRARY = [path for path in FILES if path.is_relative_to(ROOT / "edp_jax")]
 MAX_LINES = 300
 
-# A part of edp_jax may import the parts that stand before a < to its left, and what those may import.
+# A part of edp_jax may import the parts that stand before a < to its left, and what those may
+# import.
 ORDERS = (
     "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
     "algorithms < export < runs",

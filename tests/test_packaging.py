@@ -79,13 +79,13 @@ def project(tmp_path) -> pathlib.Path:
     """A user's folder with two packages of its own, whose names are those of our folders."""
     for name in ("experiments", "configs"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the {name} of the user')")
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('not ours')")
     return tmp_path
 
 
 @pytest.fixture
 def without_extras(tmp_path) -> pathlib.Path:
-    """A folder for PYTHONPATH that makes all optional packages look as if they were not installed."""
+    """A folder for PYTHONPATH, with which no optional package can be imported."""
     for name in OPTIONAL:
         (tmp_path / "absent" / name).mkdir(parents=True)
         (tmp_path / "absent" / name / "__init__.py").write_text(
@@ -167,7 +167,9 @@ def test_a_task_that_needs_simulators_names_their_extra(train):
 
 def test_modules_of_the_wheel_come_from_the_wheel(site, project):
     names = ("edp_jax", "edp_jax.experiments.main", "edp_jax.configs.edp_td3")
-    code = f"import {', '.join(names)}, sys; print(*(sys.modules[n].__file__ for n in {names!r}), sep='\\n')"
+    code = (
+        f"import {', '.join(names)}, sys\nfor name in {names!r}: print(sys.modules[name].__file__)"
+    )
     imported = run("-c", code, cwd=project, PYTHONPATH=str(site))
     assert imported.returncode == 0, imported.stderr
     for file in imported.stdout.splitlines():
@@ -175,7 +177,7 @@ def test_modules_of_the_wheel_come_from_the_wheel(site, project):
 
 
 def test_constraints_meet_the_stated_bounds():
-    """Every library that pyproject.toml names is in constraints.txt, in a version that it allows."""
+    """Every library of pyproject.toml is in constraints.txt, in a version that it allows."""
     pinned = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if line and not line.startswith("#"):

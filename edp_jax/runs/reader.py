@@ -165,16 +165,15 @@ class Run:
         Returns:
           The states of all members [R].
         """
-        from edp_jax.training import loop, sharding
+        from edp_jax.training import loop
         from edp_jax.training.checkpoint import Checkpoints
 
         if not self.config or self.checkpoint_step is None:
             raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
-        layout = sharding.over_members(sharding.member_mesh(len(self.members)))
         seeds = [member.seed for member in self.members]
         checkpoints = Checkpoints(self._checkpoint_folder)
         try:
-            return checkpoints.restore(loop.init_members(algorithm, seeds, layout))
+            return checkpoints.restore(loop.init_members(algorithm, seeds))
         finally:
             checkpoints.close()
 

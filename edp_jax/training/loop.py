@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import chex
 import jax
 import jax.numpy as jnp
-from jax.sharding import Sharding
 
 from edp_jax.algorithms import Algorithm
 from edp_jax.algorithms.base import AgentState, Metrics, update_key
+from edp_jax.training import sharding
 from edp_jax.training.batches import Batches
 from edp_jax.types import Transition
 
@@ -26,18 +26,18 @@ def compiler_options() -> dict[str, int] | None:
     return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
 
 
-def init_members(algorithm: Algorithm, seeds: Sequence[int], layout: Sharding) -> AgentState:
+def init_members(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
     """Makes one agent per seed.
 
     Args:
       algorithm: the learner.
       seeds: of R members; two members of a sweep may have the same.
-      layout: where the members lie.
 
     Returns:
-      Their states [R].
+      Their states [R], spread over the devices.
     """
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    layout = sharding.over_members(sharding.member_mesh(len(seeds)))
     return jax.jit(jax.vmap(algorithm.init), out_shardings=layout)(keys)
 
 

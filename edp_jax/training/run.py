@@ -4,6 +4,7 @@ It begins at the newest checkpoint of the folder. However often it was stopped b
 same numbers as a run that was not.
 """
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -100,19 +101,31 @@ def run(
     progress = Progress(members, start, schedule.num_steps)
     evaluated: str | None = None
 
-    def look(step: int, state: AgentState, evaluation_due: bool) -> None:
-        """Evaluates, then stops where it is asked to."""
-        nonlocal evaluated
+    @contextlib.contextmanager
+    def nothing_lost(step: int, state: AgentState) -> Iterator[None]:
+        """Saves the state and leaves the run before an error of the block ends it.
+
+        Of several processes all have to do so. They are all here if the error is one of those that
+        collective calls raise in all of them.
+        """
         try:
-            if evaluate is not None and evaluation_due:
-                evaluated = record.evaluation(step, evaluate(state))
-            if step < schedule.num_steps:
-                check_stop()
+            yield
         except Exception as error:
             if jax.process_count() == 1 or isinstance(error, InputError | hosts.Stopped):
-                checkpoints.save(step, state)  # all processes are here
+                checkpoints.save(step, state)
                 leave(Outcome(state, step, False, progress.updates_per_second))
             raise
+
+    def look(step: int, state: AgentState, evaluation_due: bool) -> None:
+        """Evaluates where that is due, then stops where it is asked to."""
+        nonlocal evaluated
+        if evaluate is not None and evaluation_due:
+            with nothing_lost(step, state):
+                result = evaluate(state)
+            evaluated = record.evaluation(step, result)
+        if step < schedule.num_steps:
+            with nothing_lost(step, state):
+                check_stop()
 
     # an evaluation that was cut off by a signal is made up for
     missed = hosts.broadcast_from_zero(record.last_evaluation != start)

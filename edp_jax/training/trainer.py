@@ -85,8 +85,7 @@ class Trainer:
 
     def init(self) -> AgentState:
         """Returns the untrained states of all members [R]."""
-        seeds = [member.seed for member in self.members]
-        return loop.init_members(self.algorithm, seeds, self._over_members)
+        return loop.init_members(self.algorithm, [member.seed for member in self.members])
 
     def train(
         self, state: AgentState, num_updates: int
@@ -101,7 +100,12 @@ class Trainer:
 
         Returns:
           The new states [R], and the metrics [R], averaged over these updates.
+
+        Raises:
+          InputError: no updates are asked for.
         """
+        if num_updates < 1:
+            raise InputError(f"num_updates={num_updates} must be at least 1: ask for some updates")
         start = step = sharding.first_value(state.step)
         end = step + num_updates
         sums = previous = None

@@ -1,4 +1,4 @@
-"""One run in two real processes, stopped and taken up again, against the same run in one process."""
+"""One run in two real processes, stopped and taken up again, against the same run in one."""
 
 import pathlib
 import re

@@ -33,7 +33,7 @@ def evaluation_lines(steps, members=MEMBERS, episodes=2, scored=True) -> list[st
 
 @pytest.fixture
 def make_run(tmp_path):
-    """make_run(evaluations, metrics, record=config.json) -> Run, with the given lines of its tables."""
+    """make_run(evaluations, metrics, record=...) -> Run with these lines of its tables."""
 
     def make(evaluations=None, metrics=None, record=None) -> Run:
         record = record or make_record()
