@@ -148,7 +148,7 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
         raise InputError(
-            f"{label}={value} must be {entry.limits or 'finite'}: set it to such a value"
+            f"{label}={value} must be {str(entry.limits) or 'finite'}: set it to such a value"
         )
 
 
