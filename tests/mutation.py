@@ -2,10 +2,12 @@
 
     python -m tests.mutation edp_jax/losses.py edp_jax/algorithms/crr.py
 
-With no file, all of losses.py, policy.py and algorithms/ are changed, which takes an hour or two. The tree itself
-is not touched: the package and its tests are copied, and the changes are made in the copy. Each
-change is tested in a process of its own, forked from one that has loaded the libraries already. The
-tests stop at the first failure. Run by hand; it is not part of the tests.
+With no file, all of losses.py, policy.py and algorithms/ are changed, which takes hours. With
+--quick the slow test files are left out; most of what they notice the others notice, too.
+
+The tree itself is not touched: the package and its tests are copied, and the changes are made in
+the copy. Each change is tested in a process of its own, forked from one that has loaded the
+libraries already. The tests stop at the first failure. Run by hand; it is not part of the tests.
 
 What is changed: signs, operators, comparisons, constants, min and max, means and sums, the order of
 two arguments, the key of a draw, params and target_params, observation and next_observation, stopped
@@ -27,6 +29,7 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parents[1]
 TESTS = ("tests/algorithms", "tests/test_losses.py", "tests/test_policy.py", "tests/golden")
 LEFT_OUT = ("test_bandit.py", "test_values.py")  # learning takes minutes
+SLOW = ("test_learners.py", "test_golden.py")
 LIMIT_S = 900  # of the tests of one change
 
 OPERATORS = {
@@ -210,18 +213,17 @@ def _indented(text: str, node: ast.AST) -> str:
     return text.replace("\n", "\n" + " " * node.col_offset)
 
 
-def tests_for(path: str) -> list[str]:
-    """The test files, those of the changed file first."""
+def tests_for(path: str, left_out: tuple[str, ...] = LEFT_OUT) -> list[str]:
+    """The test files, those of the changed file first and the slow ones last."""
     stem = pathlib.Path(path).stem
     files = [
         file
         for name in TESTS
         for file in (sorted((ROOT / name).glob("test_*.py")) if "." not in name else [ROOT / name])
-        if file.name not in LEFT_OUT
+        if file.name not in left_out
     ]
     names = [str(file.relative_to(ROOT)) for file in files]
-    last = ("test_learners.py", "test_golden.py")
-    order = lambda name: (f"test_{stem}.py" not in name, name.endswith(last), name)  # noqa: E731
+    order = lambda name: (f"test_{stem}.py" not in name, name.endswith(SLOW), name)  # noqa: E731
     if path == "edp_jax/algorithms/groups.py":
         names.append("tests/test_settings.py")
     return sorted(names, key=order)
@@ -253,6 +255,8 @@ def run_tests(folder: str, tests: list[str], log: str) -> str:
 
 def main(paths: list[str]) -> None:
     """Changes the files one place at a time and prints what was not noticed."""
+    left_out = LEFT_OUT + SLOW if "--quick" in paths else LEFT_OUT
+    paths = [path for path in paths if path != "--quick"]
     if not paths:
         algorithms = sorted((ROOT / "edp_jax/algorithms").glob("*.py"))
         paths = ["edp_jax/losses.py", "edp_jax/policy.py"]
@@ -267,14 +271,14 @@ def main(paths: list[str]) -> None:
         for path in paths:
             source = (ROOT / path).read_text(encoding="utf-8")
             target = pathlib.Path(folder, path)
-            if run_tests(folder, tests_for(path)[:1], log) != "survived":
+            if run_tests(folder, tests_for(path, left_out)[:1], log) != "survived":
                 sys.exit(pathlib.Path(log).read_text() + "the tests fail without any change")
             for change in changes_of(source):
                 text = source.encode()
                 old = text[change.start : change.end].decode()
                 changed = text[: change.start] + change.new.encode() + text[change.end :]
                 target.write_bytes(changed)
-                outcome = run_tests(folder, tests_for(path), log)
+                outcome = run_tests(folder, tests_for(path, left_out), log)
                 counts[outcome] += 1
                 line = f"{path}:{change.line}: {change.what}: {_short(old)} -> {_short(change.new)}"
                 print(f"{outcome:9} {line}", flush=True)
