@@ -1,4 +1,4 @@
-"""A trained policy as a folder of plain files: `policy.json` (settings) and `params.npz` (arrays)."""
+"""A trained policy as a folder of plain files: settings (policy.json), arrays (params.npz)."""
 
 import dataclasses
 import functools
@@ -39,10 +39,10 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
       params: `Algorithm.policy_params` of every member's state, leaves [R, ...].
     """
     os.makedirs(folder, exist_ok=True)
-    arrays = traverse_util.flatten_dict({"params": jax.device_get(params)}, sep="/")
-    units = {f"units/{name}": value for name, value in vars(file.units).items()}
+    tree = {"params": jax.device_get(params), "units": vars(file.units)}
+    arrays: dict[str, Any] = dict(traverse_util.flatten_dict(tree, sep="/"))
     with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
-        np.savez(out, **units, **arrays)
+        np.savez(out, allow_pickle=False, **arrays)
     settings = {
         "format": FORMAT,
         "algorithm": file.algorithm,

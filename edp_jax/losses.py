@@ -103,7 +103,7 @@ def indicator_weight(advantage: Array) -> Array:
       Eq. 2).
     """
     chex.assert_rank(advantage, 1)
-    return jax.lax.stop_gradient((advantage > 0.0).astype(advantage.dtype))
+    return (advantage > 0.0).astype(advantage.dtype)
 
 
 def softmax_weight(advantage: Array, inverse_temperature: float | Array) -> Array:
@@ -181,7 +181,7 @@ def bcq_value(q: Array, min_weight: float) -> Array:
     Returns:
       [B] max_m (min_weight min_i q_im + (1 - min_weight) max_i q_im) (BCQ, 1812.02900, Eq. 13).
     """
-    chex.assert_rank(q, 3)
+    chex.assert_rank([q, min_weight], [3, 0])
     mixed = min_weight * jnp.min(q, axis=0) + (1.0 - min_weight) * jnp.max(q, axis=0)
     return jnp.max(mixed, axis=0)
 

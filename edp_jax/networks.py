@@ -1,6 +1,11 @@
-"""Neural networks: noise prediction, critics and state values (EDP, arXiv 2305.20081, section 5 and App. B).
+"""Neural networks: noise prediction, policies, critics and values (EDP, 2305.20081, App. B).
 
-The only file that knows flax.linen: the rest of the package sees `Network(init, apply)` pairs over plain pytrees.
+Each `make_...` function returns a `Network`: two functions over plain pytrees of parameters. This
+is the only module that knows flax.linen.
+
+In shapes, [...] are the axes of a batch. Where a network has several inputs, the action may have
+more axes in front than the others: observations [B, O] go with actions [M, B, A], which are M
+actions at each observation. Inputs of other shapes are refused with an AssertionError.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,73 +17,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edp_jax.types import InputError, TaskSpec
+from edp_jax.ops import ACTIVATIONS, matmul, mish
+from edp_jax.types import Array, InputError, TaskSpec
 
 Params = Any
 
 
 class Network(NamedTuple):
-    init: Callable[[chex.PRNGKey], Params]
-    apply: Callable[..., chex.Array]
-    is_ensemble: bool = False  # whether axis 0 of every parameter counts networks, C of them
+    """A network without its parameters.
 
-
-@jax.custom_jvp
-def mish(x: chex.Array) -> chex.Array:
-    """x tanh(softplus(x)) (1908.08681) with one exponential: tanh(log(1 + e)) = n / (n + 2), n = e (e + 2), e = exp(x)."""
-    return x * _tanh_softplus(x)[0]
-
-
-@mish.defjvp
-def _mish_jvp(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    tanh, sigmoid = _tanh_softplus(x)
-    return x * tanh, (tanh + x * sigmoid * (1.0 - tanh * tanh)) * dx
-
-
-def _tanh_softplus(x: chex.Array) -> tuple[chex.Array, chex.Array]:
-    e = jnp.exp(jnp.minimum(x, 20.0))  # tanh(softplus(20)) is 1 in float32
-    n = e * (e + 2.0)
-    return n / (n + 2.0), e / (e + 1.0)
-
-
-ACTIVATIONS = {"mish": mish, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
-
-
-@jax.custom_vjp
-def matmul(x: chex.Array, kernel: chex.Array) -> chex.Array:
-    """x [..., I] @ kernel [I, O]; the kernel's gradient in the kernel's own layout, from all rows of x in one product.
-
-    JAX's comes out transposed, which makes Adam three times slower on a CPU (docs/performance.md).
+    Attributes:
+      init: key -> parameters.
+      apply: (parameters, *inputs) -> output.
+      is_ensemble: whether axis 0 of every parameter counts networks, C of them.
     """
-    return x @ kernel
 
-
-def _matmul_fwd(x, kernel):
-    return matmul(x, kernel), (x, kernel)
-
-
-def _matmul_bwd(residuals, gradient):
-    x, kernel = residuals
-    rows, row_gradients = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
-    x_gradient = jnp.einsum("no,io->ni", row_gradients, kernel).reshape(x.shape)
-    return x_gradient, jnp.einsum("ni,no->io", rows, row_gradients)
-
-
-matmul.defvjp(_matmul_fwd, _matmul_bwd)
+    init: Callable[[chex.PRNGKey], Params]
+    apply: Callable[..., Array]
+    is_ensemble: bool = False
 
 
 class Dense(nn.Module):
-    """Dense layer on the concatenation of its inputs, as a sum of one matmul per input.
+    """Fully connected layer with several inputs: bias + sum_i inputs[i] @ kernel_i.
 
-    Inputs may have different, broadcastable batch shapes; what does not change between calls (the observation along a sampling
-    chain, or over candidate actions) is multiplied once.
+    Its result and its initial values are those of an ordinary layer on the concatenation of the
+    inputs; kernel_i are the rows of that layer's kernel which belong to input i. But inputs whose
+    batch axes only broadcast need not be copied to a common shape. With M actions [M, B, A] at each
+    observation [B, O], the product with the observations is computed for B rows, not for M B.
+
+    Attributes:
+      features: width of the output.
     """
 
     features: int
 
     @nn.compact
-    def __call__(self, *inputs: chex.Array) -> chex.Array:
+    def __call__(self, *inputs: Array) -> Array:
+        """Inputs [..., *] of any widths -> [..., features]."""
         sizes = [x.shape[-1] for x in inputs]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (sum(sizes), self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
@@ -87,7 +62,14 @@ class Dense(nn.Module):
 
 
 class MLP(nn.Module):
-    """Inputs [..., *] -> hidden layers (each with optional LayerNorm before its activation) -> linear output [..., out_dim]."""
+    """Multilayer perceptron on one or more inputs, with a linear output.
+
+    Attributes:
+      hidden_dims: widths of the hidden layers, at least one.
+      out_dim: width of the output.
+      activation: a key of `ACTIVATIONS`.
+      layer_norm: normalise each hidden layer before its activation.
+    """
 
     hidden_dims: Sequence[int]
     out_dim: int
@@ -95,7 +77,8 @@ class MLP(nn.Module):
     layer_norm: bool = False
 
     @nn.compact
-    def __call__(self, *inputs: chex.Array) -> chex.Array:
+    def __call__(self, *inputs: Array) -> Array:
+        """Inputs [..., *] of any widths -> [..., out_dim]."""
         x = Dense(self.hidden_dims[0])(*inputs)
         for width in (*self.hidden_dims[1:], None):
             x = nn.LayerNorm()(x) if self.layer_norm else x
@@ -105,12 +88,17 @@ class MLP(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoidal embedding of the timestep [...] followed by a two-layer MLP -> [..., dim] (EDP App. B: 16 -> 32 -> 16)."""
+    """Embedding of the timestep: cosines and sines of it, then two layers (EDP, App. B).
+
+    Attributes:
+      dim: width of the output; the hidden layer is twice as wide.
+    """
 
     dim: int = 16
 
     @nn.compact
-    def __call__(self, t: chex.Array) -> chex.Array:
+    def __call__(self, t: Array) -> Array:
+        """Timesteps [...] -> [..., dim]."""
         half = self.dim // 2
         frequencies = jnp.exp(-jnp.log(1e4) * jnp.arange(half) / half)
         angles = jnp.asarray(t, jnp.float32)[..., None] * frequencies
@@ -120,43 +108,88 @@ class TimeEmbedding(nn.Module):
 
 
 class NoiseNet(nn.Module):
-    """eps_theta(a_k, k, s): noise prediction [..., A] from s [..., O], a_k [..., A] and the timestep [...]."""
+    """eps_theta(a_k, k; s): predicts the noise in an action (EDP Eq. 5).
+
+    Attributes:
+      action_dim: width of the action.
+      hidden_dims: widths of the hidden layers, at least one.
+      activation: a key of `ACTIVATIONS`; the embedding of the timestep always uses mish.
+    """
 
     action_dim: int
     hidden_dims: Sequence[int]
     activation: str
 
     @nn.compact
-    def __call__(self, observation: chex.Array, x_t: chex.Array, t: chex.Array) -> chex.Array:
-        return MLP(self.hidden_dims, self.action_dim, self.activation)(
-            observation, x_t, TimeEmbedding()(t)
-        )
+    def __call__(self, observation: Array, x_t: Array, t: Array) -> Array:
+        """Observations [..., O], noisy actions [..., A] and timesteps [...] -> noise [..., A]."""
+        mlp = MLP(self.hidden_dims, self.action_dim, self.activation)
+        return mlp(observation, x_t, TimeEmbedding()(t))
 
 
 def make_noise_net(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:
-    """apply(params, observation [..., O], x_t [..., A], t [...]) -> noise [..., A]."""
+    """Makes the network of a diffusion policy.
+
+    Args:
+      spec: the task's sizes O and A.
+      hidden_dims: widths of the hidden layers, at least one.
+      activation: a key of `ACTIVATIONS`.
+
+    Returns:
+      apply(params, observation [..., O], x_t [..., A], t [...]) -> noise [..., A]. The timesteps t
+      count from 0 and need not be integers; one number may serve the whole batch.
+
+    Raises:
+      InputError: the widths or the activation cannot be used.
+    """
     _check_layers(hidden_dims, activation)
     net = NoiseNet(spec.action_dim, tuple(hidden_dims), activation)
-    inputs = jnp.zeros((1, spec.observation_dim)), jnp.zeros((1, spec.action_dim)), jnp.zeros((1,))
-    return Network(
-        lambda key: net.init(key, *inputs)["params"],
-        lambda params, *x: net.apply({"params": params}, *x),
-    )
+    network = _network(net, _observation(spec), _action(spec), jnp.zeros((1,)))
+
+    def apply(params: Params, observation: Array, x_t: Array, t: Array) -> Array:
+        _check_inputs(spec, observation, x_t)
+        chex.assert_shape(x_t, (..., *jnp.shape(t), spec.action_dim))
+        return network.apply(params, observation, x_t, t)
+
+    return network._replace(apply=apply)
 
 
 def make_actor(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:
-    """A feed-forward policy: apply(params, observation [..., O]) -> action or mean [..., A] in [-1, 1], through tanh."""
+    """Makes a feed-forward policy.
+
+    Args:
+      spec: the task's sizes O and A.
+      hidden_dims: widths of the hidden layers, at least one.
+      activation: a key of `ACTIVATIONS`.
+
+    Returns:
+      apply(params, observation [..., O]) -> [..., A] in [-1, 1], through tanh: the action, or the
+      mean of a distribution of actions.
+
+    Raises:
+      InputError: the widths or the activation cannot be used.
+    """
     _check_layers(hidden_dims, activation)
-    net = MLP(tuple(hidden_dims), spec.action_dim, activation)
-    inputs = jnp.zeros((1, spec.observation_dim))
-    return Network(
-        lambda key: net.init(key, inputs)["params"],
-        lambda params, observation: jnp.tanh(net.apply({"params": params}, observation)),
-    )
+    network = _network(MLP(tuple(hidden_dims), spec.action_dim, activation), _observation(spec))
+
+    def apply(params: Params, observation: Array) -> Array:
+        chex.assert_axis_dimension(observation, -1, spec.observation_dim)
+        return jnp.tanh(network.apply(params, observation))
+
+    return network._replace(apply=apply)
 
 
 def with_log_std(network: Network, action_dim: int) -> Network:
-    """The same network with one more parameter, log_std [A] = 0, that `apply` leaves alone."""
+    """Adds the logarithm of a standard deviation, the same at all observations, to a policy.
+
+    Args:
+      network: the policy.
+      action_dim: A.
+
+    Returns:
+      The same network with one more parameter, `log_std` [A], which starts at 0. `apply` does not
+      use it.
+    """
     return network._replace(
         init=lambda key: {**network.init(key), "log_std": jnp.zeros(action_dim)}
     )
@@ -165,9 +198,21 @@ def with_log_std(network: Network, action_dim: int) -> Network:
 def make_critics(
     spec: TaskSpec, num_critics: int, hidden_dims: Sequence[int], activation: str, layer_norm: bool
 ) -> Network:
-    """An ensemble of Q networks under one vmap.
+    """Makes an ensemble of Q networks that differ in their initial values.
 
-    apply(params, observation [..., O], action [..., A]) -> Q [N, ...], N the length of the params' leading axis.
+    Args:
+      spec: the task's sizes O and A.
+      num_critics: C, at least 1.
+      hidden_dims: widths of the hidden layers, at least one.
+      activation: a key of `ACTIVATIONS`.
+      layer_norm: normalise each hidden layer before its activation.
+
+    Returns:
+      apply(params, observation [..., O], action [..., A]) -> Q [C, ...]. Axis 0 of every parameter
+      counts the critics; `apply` also takes a part of them.
+
+    Raises:
+      InputError: the number of critics, the widths or the activation cannot be used.
     """
     _check_layers(hidden_dims, activation)
     if num_critics < 1:
@@ -175,15 +220,14 @@ def make_critics(
             f"num_critics={num_critics} is too small: use at least 1 (the paper's learners use 2)"
         )
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
-    inputs = jnp.zeros((1, spec.observation_dim)), jnp.zeros((1, spec.action_dim))
+    member = _network(net, _observation(spec), _action(spec))
 
-    def init(key):
-        return jax.vmap(lambda k: net.init(k, *inputs)["params"])(
-            jax.random.split(key, num_critics)
-        )
+    def init(key: chex.PRNGKey) -> Params:
+        return jax.vmap(member.init)(jax.random.split(key, num_critics))
 
-    def apply(params, observation, action):
-        return jax.vmap(lambda p: net.apply({"params": p}, observation, action)[..., 0])(params)
+    def apply(params: Params, observation: Array, action: Array) -> Array:
+        _check_inputs(spec, observation, action)
+        return jax.vmap(lambda p: member.apply(p, observation, action)[..., 0])(params)
 
     return Network(init, apply, is_ensemble=True)
 
@@ -191,20 +235,57 @@ def make_critics(
 def make_value(
     spec: TaskSpec, hidden_dims: Sequence[int], activation: str, layer_norm: bool
 ) -> Network:
-    """apply(params, observation [..., O]) -> V [...]."""
+    """Makes a network for the value of an observation.
+
+    Args:
+      spec: the task's sizes O and A.
+      hidden_dims: widths of the hidden layers, at least one.
+      activation: a key of `ACTIVATIONS`.
+      layer_norm: normalise each hidden layer before its activation.
+
+    Returns:
+      apply(params, observation [..., O]) -> V [...].
+
+    Raises:
+      InputError: the widths or the activation cannot be used.
+    """
     _check_layers(hidden_dims, activation)
-    net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
-    inputs = jnp.zeros((1, spec.observation_dim))
-    return Network(
-        lambda key: net.init(key, inputs)["params"],
-        lambda params, observation: net.apply({"params": params}, observation)[..., 0],
-    )
+    network = _network(MLP(tuple(hidden_dims), 1, activation, layer_norm), _observation(spec))
+
+    def apply(params: Params, observation: Array) -> Array:
+        chex.assert_axis_dimension(observation, -1, spec.observation_dim)
+        return network.apply(params, observation)[..., 0]
+
+    return network._replace(apply=apply)
+
+
+def _network(net: nn.Module, *inputs: Array) -> Network:
+    """A flax module as a `Network`; the inputs only say which shapes it will get."""
+
+    def apply(params: Params, *inputs: Array) -> Any:
+        return net.apply({"params": params}, *inputs)
+
+    return Network(lambda key: net.init(key, *inputs)["params"], apply)
+
+
+def _observation(spec: TaskSpec) -> Array:
+    return jnp.zeros((1, spec.observation_dim))
+
+
+def _action(spec: TaskSpec) -> Array:
+    return jnp.zeros((1, spec.action_dim))
+
+
+def _check_inputs(spec: TaskSpec, observation: Array, action: Array) -> None:
+    chex.assert_axis_dimension(observation, -1, spec.observation_dim)
+    chex.assert_shape(action, (..., *observation.shape[:-1], spec.action_dim))
 
 
 def _check_layers(hidden_dims: Sequence[int], activation: str) -> None:
     if not hidden_dims or not all(isinstance(width, int) and width >= 1 for width in hidden_dims):
         raise InputError(
-            f"hidden_dims={tuple(hidden_dims)} must be integers of at least 1: use for example (256, 256, 256)"
+            f"hidden_dims={tuple(hidden_dims)} must be integers of at least 1: "
+            f"use for example (256, 256, 256)"
         )
     if activation not in ACTIVATIONS:
         raise InputError(

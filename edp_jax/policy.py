@@ -1,7 +1,7 @@
 """Policies: what one network pass says about a batch, sampling actions, choosing among candidates.
 
-A policy is a network together with what turns its output into actions. It is static: its methods are
-pure functions of the network's parameters, and every random number they use comes in as an argument.
+A policy is a network together with what turns its output into actions. It is static: its methods
+are pure functions of the network's parameters, and all randomness comes in as an argument.
 """
 
 from collections.abc import Callable
@@ -14,32 +14,30 @@ import jax.numpy as jnp
 from edp_jax import diffusion
 from edp_jax.diffusion.samplers import Denoise
 from edp_jax.networks import Network, Params
-from edp_jax.types import Transition, Units
+from edp_jax.types import Array, Transition, Units
 
 ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
 LOG_STD_RANGE = (-5.0, 2.0)  # of a learned standard deviation, as in IQL's public code
 LIKELIHOODS = ("gaussian", "learned_std", "elbo")
 
 # (parameters, observation [..., O], key) -> action [..., A]
-Act = Callable[[Any, chex.Array, chex.PRNGKey], chex.Array]
+Act = Callable[[Any, Array, chex.PRNGKey], Array]
 
 
 class Corruption(NamedTuple):
     """The random numbers of the forward process (EDP, 2305.20081, Eq. 8) for one batch."""
 
-    timestep: chex.Array  # [B] integer in 0 .. K - 1
-    noise: chex.Array  # [B, A] standard normal
+    timestep: Array  # [B] integer in 0 .. K - 1
+    noise: Array  # [B, A] standard normal
 
 
 class Prediction(NamedTuple):
     """What one pass of a policy's network gives for a batch."""
 
-    action: (
-        chex.Array
-    )  # [B, A] in the box: a0_hat of a diffusion policy, the mean of a Gaussian one
-    std: chex.Array  # [A] standard deviation of the Gaussian around it
-    denoising_loss: chex.Array  # [B]; 0 for a Gaussian policy
-    log_likelihood: chex.Array  # [B] log pi(a | s) of the batch's actions, or its stand-in
+    action: Array  # [B, A] in the box: a0_hat of a diffusion policy, the mean of a Gaussian one
+    std: Array  # [A] standard deviation of the Gaussian around it
+    denoising_loss: Array  # [B]; 0 for a Gaussian policy
+    log_likelihood: Array  # [B] log pi(a | s) of the batch's actions, or its stand-in
 
 
 class DiffusionPolicy(NamedTuple):
@@ -50,7 +48,7 @@ class DiffusionPolicy(NamedTuple):
     sampler: diffusion.Sampler
     likelihood: str = "gaussian"  # one of LIKELIHOODS
 
-    def draw(self, key: chex.PRNGKey, action: chex.Array) -> Corruption:
+    def draw(self, key: chex.PRNGKey, action: Array) -> Corruption:
         """Draws uniform timesteps and standard normal noise for actions [B, A]."""
         timestep_key, noise_key = jax.random.split(key)
         timestep = jax.random.randint(
@@ -80,13 +78,11 @@ class DiffusionPolicy(NamedTuple):
         denoising_loss = diffusion.denoising_loss(predicted_noise, noise)
         return Prediction(action, jnp.exp(log_std), denoising_loss, log_likelihood)
 
-    def cloning_loss(self, prediction: Prediction) -> chex.Array:
+    def cloning_loss(self, prediction: Prediction) -> Array:
         """What cloning adds to the denoising loss []: nothing."""
         return jnp.zeros((), prediction.denoising_loss.dtype)
 
-    def sample(
-        self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
+    def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
         """Actions [..., A] for observation [..., O], denoised from x_T [..., A]."""
         return diffusion.sample(
             self.sampler, self._denoise(params, observation), x_T, key, **self._chain
@@ -98,7 +94,7 @@ class DiffusionPolicy(NamedTuple):
         x_T = jax.random.normal(noise_key, shape)
         return Chain(x_T, diffusion.draw_noise(self.sampler, chain_key, shape))
 
-    def run_chain(self, params: Params, observation: chex.Array, chain: "Chain") -> chex.Array:
+    def run_chain(self, params: Params, observation: Array, chain: "Chain") -> Array:
         """Actions [..., A] for observation [..., O] from random numbers that are drawn already."""
         denoise = self._denoise(params, observation)
         return diffusion.sample_with_noise(self.sampler, denoise, *chain, **self._chain)
@@ -107,15 +103,15 @@ class DiffusionPolicy(NamedTuple):
     def _chain(self) -> dict[str, Any]:
         return {"clip": ACTION_BOUND, "unroll": min(self.sampler.num_calls, 16)}
 
-    def _denoise(self, params: Params, observation: chex.Array) -> Denoise:
+    def _denoise(self, params: Params, observation: Array) -> Denoise:
         return lambda x, t: self.network.apply(params, observation, x, t)
 
 
 class Chain(NamedTuple):
     """The random numbers of one run of a sampler."""
 
-    x_T: chex.Array  # [..., A] starting noise
-    noise: chex.Array | None  # [n, ..., A] of its n calls; None for a deterministic sampler
+    x_T: Array  # [..., A] starting noise
+    noise: Array | None  # [n, ..., A] of its n calls; None for a deterministic sampler
 
 
 class GaussianPolicy(NamedTuple):
@@ -126,7 +122,7 @@ class GaussianPolicy(NamedTuple):
 
     network: Network  # apply(params, observation) -> mean; params["log_std"] [A]
 
-    def draw(self, key: chex.PRNGKey, action: chex.Array) -> tuple[()]:
+    def draw(self, key: chex.PRNGKey, action: Array) -> tuple[()]:
         """Draws nothing: the prediction is deterministic."""
         del key, action
         return ()
@@ -139,27 +135,25 @@ class GaussianPolicy(NamedTuple):
         log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, log_std)
         return Prediction(mean, jnp.exp(log_std), jnp.zeros_like(log_likelihood), log_likelihood)
 
-    def cloning_loss(self, prediction: Prediction) -> chex.Array:
+    def cloning_loss(self, prediction: Prediction) -> Array:
         """What cloning adds to the denoising loss (which is 0 here): -mean log pi(a | s) []."""
         return -jnp.mean(prediction.log_likelihood)
 
-    def sample(
-        self, params: Params, observation: chex.Array, x_T: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
+    def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
         """Actions [..., A] for observation [..., O] from standard normal numbers x_T [..., A]."""
         del key
         action = self.network.apply(params, observation) + jnp.exp(_log_std(params)) * x_T
         return jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
 
 
-def _log_std(params: Params) -> chex.Array:
+def _log_std(params: Params) -> Array:
     return jnp.clip(params["log_std"], *LOG_STD_RANGE)
 
 
 Policy = DiffusionPolicy | GaussianPolicy
 
 
-def select_by_energy(q: chex.Array, temperature: float, key: chex.PRNGKey) -> chex.Array:
+def select_by_energy(q: Array, temperature: float, key: chex.PRNGKey) -> Array:
     """Energy-based action selection (EDP Eq. 13; SfBC, 2209.14548).
 
     Args:
@@ -175,7 +169,7 @@ def select_by_energy(q: chex.Array, temperature: float, key: chex.PRNGKey) -> ch
     return jax.random.categorical(key, q / temperature, axis=0)
 
 
-def take_candidate(actions: chex.Array, index: chex.Array) -> chex.Array:
+def take_candidate(actions: Array, index: Array) -> Array:
     """The chosen actions [..., A] of candidates [M, ..., A], by index [...]."""
     chex.assert_shape(index, actions.shape[1:-1])
     return jnp.take_along_axis(actions, index[None, ..., None], axis=0)[0]
@@ -184,7 +178,7 @@ def take_candidate(actions: chex.Array, index: chex.Array) -> chex.Array:
 def in_dataset_units(act: Act, units: Units) -> Act:
     """`act` with observations [..., O] and actions [..., A] in the units of the dataset."""
 
-    def scaled(params: Any, observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def scaled(params: Any, observation: Array, key: chex.PRNGKey) -> Array:
         return units.unscale(act(params, units.normalize(observation), key))
 
     return scaled

@@ -1,8 +1,8 @@
 """Settings: dataclass fields that say their value, meaning and limits in one place.
 
-A group of settings is a frozen dataclass whose fields are made by `setting`. Everything else that is
-said about a setting is read from its field: the keys of the command line, the check of a value, the
-settings that can be swept, the tables of the documentation.
+A group of settings is a frozen dataclass whose fields are made by `setting`. Everything else that
+is said about a setting is read from its field: the keys of the command line, the check of a value,
+the settings that can be swept, the tables of the documentation.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
         if self.one_of is not None:
             return "one of " + ", ".join(self.one_of)
         words = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most))
-        return " and ".join(f"{word} {limit:g}" for word, limit in words if limit is not None)
+        return " and ".join(f"{word} {limit:.10g}" for word, limit in words if limit is not None)
 
 
 class Setting(NamedTuple):
@@ -100,7 +100,7 @@ def redefined(group: type, name: str, default: Any) -> Any:
 
 
 def describe(group: type) -> list[Setting]:
-    """The settings of a dataclass, in the order of their declaration."""
+    """The settings of a dataclass, in the order of their declaration; other fields are left out."""
     return [
         Setting(
             field.name,
@@ -112,6 +112,7 @@ def describe(group: type) -> list[Setting]:
             field.metadata["read_with"],
         )
         for field in dataclasses.fields(group)
+        if "meaning" in field.metadata
     ]
 
 
@@ -153,7 +154,7 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
 
 
 def _has_type(default: Any, value: Any) -> bool:
-    """Whether a value is of the type of the default; integers are numbers, None stands for itself."""
+    """Whether a value is of the type of the default; an integer is a number, None is only None."""
     if default is None or value is None:
         return default is None
     if isinstance(default, tuple):

@@ -37,11 +37,11 @@ class Transition:
     task, so a learner bootstraps through it.
     """
 
-    observation: chex.Array  # [B, O]
-    action: chex.Array  # [B, A]
-    reward: chex.Array  # [B]
-    discount: chex.Array  # [B]
-    next_observation: chex.Array  # [B, O]
+    observation: Array  # [B, O]
+    action: Array  # [B, A]
+    reward: Array  # [B]
+    discount: Array  # [B]
+    next_observation: Array  # [B, O]
 
     @property
     def size(self) -> int:
@@ -76,7 +76,7 @@ def pack(transitions: Transition) -> np.ndarray:
     return np.concatenate(columns, axis=-1, dtype=np.float32)
 
 
-def unpack(rows: chex.Array, spec: TaskSpec) -> Transition:
+def unpack(rows: Array, spec: TaskSpec) -> Transition:
     """Takes packed rows [..., D] apart again; of a numpy array the parts are views."""
     o, a = spec.observation_dim, spec.action_dim
     chex.assert_axis_dimension(rows, -1, spec.row_width)
@@ -97,16 +97,16 @@ class Units:
     [-1, 1]. Works on numpy and on JAX arrays.
     """
 
-    observation_mean: chex.Array  # [O]; 0 where observations are not normalised
-    observation_std: chex.Array  # [O]; 1 where observations are not normalised
-    action_low: chex.Array  # [A] the box of the dataset's actions, which becomes [-1, 1]
-    action_high: chex.Array  # [A]
+    observation_mean: Array  # [O]; 0 where observations are not normalised
+    observation_std: Array  # [O]; 1 where observations are not normalised
+    action_low: Array  # [A] the box of the dataset's actions, which becomes [-1, 1]
+    action_high: Array  # [A]
 
-    def normalize(self, observation: chex.Array) -> chex.Array:
+    def normalize(self, observation: Array) -> Array:
         """Observations [..., O] in the dataset's units -> [..., O] as learners see them."""
         return (observation - self.observation_mean) / self.observation_std
 
-    def scale(self, action: chex.Array) -> chex.Array:
+    def scale(self, action: Array) -> Array:
         """Actions [..., A] in the dataset's units -> [..., A] as learners see them.
 
         They are clipped to 0.999 of [-1, 1], as in the public code of EDP and of CQL before it.
@@ -114,13 +114,13 @@ class Units:
         centre, half = self._box
         return ((action - centre) / half).clip(-ACTION_LIMIT, ACTION_LIMIT)
 
-    def unscale(self, action: chex.Array) -> chex.Array:
+    def unscale(self, action: Array) -> Array:
         """Actions [..., A] in [-1, 1] -> [..., A] in the dataset's units."""
         centre, half = self._box
         return centre + half * action
 
     @property
-    def _box(self) -> tuple[chex.Array, chex.Array]:
+    def _box(self) -> tuple[Array, Array]:
         low, high = self.action_low, self.action_high
         return (low + high) / 2, (high - low) / 2
 

@@ -1,10 +1,10 @@
-"""Measures this library on this machine: updates and actions per second, memory, and how far from the machine's limit it is.
+"""Measures this library on this machine: rates, memory, and how far it is from the machine's limit.
 
 python -m experiments.benchmark --output=runs/benchmark
-python -m experiments.benchmark --output=runs/benchmark --parts=learners,roofline --learners=edp_td3,edp_iql --num_seeds=4
-python -m experiments.benchmark --output=runs/quick --quick     everything tiny, a minute or two: does it all work?
+python -m experiments.benchmark --output=runs/td3 --parts=learners,roofline --learners=edp_td3
+python -m experiments.benchmark --output=runs/quick --quick     tiny, in two minutes: does it work?
 
-Writes DIR/benchmark.json and DIR/benchmark.png. docs/performance.md tells how to read them.
+Writes DIR/benchmark.json and DIR/benchmark.png; docs/performance.md tells how to read them.
 """
 
 import dataclasses
@@ -17,72 +17,32 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import jax
 from absl import flags
 
 from edp_jax import InputError
-from edp_jax.files import write_bytes
-from edp_jax.training import outputs, sharding, writers
+from edp_jax.data.folder import folder_made
+from edp_jax.files import write_bytes, write_json
+from edp_jax.runs import record
+from edp_jax.training import sharding
 
 from . import benchmark_figure, launch
-from .measure import LEARNERS, QUICK, Case, Sizes, measure
+from .cases import LEARNERS, MAIN, PARTS, QUICK, Path, Sizes, choose_cases, powers
+from .measure import measure
+from .paper_speed import compare_with_paper
 
-PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
 QUICK_LEARNERS = ("edp_td3", "iql")
-MAIN = "edp_td3"  # the learner of the parts that look at one only
-CHAIN = 256  # width of the paper's networks
-CURVES = {  # settings whose cost part curves measures one at a time
-    "num_timesteps": (20, 100, 1000),
-    "sampler_calls": (1, 2, 5, 10, 15, 30),
-    "width": (64, 128, 256, 512),
-    "num_transitions": (1_000, 10_000, 100_000, 1_000_000),
-}
-FAST_COMPILER = (
-    "--xla_backend_optimization_level=0"  # compiles several times faster, to slower programs
-)
-PLACES = {"device": "train", "host": "stream"}  # where the data are, and how that is measured
-
-Path = tuple[str, ...]  # of an entry in benchmark.json
-
-
-class Bar(NamedTuple):
-    """One bar of the paper's speed comparison (EDP, 2305.20081, section 5: walker2d-medium-expert-v2, batch 256)."""
-
-    paper: tuple[float, float] | None  # updates/s, actions/s
-    config: str = ""  # "": not ours to run
-    kind: str = "train"
-    changes: tuple[tuple[str, object], ...] = ()
-
-
-_DDPM_100 = (("num_timesteps", 100), ("sampler", "ddpm"), ("sampler_calls", 100))
-_EDP_SAMPLER = (
-    ("num_timesteps", 1000),
-    ("sampler", "dpm_solver_3"),
-    ("sampler_calls", 15),
-    ("num_candidates", 10),
-)
-NAIVE, EDP = "EDP, naive loop", "EDP"
-ABLATIONS = {
-    "Diffusion-QL, PyTorch": Bar((4.66, 18.67)),
-    "Diffusion-QL": Bar(
-        (22.30, 123.70), "diffusion_ql", changes=(*_DDPM_100, ("num_candidates", 10))
-    ),
-    "EDP without DPM-Solver": Bar((50.94, 123.06), "edp_td3", changes=_DDPM_100),
-    "EDP without action approximation": Bar((38.4, 411.0), "diffusion_ql", changes=_EDP_SAMPLER),
-    NAIVE: Bar(None, "edp_td3", kind="naive"),
-    EDP: Bar((116.21, 411.79), "edp_td3"),
-}
+FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles in a fraction of the time
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "Folder of the results.", required=True)
+    """Defines the flags of this program; every field of `Sizes` is one."""
+    flags.DEFINE_string("output", None, "Folder of the results.")
     flags.DEFINE_list("parts", list(PARTS), f"What to measure, of {', '.join(PARTS)}.")
     flags.DEFINE_list(
-        "learners",
-        None,
-        "Files of configs/ that parts learners and roofline measure (by default all).",
+        "learners", None, "Learners that parts learners and roofline measure (by default all)."
     )
     flags.DEFINE_bool(
         "quick",
@@ -90,13 +50,15 @@ def define_flags() -> None:
         "Tiny sizes, one round and two learners unless given; compiled without optimising.",
     )
     for field in dataclasses.fields(Sizes):
-        define = flags.DEFINE_float if isinstance(field.default, float) else flags.DEFINE_integer
-        smallest = 1 if field.default else 0
-        bound = {"lower_bound": 0.0} if define is flags.DEFINE_float else {"lower_bound": smallest}
-        define(field.name, None, f"{field.metadata['help']} (by default {field.default}).", **bound)
+        meaning = f"{field.metadata['help']} (by default {field.default})."
+        if isinstance(field.default, float):
+            flags.DEFINE_float(field.name, None, meaning, lower_bound=0.0)
+        else:
+            smallest = 1 if field.default else 0
+            flags.DEFINE_integer(field.name, None, meaning, lower_bound=smallest)
 
 
-def main(_) -> None:
+def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     _check_names("parts", given.parts, PARTS)
     learners = given.learners or (QUICK_LEARNERS if given.quick else LEARNERS)
@@ -106,23 +68,24 @@ def main(_) -> None:
         QUICK if given.quick else Sizes(),
         **{name: value for name, value in chosen.items() if value is not None},
     )
-    if given.quick:
-        os.environ["XLA_FLAGS"] = (
-            f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"  # read when JAX starts
-        )
-    try:
-        os.makedirs(given.output, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--output={given.output}: cannot be made ({error.strerror}); name a folder"
-        ) from error
+    if given.quick:  # read when JAX starts
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"
+    with folder_made(given.output, "give another one as --output"):
+        results = run(given.parts, learners, sizes)
+        write_json(os.path.join(given.output, "benchmark.json"), results)
+        write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
+    print(describe(results), flush=True)
 
-    results = {"sizes": dataclasses.asdict(sizes), "load_average": [os.getloadavg()]}
-    if "seeds" in given.parts:  # before JAX takes the accelerator
+
+def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+    """Measures some parts; returns the content of benchmark.json."""
+    results: dict[str, Any] = {"sizes": dataclasses.asdict(sizes)}
+    load_before = os.getloadavg()
+    if "seeds" in parts:  # before JAX takes the accelerator
         results["seeds"] = measure_seeds(sizes)
     sharding.split_cpu(sizes.num_seeds)
     results["machine"] = describe_machine()
-    cases = choose_cases(given.parts, learners, sizes)
+    cases = choose_cases(parts, learners, sizes)
     measured = measure(cases.values(), sizes, lambda line: print(line, flush=True))
     results |= nest({path: measured[case] for path, case in cases.items()})
     if "ablations" in results:
@@ -132,72 +95,12 @@ def main(_) -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     results["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     results["device_memory"] = jax.devices()[0].memory_stats()
-    results["load_average"].append(os.getloadavg())
-    writers.write_json(os.path.join(given.output, "benchmark.json"), results)
-    write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
-    print(describe(results), flush=True)
+    return results | {"load_average": [load_before, os.getloadavg()]}
 
 
-def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[Path, Case]:
-    """What to measure for which entry of benchmark.json; several entries may share a case."""
-    cases = {}
-    training = {name: Case("train", sizes.batch_size, name) for name in learners}
-    if "learners" in parts:
-        cases |= {("learners", name): case for name, case in training.items()}
-    if "ablations" in parts:
-        for title, bar in ABLATIONS.items():
-            if bar.config:
-                cases["ablations", title, "training"] = Case(
-                    bar.kind, sizes.batch_size, bar.config, bar.changes
-                )
-            if bar.config and bar.kind == "train":
-                cases["ablations", title, "acting"] = Case("act", 1, bar.config, bar.changes)
-    if "batch" in parts:
-        batches = powers(sizes.batch_size, 2, sizes.max_batch)
-        cases |= {("batch", str(rows)): Case("train", rows, MAIN) for rows in batches}
-    if "curves" in parts:
-        for setting, values in CURVES.items():
-            cases |= {
-                ("curves", setting, str(x)): curve_case(setting, x, sizes)
-                for x in values[: sizes.max_points]
-            }
-    if "stream" in parts:
-        cases |= {
-            ("stream", place): Case(kind, sizes.batch_size, MAIN) for place, kind in PLACES.items()
-        }
-    if "sampling" in parts:
-        cases |= {
-            ("sampling", str(rows)): Case("act", rows, MAIN)
-            for rows in powers(1, 10, sizes.max_observations)
-        }
-    if "roofline" in parts:
-        cases["roofline", "matmul"] = Case("matmul", sizes.matmul_size)
-        cases["roofline", "chain"] = Case("matmul", CHAIN)
-        cases |= {("roofline", "learners", name): case for name, case in training.items()}
-    return cases
-
-
-def curve_case(setting: str, value: int, sizes: Sizes) -> Case:
-    """`MAIN` with another value of one of `CURVES`."""
-    if setting == "num_transitions":
-        return Case(
-            "train", sizes.batch_size, MAIN, num_transitions=min(value, sizes.num_transitions)
-        )
-    change = ("hidden_dims", (value,) * 3) if setting == "width" else (setting, value)
-    return Case("train", sizes.batch_size, MAIN, changes=(change,))
-
-
-def powers(first: int, factor: int, last: int) -> list[int]:
-    """first, first * factor, ... up to `last`, and `first` in any case."""
-    values = [first]
-    while values[-1] * factor <= last:
-        values.append(values[-1] * factor)
-    return values
-
-
-def nest(entries: Mapping[Path, object]) -> dict:
-    """{("a", "b"): x} -> {"a": {"b": x}}."""
-    tree = {}
+def nest(entries: Mapping[Path, Any]) -> dict[str, Any]:
+    """Makes a tree of paths: {("a", "b"): x} -> {"a": {"b": x}}."""
+    tree: dict[str, Any] = {}
     for (*folders, name), entry in entries.items():
         place = tree
         for folder in folders:
@@ -206,84 +109,65 @@ def nest(entries: Mapping[Path, object]) -> dict:
     return tree
 
 
-def compare_with_paper(ablations: Mapping[str, Mapping]) -> dict[str, dict]:
-    """Adds, per bar of the speed figure, the paper's rates and the ratio of updates/s to the naive loop's."""
-    naive = ablations[NAIVE]["training"]["updates_per_second"]
-    compared = {}
-    for title, bar in ABLATIONS.items():
-        compared[title] = entry = dict(ablations.get(title, {}))
-        if entry:
-            entry["ratio_to_naive"] = entry["training"]["updates_per_second"] / naive
-        if bar.paper:
-            entry["paper"] = {
-                "updates_per_second": bar.paper[0],
-                "actions_per_second": bar.paper[1],
-            }
-    return compared
+def compare_with_limits(entries: Mapping[str, Mapping]) -> dict[str, Any]:
+    """Computes the operations per second of every learner.
 
-
-def compare_with_limits(entries: Mapping[str, Mapping]) -> dict:
-    """Operations per second of every learner, and as fractions of what the machine does in matrix products alone."""
+    They are also given as fractions of what the machine does in matrix products alone.
+    """
     limits = {name: entries[name]["flops_per_second"] for name in ("matmul", "chain")}
     learners = {}
     for name, entry in entries["learners"].items():
         rate = entry["flops_per_update"] * entry["updates_per_second"]
-        fractions = {f"of_{limit}": rate / limits[limit] for limit in limits}
         learners[name] = {
             "flops_per_update": entry["flops_per_update"],
             "flops_per_second": rate,
-            **fractions,
+            **{f"of_{limit}": rate / limits[limit] for limit in limits},
         }
     return {**entries, "learners": learners}
 
 
-def measure_seeds(sizes: Sizes) -> list[dict]:
-    """`MAIN` with 1, 2, 4, ... seeds, each number in a process of its own, which splits the CPU as experiments.main does.
+def measure_seeds(sizes: Sizes) -> list[dict[str, Any]]:
+    """Measures `MAIN` with 1, 2, 4, ... seeds.
 
-    The last entry says so where memory has ended.
+    Each number has a process of its own, which divides the CPU as experiments.main does. Where
+    memory ends, the last entry says so.
     """
     entries = []
     for num_seeds in powers(1, 2, sizes.max_seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = dataclasses.asdict(dataclasses.replace(sizes, num_seeds=num_seeds))
-            command = [
-                sys.executable,
-                "-m",
-                f"{__package__}.benchmark",
-                f"--output={folder}",
-                "--parts=learners",
-            ]
-            command += [
-                f"--learners={MAIN}",
-                *(f"--{name}={value}" for name, value in chosen.items()),
-            ]
-            child = subprocess.run(command, capture_output=True, text=True, check=False)
-            if child.returncode == -signal.SIGKILL or "RESOURCE_EXHAUSTED" in child.stderr:
-                return [*entries, {"seeds": num_seeds, "error": "out of memory"}]
-            if child.returncode:
-                raise RuntimeError(
-                    f"{' '.join(command)} failed with {child.returncode}:\n{child.stderr}"
-                )
-            with open(os.path.join(folder, "benchmark.json"), encoding="utf-8") as file:
-                result = json.load(file)
-        facts = {
+        result = _measure_apart(dataclasses.replace(sizes, num_seeds=num_seeds))
+        if result is None:
+            return [*entries, {"seeds": num_seeds, "error": "out of memory"}]
+        entry = {
             "seeds": num_seeds,
             "devices": result["machine"]["devices"],
             "peak_rss_bytes": result["peak_rss_bytes"],
+            **result["learners"][MAIN],
         }
-        entries.append({**facts, **result["learners"][MAIN]})
-        print(
-            f"{num_seeds} seeds: {entries[-1]['updates_per_second']:.4g} updates/s in all",
-            flush=True,
-        )
+        print(f"{num_seeds} seeds: {entry['updates_per_second']:.4g} updates/s in all", flush=True)
+        entries.append(entry)
     return entries
 
 
-def describe_machine() -> dict:
-    """Where the numbers come from."""
+def _measure_apart(sizes: Sizes) -> dict[str, Any] | None:
+    """Measures `MAIN` in another process; None where memory is not enough."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = [sys.executable, "-m", f"{__package__}.benchmark"]
+        command = [*program, f"--output={folder}", "--parts=learners", f"--learners={MAIN}"]
+        command += [f"--{name}={value}" for name, value in dataclasses.asdict(sizes).items()]
+        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        if child.returncode == -signal.SIGKILL or "RESOURCE_EXHAUSTED" in child.stderr:
+            return None
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {child.returncode}\n{child.stderr}")
+        with open(os.path.join(folder, "benchmark.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Says where the numbers come from."""
     devices = jax.devices()
     return {
-        "git_commit": outputs.git_commit(),
+        "git_commit": record.git_commit(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "system": platform.platform(),
@@ -295,19 +179,16 @@ def describe_machine() -> dict:
     }
 
 
-def describe(results: Mapping) -> str:
-    """Every rate in a line, as rows of docs/performance.md's tables."""
+def describe(results: Mapping[str, Any]) -> str:
+    """Writes every rate in a line, as rows of docs/performance.md's tables."""
     lines = []
 
-    def visit(path: Path, entry: Mapping) -> None:
-        rate = next(
-            (key for key in entry if key.endswith("_per_second") and "rounds" in entry), None
-        )
-        if rate:
+    def visit(path: Path, entry: Mapping[str, Any]) -> None:
+        rates = (key for key in entry if key.endswith("_per_second") and "rounds" in entry)
+        if rate := next(rates, None):
+            number = f"{entry[rate]:.4g} {rate.removesuffix('_per_second')}/s"
             compiled = f"compiled in {entry['compile_seconds']:.1f} s"
-            lines.append(
-                f"| {' '.join(path)} | {entry[rate]:.4g} {rate.removesuffix('_per_second')}/s | {compiled} |"
-            )
+            lines.append(f"| {' '.join(path)} | {number} | {compiled} |")
         for name, child in entry.items():
             if isinstance(child, Mapping):
                 visit((*path, name), child)
@@ -315,9 +196,8 @@ def describe(results: Mapping) -> str:
     seeds = {str(entry["seeds"]): entry for entry in results.get("seeds", ())}
     visit((), {**results, "seeds": seeds})
     for name, entry in results.get("roofline", {}).get("learners", {}).items():
-        lines.append(
-            f"| {name} | {entry['of_matmul']:.1%} of large matrix products, {entry['of_chain']:.1%} of small ones |"
-        )
+        large, small = f"{entry['of_matmul']:.1%}", f"{entry['of_chain']:.1%}"
+        lines.append(f"| {name} | {large} of large matrix products, {small} of small ones |")
     return "\n".join(lines)
 
 
@@ -331,4 +211,4 @@ def _check_names(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    launch.run(main)
+    launch.run(main, required=("output",))

@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 _OURS, _PAPER = "#1f5fa8", "#c9a227"
 
 
-def draw(results: Mapping) -> bytes:
-    """A PNG."""
+def draw(results: Mapping[str, Any]) -> bytes:
+    """Draws a PNG of the content of benchmark.json."""
     from matplotlib.figure import Figure
 
     panels = [panel for panel in _PANELS if panel[0] in results]
@@ -27,87 +28,70 @@ def draw(results: Mapping) -> bytes:
     return picture.getvalue()
 
 
-def describe_sizes(sizes: Mapping) -> str:
-    text = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}, batch {sizes['batch_size']}"
-    cut_down = sizes["width"] or sizes["max_calls"]
-    return text + (
-        ", networks or samplers cut down: not to be compared with others" if cut_down else ""
-    )
+def describe_sizes(sizes: Mapping[str, Any]) -> str:
+    """Writes the title: what the rates can be compared with."""
+    dims = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}"
+    cut_down = ", networks or samplers cut down: not to be compared with others"
+    is_cut_down = sizes["width"] or sizes["max_calls"]
+    return f"{dims}, batch {sizes['batch_size']}" + (cut_down if is_cut_down else "")
 
 
-def _rates(axes, entries: Mapping[str, Mapping]) -> None:
-    _bars(
-        axes,
-        {name: entry["updates_per_second"] for name, entry in entries.items()},
-        "Updates per second",
-    )
+def _rates(axes: Any, entries: Mapping[str, Mapping]) -> None:
+    rates = {name: entry["updates_per_second"] for name, entry in entries.items()}
+    _bars(axes, rates, "Updates per second")
 
 
-def _ablations(axes, ablations: Mapping[str, Mapping]) -> None:
+def _ablations(axes: Any, ablations: Mapping[str, Mapping]) -> None:
     """The paper's speed comparison: its numbers beside those of this machine."""
-    titles = list(ablations)
-    ours = [
-        entry.get("training", {}).get("updates_per_second", 0.0) for entry in ablations.values()
-    ]
-    paper = [entry.get("paper", {}).get("updates_per_second", 0.0) for entry in ablations.values()]
+
+    def rates(part: str) -> list[float]:
+        return [entry.get(part, {}).get("updates_per_second", 0.0) for entry in ablations.values()]
+
     series = (
-        (-0.2, ours, _OURS, "this machine"),
-        (0.2, paper, _PAPER, "the paper, on its own machine"),
+        (-0.2, rates("training"), _OURS, "this machine"),
+        (0.2, rates("paper"), _PAPER, "the paper, on its own machine"),
     )
     for offset, values, color, label in series:
-        bars = axes.barh(
-            [i + offset for i in range(len(titles))], values, height=0.38, color=color, label=label
-        )
-        axes.bar_label(
-            bars, [f"{value:.4g}" if value else "" for value in values], padding=3, fontsize=8
-        )
-    axes.set_yticks(range(len(titles)), titles)
+        places = [i + offset for i in range(len(values))]
+        bars = axes.barh(places, values, height=0.38, color=color, label=label)
+        numbers = [f"{value:.4g}" if value else "" for value in values]
+        axes.bar_label(bars, numbers, padding=3, fontsize=8)
+    axes.set_yticks(range(len(ablations)), list(ablations))
     axes.invert_yaxis()
     axes.set_xlabel("Updates per second")
     axes.legend(frameon=False, fontsize=8.5)
 
 
-def _seeds(axes, entries: list[Mapping]) -> None:
+def _seeds(axes: Any, entries: list[Mapping]) -> None:
     measured = [entry for entry in entries if "error" not in entry]
-    _line(
-        axes,
-        {entry["seeds"]: entry["updates_per_second"] for entry in measured},
-        "Seeds",
-        "Updates per second, all seeds",
-    )
+    rates = {entry["seeds"]: entry["updates_per_second"] for entry in measured}
+    _line(axes, rates, "Seeds", "Updates per second, all seeds")
 
 
-def _batch(axes, batches: Mapping[str, Mapping]) -> None:
+def _batch(axes: Any, batches: Mapping[str, Mapping]) -> None:
     rows = {int(size): int(size) * entry["updates_per_second"] for size, entry in batches.items()}
     _line(axes, rows, "Batch size", "Transitions per second")
 
 
-def _curves(axes, curves: Mapping[str, Mapping]) -> None:
+def _curves(axes: Any, curves: Mapping[str, Mapping]) -> None:
     """Milliseconds per update against each setting, as multiples of its smallest value."""
     for setting, entries in curves.items():
         values = [int(value) for value in entries]
+        multiples = [value / values[0] for value in values]
         times = [1e3 / entry["updates_per_second"] for entry in entries.values()]
-        axes.plot(
-            [value / values[0] for value in values],
-            times,
-            marker="o",
-            label=f"{setting}, {values[0]} to {values[-1]}",
-        )
-    axes.set(
-        xscale="log",
-        ylim=(0, None),
-        xlabel="Multiple of the smallest value",
-        ylabel="Milliseconds per update",
-    )
+        label = f"{setting}, {values[0]} to {values[-1]}"
+        axes.plot(multiples, times, marker="o", label=label)
+    labels = {"xlabel": "Multiple of the smallest value", "ylabel": "Milliseconds per update"}
+    axes.set(xscale="log", ylim=(0, None), **labels)
     axes.legend(frameon=False, fontsize=8.5)
 
 
-def _sampling(axes, sizes: Mapping[str, Mapping]) -> None:
+def _sampling(axes: Any, sizes: Mapping[str, Mapping]) -> None:
     rates = {int(size): entry["actions_per_second"] for size, entry in sizes.items()}
     _line(axes, rates, "Observations per call", "Actions per second")
 
 
-def _roofline(axes, roofline: Mapping) -> None:
+def _roofline(axes: Any, roofline: Mapping) -> None:
     fractions = {name: 100 * entry["of_matmul"] for name, entry in roofline["learners"].items()}
     limit = 100 * roofline["chain"]["flops_per_second"] / roofline["matmul"]["flops_per_second"]
     _bars(axes, fractions, "Per cent of the rate of large matrix products")
@@ -117,14 +101,14 @@ def _roofline(axes, roofline: Mapping) -> None:
     axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
 
 
-def _bars(axes, values: Mapping[str, float], label: str) -> None:
+def _bars(axes: Any, values: Mapping[str, float], label: str) -> None:
     bars = axes.barh(list(values), list(values.values()), color=_OURS)
     axes.bar_label(bars, [f"{value:.3g}" for value in values.values()], padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(label)
 
 
-def _line(axes, values: Mapping[int, float], x_label: str, y_label: str) -> None:
+def _line(axes: Any, values: Mapping[int, float], x_label: str, y_label: str) -> None:
     axes.plot(list(values), list(values.values()), color=_OURS, marker="o", linewidth=2.0)
     axes.set_xscale("log")
     axes.set_xticks(list(values), [str(x) for x in values])

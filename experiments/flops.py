@@ -1,28 +1,37 @@
 """How many floating-point operations one update needs, counted from the sizes of its networks."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from edp_jax import TaskSpec
-from edp_jax.algorithms import AlgorithmConfig
 
 EMBEDDING = (16, 32, 16)  # widths of networks.TimeEmbedding
 
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Weights of a stack of dense layers, one multiplication and one addition each per row, by what they are multiplied with."""
+    """Numbers of weights of a stack of dense layers, by what they are multiplied with.
+
+    A weight costs one multiplication and one addition per row.
+    """
 
     observation: int  # first layer, columns of the observation
     own: int  # first layer, columns of the other inputs
     rest: int  # the layers behind
 
     def forward(self, rows: int, observation_rows: int | None = None) -> int:
-        """One pass; fewer `observation_rows` where several rows share an observation (networks.Dense)."""
+        """One pass.
+
+        Args:
+          rows: of the input.
+          observation_rows: fewer, where several rows share an observation (networks.Dense).
+        """
         shared = rows if observation_rows is None else observation_rows
         return 2 * (self.observation * shared + (self.own + self.rest) * rows)
 
     def to_params(self, rows: int, observation_rows: int | None = None) -> int:
-        """Gradient of the parameters: every layer's weights, and every layer's input but the first's."""
+        """Gradient of the parameters: to every layer's weights, and to all inputs but the first."""
         return self.forward(rows, observation_rows) + 2 * self.rest * rows
 
     def to_own(self, rows: int) -> int:
@@ -34,83 +43,127 @@ class Dense:
         return self.forward(rows, observation_rows) + self.to_params(rows, observation_rows)
 
 
+class Update:
+    """The parts that updates are put together from, each with its number of operations.
+
+    A pass counts 1, the gradient of its parameters about 2, the gradient of its input alone
+    about 1. B is the batch, M the number of actions in a target.
+    """
+
+    def __init__(self, settings: Any, spec: TaskSpec, batch_size: int):
+        """Takes the settings of any learner; a part reads those that its learners have."""
+        self._settings, self._rows = settings, batch_size
+        hidden = settings.hidden_dims
+        observation, behind = spec.observation_dim * hidden[0], _weights(*hidden)
+        own, last = spec.action_dim * hidden[0], hidden[-1]
+        self._critic = Dense(observation, own, behind + last)
+        self._value = Dense(observation, 0, behind + last)
+        self._actor = Dense(observation, 0, behind + last * spec.action_dim)
+        self._denoiser = dataclasses.replace(self._actor, own=own)
+
+    def actor(self) -> int:
+        """A feed-forward policy, forward and gradient, B rows."""
+        return self._actor.train(self._rows)
+
+    def denoiser(self) -> int:
+        """A diffusion policy, forward and gradient, also through its time embedding, B rows."""
+        inner, behind = _weights(*EMBEDDING[:2]), _weights(*EMBEDDING[1:])
+        behind += EMBEDDING[-1] * self._settings.hidden_dims[0]
+        return self._denoiser.train(self._rows) + 2 * self._rows * (2 * inner + 3 * behind)
+
+    def critics(self) -> int:
+        """Every critic, forward and gradient, B rows."""
+        return self._settings.num_critics * self._critic.train(self._rows)
+
+    def mean_target(self) -> int:
+        """One pass of a feed-forward policy, B rows, then target critics on M B rows.
+
+        The observation is multiplied once, not M times.
+        """
+        actions = getattr(self._settings, "num_backup_actions", 1) * self._rows
+        critics = self._target_critics * self._critic.forward(actions, self._rows)
+        return self._actor.forward(self._rows) + critics
+
+    def sampled_target(self) -> int:
+        """The sampler's passes of the policy, then target critics, M B rows each.
+
+        The observation is multiplied once, not M times and once per call.
+        """
+        actions = self._settings.num_backup_actions * self._rows
+        critics = self._target_critics * self._critic.forward(actions, self._rows)
+        return self._chain(actions) + critics
+
+    def value_target(self) -> int:
+        """IQL: target critics; V forward and gradient, and forward twice more; B rows."""
+        critics = self._target_critics * self._critic.forward(self._rows)
+        return critics + self._value.train(self._rows) + 2 * self._value.forward(self._rows)
+
+    def guidance(self) -> int:
+        """One critic forward and back to the action, B rows."""
+        return self._critic.forward(self._rows) + self._critic.to_own(self._rows)
+
+    def sampled_action(self) -> int:
+        """Diffusion-QL: the sampler's passes of the policy, and back to parameters and inputs."""
+        back = self._denoiser.to_params(self._rows) + 2 * self._denoiser.own * self._rows
+        return self._chain(self._rows) + self._settings.sampler_calls * back
+
+    def baseline(self) -> int:
+        """CRR: every critic, forward, B rows for each baseline action.
+
+        The value of the dataset's action has multiplied the observation already.
+        """
+        rows = self._settings.num_baseline_actions * self._rows
+        return self._settings.num_critics * self._critic.forward(rows, 0)
+
+    def penalty(self) -> int:
+        """CQL: every critic, forward and gradient, B rows for each penalised action.
+
+        These are the uniform ones and the policy's.
+        """
+        rows = (self._settings.num_cql_actions + 1) * self._rows
+        return self._settings.num_critics * self._critic.train(rows, 0)
+
+    @property
+    def _target_critics(self) -> int:
+        return self._settings.num_target_critics or self._settings.num_critics
+
+    def _chain(self, rows: int) -> int:
+        """The calls of a sampler; rows that share an observation multiply it once in all."""
+        calls = self._settings.sampler_calls * self._denoiser.forward(rows, 0)
+        return calls + self._denoiser.forward(0, self._rows)
+
+
+_TD3 = (Update.denoiser, Update.critics, Update.sampled_target, Update.guidance)
+PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
+    "edp_td3": _TD3,
+    "edp_crr": (Update.denoiser, Update.critics, Update.sampled_target, Update.baseline),
+    "edp_iql": (Update.denoiser, Update.critics, Update.value_target),
+    "edp_cql": (*_TD3, Update.penalty),
+    "edp_bcq": (Update.denoiser, Update.critics, Update.sampled_target),
+    "diffusion_ql": (*_TD3, Update.sampled_action),
+    "bc_diffusion": (Update.denoiser,),
+    "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),
+    "crr": (Update.actor, Update.critics, Update.mean_target, Update.baseline),
+    "iql": (Update.actor, Update.critics, Update.value_target),
+    "bc": (Update.actor,),
+}
+
+
+def update_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -> int:
+    """Counts the operations of one update's matrix products: 2 * in * out per row of each layer.
+
+    Left out are everything that is no matrix product (activations, optimiser, averages, random
+    numbers), and the time embedding along a chain, whose calls share one row.
+
+    Args:
+      learner: a key of `PARTS`.
+      settings: of that learner.
+      spec: sizes of the task.
+      batch_size: B.
+    """
+    update = Update(settings, spec, batch_size)
+    return sum(part(update) for part in PARTS[learner])
+
+
 def _weights(*widths: int) -> int:
     return sum(i * o for i, o in zip(widths[:-1], widths[1:], strict=True))
-
-
-def update_flops(algorithm: str, config: AlgorithmConfig, spec: TaskSpec, batch_size: int) -> int:
-    """Operations of one update's matrix products: 2 * in * out per row of each layer.
-
-    A pass counts 1, the gradient of its parameters about 2 (to the weights, and to the inputs of all layers but the first), the
-    gradient of its input alone about 1. With B rows, N critics (N' in a target), M backup actions and n sampler calls:
-
-      policy     forward and gradient, B rows; a diffusion policy also through its time embedding
-      target     n passes of the policy, M B rows (a feed-forward policy: 1 pass, B rows), then N' critics, M B rows (td3_bc:
-                 B rows); the observation is multiplied once, not n times or M times. IQL: V, B rows
-      critics    N times forward and gradient, B rows; CQL: and B more rows for every penalised action
-      guidance   td3, cql, td3_bc: one critic forward and back to the action, B rows
-                 diffusion_ql: that, and n passes of the policy forward and back to parameters and inputs, B rows
-                 crr: N critics, B rows for every baseline action
-                 iql: N' critics; V forward and gradient, and forward once more; B rows each
-
-    Left out: everything that is no matrix product (activations, optimiser, averages, random numbers), and the time embedding
-    along a chain, whose calls share one row.
-    """
-    hidden, rows = config.hidden_dims, batch_size
-    observation, behind = spec.observation_dim * hidden[0], _weights(*hidden)
-    critic = Dense(observation, spec.action_dim * hidden[0], behind + hidden[-1])
-    value = Dense(observation, 0, behind + hidden[-1])
-    actor = Dense(observation, 0, behind + hidden[-1] * spec.action_dim)
-    denoiser = dataclasses.replace(actor, own=spec.action_dim * hidden[0])
-    feed_forward = algorithm == "td3_bc" or config.policy == "gaussian"
-
-    policy = (
-        actor.train(rows)
-        if feed_forward
-        else denoiser.train(rows) + _time_embedding(hidden[0], rows)
-    )
-    if algorithm == "bc":
-        return policy
-    num_targets = config.num_target_critics or config.num_critics
-    critics = config.num_critics * critic.train(rows)
-    if algorithm == "iql":
-        return (
-            policy
-            + critics
-            + num_targets * critic.forward(rows)
-            + value.train(rows)
-            + 2 * value.forward(rows)
-        )
-
-    backups = rows * (1 if algorithm == "td3_bc" else config.num_backup_actions)
-    chain = (
-        actor.forward(rows)
-        if feed_forward
-        else _chain(denoiser, config.sampler_calls, backups, rows)
-    )
-    total = policy + critics + chain + num_targets * critic.forward(backups, rows)
-    if algorithm == "crr":
-        total += config.num_critics * critic.forward(
-            config.num_baseline_actions * rows, 0
-        )  # the data's Q has the observation
-    elif algorithm != "bcq":
-        total += critic.forward(rows) + critic.to_own(rows)
-    if algorithm == "diffusion_ql":
-        backward = denoiser.to_params(rows) + 2 * denoiser.own * rows
-        total += (
-            _chain(denoiser, config.sampler_calls, rows, rows) + config.sampler_calls * backward
-        )
-    if algorithm == "cql":
-        penalised = config.num_cql_actions + 1  # uniform ones and the policy's
-        total += config.num_critics * critic.train(penalised * rows, 0)
-    return total
-
-
-def _chain(denoiser: Dense, num_calls: int, rows: int, observation_rows: int) -> int:
-    return denoiser.forward(0, observation_rows) + num_calls * denoiser.forward(rows, 0)
-
-
-def _time_embedding(width: int, rows: int) -> int:
-    """Forward and gradient of the embedding and of its columns of the first layer."""
-    inner, behind = _weights(*EMBEDDING[:2]), _weights(*EMBEDDING[1:], width)
-    return 2 * rows * (2 * inner + 3 * behind)

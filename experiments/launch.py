@@ -1,6 +1,6 @@
 """The command line of every program here: flags, errors in one line, help.
 
-A program calls `define_config_flag` or defines flags of its own, under `__main__` only, and then `run`.
+A program defines its flags, under `__main__` only, and then calls `run`.
 """
 
 import os

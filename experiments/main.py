@@ -2,8 +2,8 @@
 
 python -m experiments.main --config=edp_td3:builtin/hopper-medium-expert --workdir=runs/td3
 
-The same command on the same folder goes on where it stopped. With several hosts, start one process on
-each (docs/scale-out.md).
+The same command on the same folder goes on where it stopped. With several hosts, start one process
+on each (docs/scale-out.md).
 """
 
 import os
@@ -14,7 +14,8 @@ from absl import flags
 
 from edp_jax import InputError, configuration
 from edp_jax.configuration import build
-from edp_jax.training import hosts, outputs, programs, sharding, writers
+from edp_jax.runs import outputs, record
+from edp_jax.training import hosts, programs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
@@ -76,8 +77,10 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
 
     hosts.run_in_all(lambda: sharding.check_members(len(members)))
     dataset = hosts.run_in_zero_first(lambda: build.load_dataset(settings, workdir, progress))
-    hosts.check_same_in_all("configuration or dataset", outputs.identity(config, dataset.info))
-    hosts.run_in_zero(lambda: outputs.check_workdir(workdir, config, dataset.info))
+    shared = record.shared_settings(config, dataset.info)
+    hosts.check_same_in_all("configuration or dataset", shared)
+    may_change = configuration.may_change(settings.algorithm)
+    hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
     checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
     done = checkpoints.latest_step or 0
     if done > settings.run.num_steps:
@@ -88,8 +91,8 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
     if done == settings.run.num_steps and outputs.is_finished(workdir, done):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         return
-    hosts.run_in_zero(lambda: outputs.write_config(workdir, config, dataset.info, done))
-    hosts.run_in_all(lambda: outputs.check_shared(workdir))
+    hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
+    hosts.run_in_all(lambda: record.check_shared(workdir))
     kinds = settings.run.writers if hosts.is_process_zero() else ()
     extra_writers = writers.open_writers(kinds, workdir, members, config, done)
 
@@ -110,7 +113,8 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
 
     def leave(outcome: Outcome) -> None:
         """Writes what a run leaves for people, also where it is stopped."""
-        outputs.leave(settings, dataset, trainer, workdir, outcome, time.monotonic() - began)
+        wall_seconds = time.monotonic() - began
+        outputs.finish(workdir, trainer, dataset, outcome, wall_seconds=wall_seconds)
 
     try:
         run(

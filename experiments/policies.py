@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from edp_jax import InputError
 from edp_jax.data.behaviour import read_behaviour
@@ -12,21 +13,37 @@ from edp_jax.export import load_policy
 
 
 def load_act(name: str, env: Any) -> Act:
-    """A policy with actions in the box of `env`: `random`, the .npz of a behaviour policy, or the policy/ folder of a run.
+    """Loads a policy whose actions are in the action box of an environment.
+
+    Args:
+      name: "random", the .npz of a behaviour policy, or the policy/ folder of a run.
+      env: a gymnasium environment with observations [O] and actions [A].
 
     Raises:
-      InputError: there is no such policy, it is for other sizes, or it needs bounds that the box has not.
+      InputError: there is no such policy, it is for other sizes, or it needs bounds that the box
+        does not have.
     """
-    box, observation_dim = env.action_space, env.observation_space.shape[0]
+    box = env.action_space
     if name == RANDOM:
         return in_box(uniform(box.shape[0]), box.low, box.high)
-    policy = read_behaviour(name) if name.endswith(".npz") else load_policy(name)
-    sizes = policy.observation_dim, policy.action_dim
-    if sizes != (observation_dim, box.shape[0]):
-        raise InputError(
-            f"policy {name!r}: for {sizes[0]} observations and {sizes[1]} actions, but the environment has {observation_dim} and "
-            f"{box.shape[0]}; use a policy of that environment"
-        )
     if name.endswith(".npz"):
-        return in_box(policy.act, box.low, box.high)
-    return lambda observations, rng: policy(observations, jax.random.key(rng.integers(2**31)))
+        behaviour = read_behaviour(name)
+        _check_sizes(name, behaviour, env)
+        return in_box(behaviour.act, box.low, box.high)
+    policy = load_policy(name)
+    _check_sizes(name, policy, env)
+
+    def act(observations: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        return policy(observations, None if rng is None else jax.random.key(rng.integers(2**31)))
+
+    return act
+
+
+def _check_sizes(name: str, policy: Any, env: Any) -> None:
+    sizes = policy.observation_dim, policy.action_dim
+    wanted = env.observation_space.shape[0], env.action_space.shape[0]
+    if sizes != wanted:
+        raise InputError(
+            f"policy {name!r}: for {sizes[0]} observations and {sizes[1]} actions, but the "
+            f"environment has {wanted[0]} and {wanted[1]}; use a policy of that environment"
+        )

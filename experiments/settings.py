@@ -2,19 +2,20 @@
 
 python -m experiments.settings edp_td3
 python -m experiments.settings edp_td3 kitchen-complete-v0     with the values of a task
-python -m experiments.settings edp_td3 --format=markdown       as tables for a document
+python -m experiments.settings --format=markdown               of all learners, for the docs
 
-On the command line of experiments.main a setting is --config.KEY=VALUE; several values of one that is
-marked "sweep" are trained side by side with --config.sweep.KEY="(A,B)".
+On the command line of experiments.main a setting is --config.KEY=VALUE. Several values of one that
+is marked "sweep" are trained side by side with --config.sweep.KEY="(A,B)".
 """
 
+import signal
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
-from edp_jax import InputError, configuration
+from edp_jax import InputError, algorithms, configuration
 from edp_jax.settings import Setting
 
 from . import launch
@@ -33,14 +34,17 @@ def define_flags() -> None:
 
 
 def main(argv: Sequence[str]) -> None:
+    if flags.FLAGS.format == "markdown":
+        print("\n".join(as_markdown()))
+        return
     if len(argv) < 2:
         raise InputError(
             f"which learner? python -m experiments.settings NAME [TASK], NAME one of "
             f"{', '.join(launch.config_names())}"
         )
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     task = argv[2] if len(argv) > 2 else None
-    write = as_markdown if flags.FLAGS.format == "markdown" else as_text
-    print("\n".join(write(argv[1], task)))
+    print("\n".join(as_text(argv[1], task)))
 
 
 def as_text(algorithm: str, task: str | None) -> Iterator[str]:
@@ -54,15 +58,37 @@ def as_text(algorithm: str, task: str | None) -> Iterator[str]:
             yield textwrap.fill(f"{head:36} {explain(entry)}", 100, subsequent_indent=" " * 37)
 
 
-def as_markdown(algorithm: str, task: str | None) -> Iterator[str]:
-    """The settings of a learner as one table per group."""
-    config = configuration.make_config(algorithm, task)
-    for group, entries in configuration.list_settings(algorithm).items():
-        yield f"\n**{_TITLES[group]}**\n"
-        yield "| key | value | meaning |"
-        yield "| --- | --- | --- |"
-        for entry in entries:
-            yield f"| `{entry.name}` | `{config[entry.name]!r}` | {explain(entry)} |"
+def as_markdown() -> Iterator[str]:
+    """The settings of all learners, one table per group: the tables of docs/configuration.md."""
+    listed = {name: configuration.list_settings(name) for name in algorithms.REGISTRY}
+    for group, title in _TITLES.items():
+        readers: dict[str, dict[str, Setting]] = {}  # by setting, then by learner
+        for learner, groups in listed.items():
+            for entry in groups[group]:
+                readers.setdefault(entry.name, {})[learner] = entry
+        yield f"\n### {title}\n"
+        yield "| key | default | meaning | read by |"
+        yield "| --- | --- | --- | --- |"
+        for name, entries in readers.items():
+            meaning = explain(next(iter(entries.values()))).replace("|", "\\|")
+            yield f"| `{name}` | {_defaults(entries)} | {meaning} | {_read_by(entries, listed)} |"
+
+
+def _read_by(readers: Collection[str], learners: Collection[str]) -> str:
+    """The learners that read a setting, or those that do not, whichever is shorter."""
+    others = [name for name in learners if name not in readers]
+    if len(others) < len(readers):
+        return "all but " + ", ".join(others) if others else "all"
+    return ", ".join(readers)
+
+
+def _defaults(entries: Mapping[str, Setting]) -> str:
+    """The default of most learners, and behind it those of the others with their names."""
+    learners: dict[str, list[str]] = {}
+    for learner, entry in entries.items():
+        learners.setdefault(f"`{entry.default!r}`", []).append(learner)
+    first, *others = sorted(learners, key=lambda default: -len(learners[default]))
+    return "; ".join([first, *(f"{', '.join(learners[value])}: {value}" for value in others)])
 
 
 def explain(entry: Setting) -> str:

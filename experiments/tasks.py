@@ -1,7 +1,9 @@
 """Lists the tasks, which of their data are on disk, and what is in one of them.
 
 python -m experiments.tasks                         all known names
-python -m experiments.tasks kitchen-complete-v0     a summary of one dataset, which is downloaded or made if need be
+python -m experiments.tasks kitchen-complete-v0     what is in one dataset
+
+A dataset that is not on this machine is downloaded or made first.
 """
 
 import os
@@ -12,16 +14,20 @@ from collections.abc import Sequence
 from absl import flags
 
 from edp_jax import data
-from edp_jax.data import preprocess
-from experiments import launch
 
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", "", "Folder of the data files; by default $D4RL_DATASET_DIR, else ~/.d4rl/datasets."
-)
+from . import launch
+
+
+def define_flags() -> None:
+    flags.DEFINE_string(
+        "data_dir",
+        "",
+        "Folder of the data files; by default $D4RL_DATASET_DIR, else ~/.d4rl/datasets.",
+    )
 
 
 def main(argv: Sequence[str]) -> None:
-    data_dir = os.path.abspath(launch.data_folder(_DATA_DIR.value))
+    data_dir = os.path.abspath(data.data_folder(flags.FLAGS.data_dir))
     if argv[1:]:
         show(argv[1], data_dir)
     else:
@@ -30,26 +36,36 @@ def main(argv: Sequence[str]) -> None:
 
 
 def list_all(data_dir: str) -> None:
+    """Prints a line per task of the table.
+
+    Args:
+      data_dir: the folder of data files.
+    """
     columns = "{:34} {:>9}  {:18} {:>22}  {}"
     print(f"data folder: {data_dir}")
     print(columns.format("task", "on disk", "evaluated in", "reference scores", "file"))
     for task in map(data.find_task, data.list_tasks()):
         path = data.find_file(task, data_dir)
         size = f"{os.path.getsize(path) / 1e6:.1f} MB" if path else "-"
-        scores = ", ".join(f"{score:.6g}" for score in task.reference_scores)
+        scores = ", ".join(f"{score:.6g}" for score in task.reference_scores or ())
         name = os.path.relpath(path, data_dir) if path else task.file_name or "made on first use"
         print(columns.format(task.name, size, task.environment or "-", scores, name))
-    print(
-        "besides: minari:<dataset id>, legacy:<D4RL name>, the path of an .hdf5 or .npz file (README, Your own data)"
-    )
+    others = ", ".join(reader.usage for reader in data.READERS.values())
+    print(f"all that can be named: {others}")
 
 
 def show(name: str, data_dir: str) -> None:
+    """Reads a dataset and prints what is in it.
+
+    Args:
+      name: of a task, see `edp_jax.data.find_task`.
+      data_dir: the folder of data files.
+    """
     task = data.find_task(name)
     raw, info = data.load(task, data_dir, storage=data.storage_near(tempfile.gettempdir()))
     print(f"{task.name}: {info['path'] or 'no single file'}, sha256 {info['sha256']}")
-    print(preprocess.describe(info["summary"]))
-    if raw.action_low is not None:
+    print(data.describe(info["summary"]))
+    if raw.action_low is not None and raw.action_high is not None:
         print(f"  action box: {raw.action_low.tolist()} to {raw.action_high.tolist()}")
     scores = raw.reference_scores if task.reference_scores is None else task.reference_scores
     if scores is not None:
@@ -57,4 +73,5 @@ def show(name: str, data_dir: str) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     launch.run(main, positional=1)

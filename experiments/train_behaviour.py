@@ -1,11 +1,17 @@
-"""Trains behaviour policies online, for `experiments.collect` to make a dataset with (needs the extra `[collect]`).
+"""Trains behaviour policies online, which `experiments.collect` makes a dataset with.
 
-python -m experiments.train_behaviour --env_id=Pendulum-v1 --output_dir=behaviours --num_steps=20000 --learning_starts=1000
+python -m experiments.train_behaviour --env_id=Pendulum-v1 --output_dir=behaviours \\
+    --num_steps=20000 --learning_starts=1000
 
-Soft Actor-Critic (sbx-rl) in any gymnasium environment with a box of actions. At every evaluation the actor is kept as
-<name>-step_<n>.npz; <name>-expert.npz is the best so far, and <name>-medium.npz the one that is nearest to a third of the way
-from random actions' return to the best one. Both are there from the first evaluation on, so the training may be stopped at any
-time. An agent that stands still may earn a medium return and teach nothing: the lengths that are printed tell, take another step.
+This is the only program that needs the extra `collect`, which downloads about 5.4 GB: it brings
+PyTorch with it.
+
+Soft Actor-Critic (sbx-rl) learns in any gymnasium environment with a box of actions. At every
+evaluation its actor is kept as <name>-step_<n>.npz. The best one so far is <name>-expert.npz too,
+and the one whose return is nearest to a third of the way from random actions to the best is
+<name>-medium.npz. Both are there from the first evaluation on, so that the training can be stopped
+at any time. An agent that stands still may earn a medium return and teach nothing. The lengths of
+episodes that are printed tell; then take the file of another step.
 """
 
 import glob
@@ -20,10 +26,12 @@ from absl import flags
 from edp_jax import InputError
 from edp_jax.data.behaviour import Behaviour
 from edp_jax.data.folder import folder_made
+from edp_jax.errors import not_installed
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
-from experiments import launch
-from experiments.keeper import Keeper
+
+from . import launch
+from .keeper import Keeper
 
 _EPISODES = 10  # per evaluation
 
@@ -58,19 +66,22 @@ def define_flags() -> None:
 
 
 def name_of(env_id: str) -> str:
-    """How the files of an environment begin: "hopper" for Hopper-v4, "reach" for my_module:lab/Reach-v0."""
+    """How the names of an environment's files begin.
+
+    It is "hopper" for Hopper-v4 and "reach" for my_module:lab/Reach-v0.
+    """
     return re.split("[:/]", env_id)[-1].split("-")[0].lower()
 
 
 def actor_of(model: Any) -> Behaviour:
-    """The actor of an sbx model as a numpy policy; its two heads become one last layer."""
+    """The actor of a model of sbx in numpy; its two heads become one last layer."""
     params = model.policy.actor_state.params["params"]
     *hidden, mean, log_std = [params[f"Dense_{index}"] for index in range(len(params))]
-    head = {
-        name: np.concatenate([mean[name], log_std[name]], axis=-1) for name in ("kernel", "bias")
-    }
+    names = ("kernel", "bias")
+    head = {name: np.concatenate([mean[name], log_std[name]], axis=-1) for name in names}
+    layers = (*hidden, head)
     return Behaviour(
-        tuple((np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in (*hidden, head))
+        tuple((np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in layers)
     )
 
 
@@ -80,14 +91,10 @@ def main(_) -> None:
         from sbx import SAC
         from stable_baselines3.common.callbacks import BaseCallback
     except ImportError as error:
-        raise InputError(
-            f"experiments.train_behaviour: {error}; pip install -e '.[collect]'"
-        ) from error
+        raise not_installed("experiments.train_behaviour", error, "collect") from error
 
-    environment, name = (
-        EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs),
-        name_of(given.env_id),
-    )
+    environment = EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs)
+    name = name_of(given.env_id)
     environments = envs.make(environment, _EPISODES)
     if present := glob.glob(f"{glob.escape(given.output_dir)}/{name}-*.npz"):
         raise InputError(
@@ -99,24 +106,18 @@ def main(_) -> None:
         "algorithm": "SAC",
         "seed": given.seed,
     }
-    metadata |= {
-        package: importlib.metadata.version(package)
-        for package in ("sbx-rl", "mujoco", "gymnasium")
-    }
+    packages = ("sbx-rl", "mujoco", "gymnasium")
+    metadata |= {package: importlib.metadata.version(package) for package in packages}
     keeper = Keeper(given.output_dir, name, environments, metadata)
     print(f"random actions: {keeper.random_return:.6g}", flush=True)
     start = time.monotonic()
 
     class KeepActors(BaseCallback):
         def _on_step(self) -> bool:
-            if (
-                self.num_timesteps % given.evaluate_every == 0
-                or self.num_timesteps == given.num_steps
-            ):
-                print(
-                    f"{time.monotonic() - start:6.0f} s  {keeper.keep(self.num_timesteps, actor_of(self.model))}",
-                    flush=True,
-                )
+            step = self.num_timesteps
+            if step % given.evaluate_every == 0 or step == given.num_steps:
+                line = keeper.keep(step, actor_of(self.model))
+                print(f"{time.monotonic() - start:6.0f} s  {line}", flush=True)
             return True
 
     model = SAC(

@@ -1,11 +1,13 @@
-"""Tests run on the CPU, as eight devices, so that seeds are sharded where there are several; what is compiled once is kept.
+"""Tests run on the CPU, divided into eight devices, so that members are spread over several.
 
-For all tests: a web server on this machine that can misbehave.
+What is compiled once is kept. For all tests: a tiny learner and dataset, a web server on this
+machine that can misbehave, and D4RL's files where they are there.
 """
 
 import dataclasses
 import http.server
 import os
+import pathlib
 import re
 import tempfile
 import threading
@@ -20,6 +22,41 @@ os.environ.setdefault(
 _cache = tempfile.TemporaryDirectory(prefix="edp_jax_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+TINY = {"hidden_dims": (16, 16), "num_timesteps": 10, "sampler_calls": 3, "ema_start": 2}
+
+
+@pytest.fixture(scope="session")
+def tiny_learner():
+    """tiny_learner(name, **settings) -> Algorithm, for 3 observation and 2 action columns."""
+    from edp_jax import TaskSpec, algorithms
+
+    def make(name="edp_td3", **changes):
+        settings = algorithms.settings(name, **(TINY | changes))
+        return algorithms.make(name, settings, TaskSpec(3, 2))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_rows():
+    """tiny_rows(weights=None) -> Rows, 40 transitions that fit `tiny_learner`."""
+    import numpy as np
+
+    from edp_jax import TaskSpec, Transition
+    from edp_jax.training.batches import Rows
+    from edp_jax.types import pack
+
+    rng = np.random.default_rng(0)
+    transitions = Transition(
+        observation=rng.normal(size=(40, 3)).astype(np.float32),
+        action=rng.uniform(-1, 1, (40, 2)).astype(np.float32),
+        reward=rng.normal(size=40).astype(np.float32),
+        discount=(rng.uniform(size=40) < 0.9).astype(np.float32),
+        next_observation=rng.normal(size=(40, 3)).astype(np.float32),
+    )
+    return lambda weights=None: Rows(pack(transitions), TaskSpec(3, 2), weights)
 
 
 @dataclasses.dataclass
@@ -98,3 +135,20 @@ def serve(monkeypatch):
     for server in running:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def d4rl_dir():
+    """d4rl_dir(task) -> the folder of D4RL's files, in $EDP_DATA_DIR or beside the repository.
+
+    Skips the test where that of the task is not there.
+    """
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("EDP_DATA_DIR", beside))
+
+    def find(task: str) -> pathlib.Path:
+        if not (folder / task).is_dir():
+            pytest.skip(f"no {folder / task}: set EDP_DATA_DIR to the folder that holds it")
+        return folder
+
+    return find

@@ -1,51 +1,71 @@
-"""Imports point one way, heavy libraries stay in their files, and importing the package is light."""
+"""Imports point one way, heavy libraries stay in their files, modules are small."""
 
 import ast
 import pathlib
 import subprocess
 import sys
+from collections import defaultdict
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = sorted(
-    path
-    for folder in ("edp_jax", "experiments", "configs")
-    for path in (ROOT / folder).rglob("*.py")
-)
-SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
-LEGACY = ("gym", "mujoco_py", "d4rl")
-BEHIND_MAKE = (
-    "adapters",
-    "adroit",
-    "kitchen",
-    "mazes",
-)  # of evaluation; only envs.make imports them: they may load simulators
-SLOW = (*SIMULATORS, "tensorflow", "torch", "matplotlib", "wandb", "tensorboardX", "minari")
+FOLDERS = ("edp_jax", "experiments", "configs")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+LIBRARY = [path for path in FILES if path.is_relative_to(ROOT / "edp_jax")]
+MAX_LINES = 300
 
-# what each part may import of ours besides itself: types <- {diffusion, networks, losses} <- policy <- algorithms <- training;
-# data and evaluation stand beside this chain and know the types and the legacy stack only
-# (a run evaluates, so training calls evaluation)
-MAY_IMPORT = {"types": set(), "files": set(), "legacy": {"types"}}
-MAY_IMPORT |= {"data": {"types", "files", "legacy"}, "evaluation": {"types", "legacy"}}
-MAY_IMPORT |= dict.fromkeys(("diffusion", "networks", "losses"), {"types"})
-MAY_IMPORT["policy"] = {"types", "diffusion", "networks", "losses"}
-MAY_IMPORT["algorithms"] = MAY_IMPORT["policy"] | {"policy"}
-MAY_IMPORT["training"] = MAY_IMPORT["algorithms"] | {"algorithms", "evaluation", "files"}
-MAY_IMPORT["export"] = MAY_IMPORT["algorithms"] | {"algorithms", "files"}
-MAY_IMPORT["__init__"] = {"types", "export"}
+# A part of edp_jax may import the parts that stand before a < to its left, and what those may
+# import.
+ORDERS = (
+    "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
+    "algorithms < export < runs",
+    "types < errors settings files < tasks < legacy < stepping < data evaluation",
+    "algorithms data evaluation < training < configuration < runs",
+    "runs < __init__",
+)
+WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "stepping", "files")
+
+SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
+SLOW = (
+    *(*SIMULATORS, "tensorflow", "tensorboard", "tensorboardX", "torch"),
+    *("matplotlib", "wandb", "minari"),
+)
+# Only envs.make imports these modules of evaluation: they may load simulators.
+BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes")
+ONE_FILE = {  # the only file of the library that imports a package
+    "flax.linen": "edp_jax/networks.py",
+    "orbax": "edp_jax/training/checkpoint.py",
+    "h5py": "edp_jax/data/hdf5.py",
+    "matplotlib": "edp_jax/runs/plots.py",
+    **dict.fromkeys(("gym", "mujoco_py", "d4rl"), "edp_jax/legacy.py"),
+}
+
+
+def may_import() -> dict[str, set[str]]:
+    """What each part of edp_jax may import: what an order places before it, directly or not."""
+    below = defaultdict(set)
+    for order in ORDERS:
+        layers = [layer.split() for layer in order.split("<")]
+        for position, layer in enumerate(layers):
+            for part in layer:
+                for lower in layers[:position]:
+                    below[part] |= {*lower, *(name for each in lower for name in below[each])}
+    return below
 
 
 def imported(path: pathlib.Path, *, top_level_only: bool = False) -> set[str]:
-    """Dotted names of everything a file imports, inside functions too; `from a import b` counts as a.b."""
+    """Dotted names of all that a file imports, inside functions too.
+
+    `from a import b` counts as a.b, and `from . import b` as .b.
+    """
     tree = ast.parse(path.read_text())
     names = set()
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            module = "." * node.level + (f"{node.module}." if node.module else "")
+            names |= {module + alias.name for alias in node.names}
     return names
 
 
@@ -60,57 +80,49 @@ def relative(path: pathlib.Path) -> str:
 def importers_of(prefix: str) -> set[str]:
     return {
         relative(path)
-        for path in FILES
+        for path in LIBRARY
         if any(f"{name}.".startswith(f"{prefix}.") for name in imported(path))
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_imports_point_one_way(path):
-    folder, part = path.relative_to(ROOT).with_suffix("").parts[:2]
-    ours = {
-        name
-        for name in imported(path)
-        if name.split(".")[0] in ("edp_jax", "experiments", "configs", "tests")
-    }
-    if folder == "edp_jax":
-        assert packages(ours) <= {"edp_jax"}
-        parts = {name.split(".")[1] for name in ours}
-        assert parts - {part} <= MAY_IMPORT[part], (
-            f"{relative(path)} may not import {sorted(parts - {part} - MAY_IMPORT[part])}"
-        )
-    else:
-        assert (
-            packages(ours)
-            <= {"experiments": {"edp_jax", "experiments", "configs"}, "configs": {"configs"}}[
-                folder
-            ]
-        )
+@pytest.mark.parametrize("path", LIBRARY, ids=relative)
+def test_imports_of_the_library_point_one_way(path):
+    part = path.relative_to(ROOT / "edp_jax").with_suffix("").parts[0]
+    names = imported(path)
+    assert "" not in packages(names), "a relative import"
+    assert not packages(names) & {"experiments", "configs", "tests", "absl", "ml_collections"}
+    parts = {name.split(".")[1] for name in names if name.startswith("edp_jax.")}
+    assert parts - {part} <= may_import()[part]
+
+
+@pytest.mark.parametrize("path", (ROOT / "experiments").rglob("*.py"), ids=relative)
+def test_programs_import_the_library_and_each_other_relatively(path):
+    """The folder has one name in the tree and another in a wheel."""
+    names = imported(path)
+    assert not packages(names) & {"experiments", "configs", "tests"}
+    assert not any(name.startswith("..") for name in names)
+
+
+@pytest.mark.parametrize("path", (ROOT / "configs").rglob("*.py"), ids=relative)
+def test_configs_import_the_library_and_ml_collections(path):
+    assert packages(imported(path)) <= {"edp_jax", "ml_collections"}
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in FILES if path.parent.name in ("data", "evaluation")], ids=relative
+    "path",
+    [path for path in LIBRARY if {path.stem, path.parent.name} & set(WITHOUT_JAX)],
+    ids=relative,
 )
 def test_data_and_evaluation_work_with_numpy(path):
-    assert not packages(imported(path)) & {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
+    assert not packages(imported(path)) & {"jax", "jaxlib", "flax", "optax", "orbax"}
 
 
-def test_heavy_libraries_are_known_to_one_file():
-    assert importers_of("flax.linen") == {"edp_jax/networks.py"}
-    assert importers_of("orbax") == {"edp_jax/training/checkpoint.py"}
-    assert importers_of("h5py") == {"edp_jax/data/d4rl.py"}
-    assert all(
-        name.startswith(("experiments/", "configs/")) for name in importers_of("ml_collections")
-    )
+@pytest.mark.parametrize(("package", "file"), ONE_FILE.items())
+def test_heavy_libraries_are_known_to_one_file(package, file):
+    assert importers_of(package) <= {file}
 
 
-def test_the_legacy_stack_is_known_to_one_file():
-    assert set().union(*map(importers_of, LEGACY)) <= {"edp_jax/legacy.py"}
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if path.parts[len(ROOT.parts)] == "edp_jax"], ids=relative
-)
+@pytest.mark.parametrize("path", LIBRARY, ids=relative)
 def test_slow_libraries_are_imported_where_they_are_used(path):
     names = imported(path, top_level_only=True)
     if path.parent.name == "evaluation" and path.stem in BEHIND_MAKE:
@@ -127,3 +139,9 @@ def test_importing_the_package_loads_no_simulator():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert loaded == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_modules_are_small(path):
+    length = len(path.read_text().splitlines())
+    assert length <= MAX_LINES

@@ -13,7 +13,10 @@ from edp_jax.types import EnvSpec, InputError
 
 
 class GymEnv:
-    """gym 0.23: `seed` and `reset` apart, steps of four; ends by itself after `length` steps, or TimeLimit cuts it after 4."""
+    """As of gym 0.23: `seed` and `reset` apart, steps of four.
+
+    Ends by itself after `length` steps, or TimeLimit cuts it after 4.
+    """
 
     action_space = types.SimpleNamespace(low=np.full(2, -1.0), high=np.full(2, 1.0), shape=(2,))
     observation_space = types.SimpleNamespace(shape=(3,))
@@ -168,7 +171,7 @@ def test_every_part_that_is_missing_is_named(stack, monkeypatch):
     assert "mujoco_py" not in str(error.value)
     monkeypatch.setitem(sys.modules, "mujoco_py", None)
     with pytest.raises(
-        InputError, match=r"mujoco_py \(.*\), d4rl \(.*\); pip install -e '.\[d4rl\]'"
+        InputError, match=r"mujoco_py \(.*\), d4rl \(.*\); pip install 'edp_jax\[d4rl\]'"
     ):
         envs.make(EnvSpec("legacy:long-v0"), 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from edp_jax import networks
+from edp_jax import networks, ops
 from edp_jax.types import InputError, TaskSpec
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
@@ -15,7 +15,10 @@ ACTION = jnp.linspace(-0.9, 0.9, 8).reshape(4, 2)
 
 
 def random_params(init, seed: int = 0):
-    """Normal parameters of the shapes that init(key) makes, without compiling init; kernels have variance 1/fan_in."""
+    """Normal parameters of the shapes that init(key) makes, without compiling init.
+
+    Kernels have variance 1/fan_in.
+    """
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
@@ -37,8 +40,8 @@ def test_mish_and_its_derivative():
     softplus, sigmoid = np.logaddexp(0.0, x), 1.0 / (1.0 + np.exp(-x))
     tanh = np.tanh(softplus)
     x32 = jnp.asarray(x, jnp.float32)
-    np.testing.assert_allclose(networks.mish(x32), x * tanh, rtol=1e-5, atol=1e-6)
-    derivative = jax.vmap(jax.grad(networks.mish))(x32)
+    np.testing.assert_allclose(ops.mish(x32), x * tanh, rtol=1e-5, atol=1e-6)
+    derivative = jax.vmap(jax.grad(ops.mish))(x32)
     np.testing.assert_allclose(
         derivative, tanh + x * sigmoid * (1.0 - tanh**2), rtol=1e-5, atol=2e-6
     )
@@ -47,9 +50,9 @@ def test_mish_and_its_derivative():
 def test_mish_at_known_points_and_far_out():
     # mish(0) = 0, mish(1) = tanh(log(1 + e)) = 0.865098
     np.testing.assert_allclose(
-        networks.mish(jnp.array([0.0, 1.0, 1e4, -1e4])), [0.0, 0.865098, 1e4, 0.0], rtol=1e-6
+        ops.mish(jnp.array([0.0, 1.0, 1e4, -1e4])), [0.0, 0.865098, 1e4, 0.0], rtol=1e-6
     )
-    assert np.all(np.isfinite(jax.vmap(jax.grad(networks.mish))(jnp.array([1e4, -1e4, 3e38]))))
+    assert np.all(np.isfinite(jax.vmap(jax.grad(ops.mish))(jnp.array([1e4, -1e4, 3e38]))))
 
 
 def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
@@ -65,7 +68,7 @@ def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
 
 @pytest.mark.parametrize("leading", [(), (4,), (6, 4)])
 def test_candidates_broadcast_over_observations(leading):
-    """Observation [B, O] with actions [N, B, A] equals the observation repeated N times."""
+    """Observation [B, O] with actions [M, B, A] equals the observation repeated M times."""
     observation = OBSERVATION if leading else OBSERVATION[0]
     action = jax.random.normal(jax.random.key(1), (*leading, 2))
     repeated = jnp.broadcast_to(observation, (*leading, 3))
@@ -129,6 +132,47 @@ def test_noise_net_uses_all_its_inputs():
     assert np.abs(per_row[1::2] - base[1::2]).min() > 0
 
 
+@pytest.mark.parametrize(
+    "observation, action, t",
+    [
+        ((4, 2), (4, 3), ()),  # O and A exchanged: the sum of the widths is right
+        ((4, 1, 3), (4, 2), ()),
+        ((4, 3), (4, 1, 2), ()),
+        ((4, 3), (2,), ()),
+        ((4, 3), (4, 2), (1,)),
+        ((4, 3), (4, 2), (4, 1)),
+    ],
+)
+def test_inputs_of_other_shapes_are_refused(observation, action, t):
+    net = networks.make_noise_net(SPEC, (8,), "mish")
+    params = random_params(net.init)
+    with pytest.raises(AssertionError):
+        net.apply(params, jnp.ones(observation), jnp.ones(action), jnp.ones(t))
+    if t == ():
+        critics = networks.make_critics(SPEC, 2, (8,), "mish", False)
+        with pytest.raises(AssertionError):
+            critics.apply(random_params(critics.init), jnp.ones(observation), jnp.ones(action))
+
+
+@pytest.mark.parametrize("make", [networks.make_actor, networks.make_value])
+def test_observations_of_another_width_are_refused(make):
+    layer_norm = () if make is networks.make_actor else (False,)
+    net = make(SPEC, (8,), "mish", *layer_norm)
+    with pytest.raises(AssertionError):
+        net.apply(random_params(net.init), jnp.ones((4, 2)))
+
+
+def test_actor_is_bounded_and_the_log_std_beside_it_starts_at_zero():
+    """tanh of the multilayer perceptron: at large inputs close to the corners of the box."""
+    net = networks.with_log_std(networks.make_actor(SPEC, (8,), "relu"), 2)
+    params = net.init(jax.random.key(0))
+    np.testing.assert_array_equal(params["log_std"], jnp.zeros(2))
+    far = net.apply(params, 1e4 * OBSERVATION)
+    np.testing.assert_allclose(np.abs(far), 1.0, atol=1e-6)
+    other = net.apply({**params, "log_std": jnp.ones(2)}, 1e4 * OBSERVATION)
+    np.testing.assert_array_equal(other, far)
+
+
 def test_time_embedding_separates_neighbouring_timesteps():
     embedding = networks.TimeEmbedding()
     params = random_params(lambda key: embedding.init(key, jnp.zeros(())))
@@ -144,7 +188,7 @@ def test_value_maps_observations_to_scalars():
     assert value.apply(params, OBSERVATION[0]).shape == ()
 
 
-@pytest.mark.parametrize("activation", networks.ACTIVATIONS)
+@pytest.mark.parametrize("activation", ops.ACTIVATIONS)
 def test_every_activation_makes_another_network(activation):
     net = networks.make_noise_net(SPEC, (8, 8), activation)
     params = random_params(net.init)
@@ -176,9 +220,9 @@ def test_matmul_has_the_gradients_of_a_matrix_product():
         rng.standard_normal(shape, np.float32) for shape in ((2, 3, 4), (4, 5), (2, 3, 5))
     )
     x_gradient, kernel_gradient = jax.grad(
-        lambda x, k: jnp.sum(g * networks.matmul(x, k)), argnums=(0, 1)
+        lambda x, k: jnp.sum(g * ops.matmul(x, k)), argnums=(0, 1)
     )(x, kernel)
-    np.testing.assert_allclose(networks.matmul(x, kernel), x @ kernel, rtol=1e-6)
+    np.testing.assert_allclose(ops.matmul(x, kernel), x @ kernel, rtol=1e-6)
     np.testing.assert_allclose(x_gradient, g @ kernel.T, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
         kernel_gradient, np.tensordot(x, g, axes=((0, 1), (0, 1))), rtol=1e-5, atol=1e-5

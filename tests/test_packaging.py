@@ -23,7 +23,8 @@ OPTIONAL = (  # of the extras
     *("gymnasium", "gymnasium_robotics", "mujoco", "matplotlib", "minari"),
     *("tensorboard", "tensorboardX", "wandb", "torch"),
 )
-NOT_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "site")
+NOT_SOURCE = (".*", "__pycache__", "*.egg-info")
+NOT_SOURCE_AT_TOP = ("build", "dist", "runs", "site")
 
 
 def run(*command, cwd, **environment) -> subprocess.CompletedProcess:
@@ -46,12 +47,18 @@ def files_below(folder: pathlib.Path) -> set[str]:
     }
 
 
+def not_source(folder: str, names: list[str]) -> set[str]:
+    """What is made in a working tree, for shutil.copytree to leave out."""
+    at_top = NOT_SOURCE_AT_TOP if pathlib.Path(folder) == ROOT else ()
+    return shutil.ignore_patterns(*NOT_SOURCE, *at_top)(folder, names)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> pathlib.Path:
     """Folder with an sdist of the tree and the wheel that was built from the unpacked sdist."""
     folder = tmp_path_factory.mktemp("built")
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_SOURCE))
+    shutil.copytree(ROOT, source, ignore=not_source)
     made = run("-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
     assert made.returncode == 0, made.stdout + made.stderr
     return folder
@@ -72,13 +79,13 @@ def project(tmp_path) -> pathlib.Path:
     """A user's folder with two packages of its own, whose names are those of our folders."""
     for name in ("experiments", "configs"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the {name} of the user')")
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('not ours')")
     return tmp_path
 
 
 @pytest.fixture
 def without_extras(tmp_path) -> pathlib.Path:
-    """A folder for PYTHONPATH that makes all optional packages look as if they were not installed."""
+    """A folder for PYTHONPATH, with which no optional package can be imported."""
     for name in OPTIONAL:
         (tmp_path / "absent" / name).mkdir(parents=True)
         (tmp_path / "absent" / name / "__init__.py").write_text(
@@ -118,9 +125,23 @@ def test_the_wheel_holds_all_modules_and_data(site):
     assert {"edp_jax/py.typed", "edp_jax/data/behaviours/NOTES.md"} <= expected
 
 
-def test_the_programs_of_the_wheel_train_with_the_base_dependencies_alone(
-    site, project, without_extras
-):
+@pytest.fixture
+def train(site, project, without_extras):
+    """Trains with the unpacked wheel in the user's folder, without any optional package."""
+
+    def start(config: str, *settings: str) -> subprocess.CompletedProcess:
+        program = ("-m", "edp_jax.experiments.main")
+        return run(
+            *(*program, f"--config={config}", "--workdir=run", *settings),
+            cwd=project,
+            PYTHONPATH=f"{site}{os.pathsep}{without_extras}",
+            D4RL_DATASET_DIR=str(project),
+        )
+
+    return start
+
+
+def test_the_wheel_trains_with_the_base_dependencies_alone(project, train):
     rng = np.random.default_rng(0)
     np.savez(
         project / "own.npz",
@@ -130,26 +151,25 @@ def test_the_programs_of_the_wheel_train_with_the_base_dependencies_alone(
         terminals=np.arange(200) % 50 == 49,
         timeouts=np.zeros(200, bool),
     )
-    trained = run(
-        "-m",
-        "edp_jax.experiments.main",
-        f"--config={site}/edp_jax/configs/td3_bc.py:own.npz",
-        "--workdir=run",
-        "--config.num_steps=20",
-        "--config.eval_every=20",
-        "--config.log_every=20",
-        "--config.batch_size=16",
-        cwd=project,
-        PYTHONPATH=f"{site}{os.pathsep}{without_extras}",
-    )
+    steps = (f"--config.{key}=20" for key in ("num_steps", "eval_every", "log_every"))
+    trained = train("td3_bc:own.npz", *steps, "--config.batch_size=16")
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert (project / "run" / "policy").is_dir()
-    assert "pip install 'edp_jax[plots]'" in trained.stderr
+    assert "pip install 'edp_jax[plots]'" in trained.stdout + trained.stderr
+
+
+def test_a_task_that_needs_simulators_names_their_extra(train):
+    refused = train("td3_bc:builtin/hopper-random")
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    (line,) = (line for line in refused.stderr.splitlines() if line.startswith("error:"))
+    assert line.endswith("pip install 'edp_jax[simulators]'")
 
 
 def test_modules_of_the_wheel_come_from_the_wheel(site, project):
     names = ("edp_jax", "edp_jax.experiments.main", "edp_jax.configs.edp_td3")
-    code = f"import {', '.join(names)}, sys; print(*(sys.modules[n].__file__ for n in {names!r}), sep='\\n')"
+    code = (
+        f"import {', '.join(names)}, sys\nfor name in {names!r}: print(sys.modules[name].__file__)"
+    )
     imported = run("-c", code, cwd=project, PYTHONPATH=str(site))
     assert imported.returncode == 0, imported.stderr
     for file in imported.stdout.splitlines():
@@ -157,7 +177,7 @@ def test_modules_of_the_wheel_come_from_the_wheel(site, project):
 
 
 def test_constraints_meet_the_stated_bounds():
-    """Every library that pyproject.toml names is in constraints.txt, in a version that it allows."""
+    """Every library of pyproject.toml is in constraints.txt, in a version that it allows."""
     pinned = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if line and not line.startswith("#"):

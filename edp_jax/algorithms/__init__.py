@@ -1,13 +1,13 @@
 """Learners.
 
-`make(name, settings, spec)` builds one; `settings(name, ...)` makes its settings. A learner is added by
-a file here, a line in `REGISTRY` and a configuration file (docs/extending.md).
+`make(name, settings, spec)` builds one; `settings(name, ...)` makes its settings. A learner is
+added by a file here, a line in `REGISTRY` and a configuration file (docs/extending.md).
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, iql, td3, td3_bc
+from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, fql, iql, td3, td3_bc
 from edp_jax.algorithms.base import AgentState, Algorithm, TrainState
 from edp_jax.settings import make as make_settings
 from edp_jax.types import InputError, TaskSpec
@@ -28,6 +28,7 @@ REGISTRY = {
     "edp_bcq": Learner(bcq.EDPBCQ, bcq.make),
     "diffusion_ql": Learner(diffusion_ql.DiffusionQL, diffusion_ql.make),
     "bc_diffusion": Learner(bc.DiffusionBC, bc.make_diffusion),
+    "fql": Learner(fql.FQL, fql.make),
     "td3_bc": Learner(td3_bc.TD3BC, td3_bc.make),
     "crr": Learner(crr.GaussianCRR, crr.make_gaussian),
     "iql": Learner(iql.GaussianIQL, iql.make_gaussian),

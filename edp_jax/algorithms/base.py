@@ -1,5 +1,6 @@
 """What all learners share: their state, their interface, the gradient step, the moving averages."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,9 +12,9 @@ from flax import struct
 
 from edp_jax.algorithms.groups import Average, Optimization
 from edp_jax.networks import Network, Params
-from edp_jax.types import Transition
+from edp_jax.types import Array, Transition
 
-Metrics = dict[str, chex.Array]
+Metrics = dict[str, Array]
 MOST_AHEAD = 8  # updates whose random numbers are drawn together, at most
 
 
@@ -22,7 +23,7 @@ class TrainState:
     """One network under training; an ensemble carries its C members on axis 0 of every leaf."""
 
     params: Params
-    target_params: Params | None  # moving average of `params`; None for a network without one
+    target_params: Params  # moving average of `params`; None for a network without one
     opt_state: optax.OptState
 
 
@@ -30,7 +31,7 @@ class TrainState:
 class AgentState:
     """Everything a learner carries from update to update; of several members, stacked: [R]."""
 
-    step: chex.Array  # [] updates done
+    step: Array  # [] updates done
     key: chex.PRNGKey  # never changes: the randomness of update i comes from fold_in(key, i)
     networks: dict[str, TrainState]  # by the names that the learner gives them
 
@@ -38,8 +39,8 @@ class AgentState:
 class Algorithm(NamedTuple):
     """A learner as pure functions.
 
-    An update is deterministic once its random numbers are drawn, so `draw` can be called for several
-    updates at once, and recorded updates can be replayed.
+    An update is deterministic once its random numbers are drawn. So `draw` can be called for
+    several updates at once, and recorded updates can be replayed.
     """
 
     settings: Any  # what it was made with: a pytree whose leaves are the traced settings
@@ -47,16 +48,16 @@ class Algorithm(NamedTuple):
     # (key) -> state before the first update
     init: Callable[[chex.PRNGKey], AgentState]
 
-    # (key, draw_params, batch) -> all that is random about an update: timesteps, noise, next actions
+    # (key, draw_params, batch) -> all that is random in an update: timesteps, noise, next actions
     draw: Callable[[chex.PRNGKey, Any, Transition], Any]
 
     # (state, batch, settings, draws) -> (next state, metrics []); settings like `settings`
     update: Callable[[AgentState, Transition, Any, Any], tuple[AgentState, Metrics]]
 
     # (policy_params, observation [..., O], key) -> action [..., A] in [-1, 1]
-    act: Callable[[Any, chex.Array, chex.PRNGKey], chex.Array]
+    act: Callable[[Any, Array, chex.PRNGKey], Array]
 
-    # (state) -> the parameters that `draw` needs, such as those of the policy at the next observation
+    # (state) -> the parameters that `draw` needs, such as those of the policy that makes targets
     draw_params: Callable[[AgentState], Any]
 
     # (state) -> the parameters that act
@@ -84,12 +85,12 @@ class Algorithm(NamedTuple):
         return self.update(state, batch, settings, draws)
 
 
-def update_key(state: AgentState, step: chex.Array) -> chex.PRNGKey:
+def update_key(state: AgentState, step: Array) -> chex.PRNGKey:
     """Randomness of the update that follows `step` others."""
     return jax.random.fold_in(jax.random.fold_in(state.key, step), 0)
 
 
-def batch_key(state: AgentState, step: chex.Array) -> chex.PRNGKey:
+def batch_key(state: AgentState, step: Array) -> chex.PRNGKey:
     """Randomness of that update's batch."""
     return jax.random.fold_in(jax.random.fold_in(state.key, step), 1)
 
@@ -129,14 +130,14 @@ def init_train_state(
     return TrainState(params, target_params, opt_init(params))
 
 
-def optimizer(settings: Optimization, step: chex.Array | int = 0) -> optax.GradientTransformation:
+def optimizer(settings: Optimization, step: Array | int = 0) -> optax.GradientTransformation:
     """AdamW behind a clip of the gradient's global norm; made in every update, for traced settings.
 
     Args:
       settings: of the learner.
       step: updates done, for a learning rate that decays.
     """
-    learning_rate = settings.learning_rate
+    learning_rate: Any = settings.learning_rate  # [] traced
     if settings.lr_decay_steps:
         decay = optax.cosine_decay_schedule(1.0, settings.lr_decay_steps)
         learning_rate = learning_rate * decay(step)
@@ -146,7 +147,7 @@ def optimizer(settings: Optimization, step: chex.Array | int = 0) -> optax.Gradi
 
 
 def gradient_step(
-    loss_fn: Callable[[Params], tuple[chex.Array, Metrics]],
+    loss_fn: Callable[[Params], tuple[Array, Metrics]],
     state: TrainState,
     opt: optax.GradientTransformation,
     *,
@@ -166,16 +167,16 @@ def gradient_step(
     step = jax.vmap(apply) if ensemble else apply
     params, opt_state, grad_norm = step(grads, state.opt_state, state.params)
     metrics = {"loss": loss, "grad_norm": jnp.max(grad_norm), **metrics}
-    return state.replace(params=params, opt_state=opt_state), metrics
+    return dataclasses.replace(state, params=params, opt_state=opt_state), metrics
 
 
-def update_target(state: TrainState, tau: chex.Array) -> TrainState:
+def update_target(state: TrainState, tau: Array | float) -> TrainState:
     """Polyak averaging: target <- (1 - tau) target + tau params."""
     target_params = optax.incremental_update(state.params, state.target_params, tau)
-    return state.replace(target_params=target_params)
+    return dataclasses.replace(state, target_params=target_params)
 
 
-def policy_tau(settings: Average, step: chex.Array) -> chex.Array:
+def policy_tau(settings: Average, step: Array) -> Array:
     """Step size [] of the policy's moving average after update `step`, counted from 1.
 
     It is tau in every `ema_period`-th update and 0 in the others.
@@ -203,4 +204,4 @@ def finish(state: AgentState, **updated: tuple[TrainState, Metrics]) -> tuple[Ag
         for metric, value in values.items()
     }
     networks = state.networks | {name: network for name, (network, _) in updated.items()}
-    return state.replace(step=state.step + 1, networks=networks), metrics
+    return dataclasses.replace(state, step=state.step + 1, networks=networks), metrics

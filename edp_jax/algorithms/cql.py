@@ -10,7 +10,7 @@ from edp_jax.algorithms import edp, td3
 from edp_jax.algorithms.base import Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND, Prediction
 from edp_jax.settings import setting
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 
 @struct.dataclass
@@ -34,19 +34,19 @@ class EDPCQL(Conservative, td3.EDPTD3):
 def make_penalty(critics: networks.Network) -> td3.MakeRegularizer:
     """CQL(H)'s penalty over uniform actions [M, B, A] and the policy's a0_hat [B, A].
 
-    The policy's own loss computes a0_hat as well, so it costs nothing more. Every action has its own
-    copy of the observation, because one large product in the first layer is faster than a sum in its
-    gradient.
+    The policy's own loss computes a0_hat as well, so it costs nothing more. Every action has its
+    own copy of the observation, because one large product in the first layer is faster than a sum
+    in its gradient.
     """
 
     def make_regularizer(
-        batch: Transition, prediction: Prediction, settings: EDPCQL, uniform: chex.Array
+        batch: Transition, prediction: Prediction, settings: EDPCQL, uniform: Array
     ) -> td3.Regularizer:
         actions = jnp.concatenate([uniform, prediction.action[None]])
         shape = (len(actions), *batch.observation.shape)
         observations = jnp.broadcast_to(batch.observation, shape)
 
-        def penalty(params: networks.Params, q: chex.Array) -> tuple[chex.Array, Metrics]:
+        def penalty(params: networks.Params, q: Array) -> tuple[Array, Metrics]:
             excess = losses.cql_excess(critics.apply(params, observations, actions), q)
             loss = settings.cql_alpha * losses.cql_penalty(excess, settings.cql_threshold)
             return loss, {"cql_excess": jnp.mean(excess)}
@@ -60,7 +60,7 @@ def make(settings: EDPCQL, spec: TaskSpec) -> Algorithm:
     """EDP-CQL."""
     policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
 
-    def draw_actions(key: chex.PRNGKey, batch: Transition) -> chex.Array:
+    def draw_actions(key: chex.PRNGKey, batch: Transition) -> Array:
         shape = (settings.num_cql_actions, *batch.action.shape)
         return jax.random.uniform(key, shape, minval=-ACTION_BOUND, maxval=ACTION_BOUND)
 

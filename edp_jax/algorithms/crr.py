@@ -1,7 +1,7 @@
 """CRR (2006.15134): regression on the dataset's actions, weighted by their advantage.
 
-With a diffusion policy it is EDP-CRR (EDP, 2305.20081, section 4.2), with a Gaussian one the paper's
-feed-forward baseline.
+With a diffusion policy it is EDP-CRR (EDP, 2305.20081, section 4.2), with a Gaussian one that
+paper's feed-forward baseline.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND, Act, Policy, Prediction
 from edp_jax.settings import redefined, setting
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 20.0  # CRR, section 3.2
 WEIGHTS = {
@@ -38,7 +38,7 @@ class Weighted:
 
     crr_weight: str = setting(
         "exponential",
-        "weight of an advantage: exponential, indicator (1 where positive), or softmax over the batch",
+        "weight by advantage: exponential, indicator (1 where positive), or softmax over the batch",
         one_of=WEIGHTS,
     )
     crr_beta: float = setting(
@@ -92,16 +92,16 @@ class Draws(NamedTuple):
 
     prediction: Any  # made by `policy.draw`
     target: edp.TargetDraws
-    baseline_noise: chex.Array  # [M, B, A], M = num_baseline_actions
+    baseline_noise: Array  # [M, B, A], M = num_baseline_actions
 
 
-def baseline_actions(prediction: Prediction, noise: chex.Array) -> chex.Array:
+def baseline_actions(prediction: Prediction, noise: Array) -> Array:
     """Actions [M, B, A] of the policy: a_j ~ N(a0_hat, std^2), kept in the box, without gradient.
 
     std is 1 for a diffusion policy, unless it is learned.
 
-    PARITY: the public code hands them to the critics unclipped. Most of them are then outside the box
-    that the critics know.
+    PARITY: the public code hands them to the critics unclipped. Most of them are then outside the
+    box that the critics know.
     """
     action, std = jax.lax.stop_gradient((prediction.action, prediction.std))
     return jnp.clip(action + std * noise, -ACTION_BOUND, ACTION_BOUND)
@@ -115,9 +115,7 @@ def make_update(
     The policy learns from the critics as they were before the update.
     """
 
-    def value_of(
-        params: networks.Params, observation: chex.Array, action: chex.Array
-    ) -> chex.Array:
+    def value_of(params: networks.Params, observation: Array, action: Array) -> Array:
         return jnp.min(critics.apply(params, observation, action), axis=0)
 
     def update(

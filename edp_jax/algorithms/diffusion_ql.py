@@ -12,7 +12,7 @@ from edp_jax.algorithms import edp, groups, td3
 from edp_jax.algorithms.base import Algorithm
 from edp_jax.policy import Chain, DiffusionPolicy, Prediction
 from edp_jax.settings import redefined
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 
 @struct.dataclass
@@ -26,11 +26,11 @@ class DiffusionQL(td3.EDPTD3):
 
 
 def make_guided_action(policy: DiffusionPolicy) -> td3.GuidedAction:
-    """Actions [B, A] of the chain, as many network passes away from the parameters as it has calls."""
+    """Actions [B, A] of the chain, with the gradient through all its calls of the network."""
 
     def guided_action(
         params: networks.Params, prediction: Prediction, batch: Transition, chain: Chain
-    ) -> chex.Array:
+    ) -> Array:
         del prediction
         return policy.run_chain(params, batch.observation, chain)
 

@@ -1,8 +1,8 @@
 """The parts that learners with a policy and critics are put together from.
 
-Every EDP learner updates its policy in the same way: it adds noise to the dataset's actions, calls the
-noise network once, and adds the learner's guidance to the denoising loss (EDP, 2305.20081, Eq. 10). A
-Gaussian policy fits in as well; its prediction has no denoising loss.
+Every EDP learner updates its policy in the same way: it adds noise to the dataset's actions, calls
+the noise network once, and adds the learner's guidance to the denoising loss (EDP, 2305.20081,
+Eq. 10). A Gaussian policy fits in as well; its prediction has no denoising loss.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ from edp_jax.policy import (
     select_by_energy,
     take_candidate,
 )
-from edp_jax.types import InputError, TaskSpec, Transition
+from edp_jax.types import Array, InputError, TaskSpec, Transition
 
 # (parameters, their prediction for the batch) -> (loss [] added to the denoising loss, metrics)
-Guidance = Callable[[networks.Params, Prediction], tuple[chex.Array, Metrics]]
+Guidance = Callable[[networks.Params, Prediction], tuple[Array, Metrics]]
 
 
 def diffusion_policy(
@@ -74,7 +74,7 @@ def make_critics(settings: Any, spec: TaskSpec) -> networks.Network:
     )
 
 
-def draw_critics(key: chex.PRNGKey, settings: groups.Critics) -> chex.Array | None:
+def draw_critics(key: chex.PRNGKey, settings: groups.Critics) -> Array | None:
     """Draws the critics whose smallest value is a target (REDQ, 2101.05982).
 
     Returns:
@@ -85,7 +85,7 @@ def draw_critics(key: chex.PRNGKey, settings: groups.Critics) -> chex.Array | No
     return jax.random.permutation(key, settings.num_critics)[: settings.num_target_critics]
 
 
-def take_critics(params: networks.Params, index: chex.Array | None) -> networks.Params:
+def take_critics(params: networks.Params, index: Array | None) -> networks.Params:
     """The parameters of some members of an ensemble, by index; all of them for None."""
     return params if index is None else jax.tree.map(lambda p: p[index], params)
 
@@ -93,8 +93,8 @@ def take_critics(params: networks.Params, index: chex.Array | None) -> networks.
 class TargetDraws(NamedTuple):
     """The random numbers of the critics' target."""
 
-    next_action: chex.Array  # [M, B, A] actions of the averaged policy at the next observations
-    critics: chex.Array | None  # see `draw_critics`
+    next_action: Array  # [M, B, A] actions of the averaged policy at the next observations
+    critics: Array | None  # see `draw_critics`
 
 
 def draw_targets(
@@ -109,7 +109,7 @@ def draw_targets(
 
 def next_q_values(
     critics: networks.Network, critic: TrainState, batch: Transition, draws: TargetDraws
-) -> chex.Array:
+) -> Array:
     """Averaged critics' values Q'_i(s', a'_m) [C, M, B] of the next actions."""
     params = take_critics(critic.target_params, draws.critics)
     return critics.apply(params, batch.next_observation, draws.next_action)
@@ -119,9 +119,9 @@ def double_q_target(
     critics: networks.Network,
     critic: TrainState,
     batch: Transition,
-    discount: chex.Array,
+    discount: Array | float,
     draws: TargetDraws,
-) -> chex.Array:
+) -> Array:
     """Clipped double Q-learning's target [B]: r + gamma min_i max_m Q'_i(s', a'_m).
 
     With one next action it is TD3's (1802.09477, Eq. 10), with several Diffusion-QL's max-Q backup.
@@ -134,17 +134,17 @@ def critic_step(
     critics: networks.Network,
     critic: TrainState,
     batch: Transition,
-    target: chex.Array,
+    target: Array,
     opt: optax.GradientTransformation,
-    tau: chex.Array,
-    regularizer: Callable[[networks.Params, chex.Array], tuple[chex.Array, Metrics]] | None = None,
+    tau: Array | float,
+    regularizer: Callable[[networks.Params, Array], tuple[Array, Metrics]] | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Regresses every critic on target [B] and moves its average by tau.
 
     `regularizer(params, q [C, B]) -> (loss [], metrics)` adds to the loss.
     """
 
-    def loss(params: networks.Params) -> tuple[chex.Array, Metrics]:
+    def loss(params: networks.Params) -> tuple[Array, Metrics]:
         q = critics.apply(params, batch.observation, batch.action)
         metrics = {"q_mean": jnp.mean(q), "q_max": jnp.max(q), "target_mean": jnp.mean(target)}
         extra_loss, extra_metrics = (0.0, {}) if regularizer is None else regularizer(params, q)
@@ -168,7 +168,7 @@ def policy_step(
     Both come from one pass of the network (EDP Eq. 10); `draws` are made by `policy.draw`.
     """
 
-    def loss(params: networks.Params) -> tuple[chex.Array, Metrics]:
+    def loss(params: networks.Params) -> tuple[Array, Metrics]:
         prediction = policy.predict(params, batch, draws)
         denoising = jnp.mean(prediction.denoising_loss)
         guidance_loss, metrics = guidance(params, prediction)
@@ -197,7 +197,7 @@ def averaged_actor_and_critic(state: AgentState) -> dict[str, networks.Params]:
 def act_by_mean(policy: GaussianPolicy) -> Act:
     """act(averaged actor, observation, key): the mean action."""
 
-    def act(params: networks.Params, observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
         del key
         return policy.network.apply(params, observation)
 
@@ -207,7 +207,7 @@ def act_by_mean(policy: GaussianPolicy) -> Act:
 def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Act:
     """act(averaged actor, observation, key): one sample."""
 
-    def act(params: networks.Params, observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
         noise_key, chain_key = jax.random.split(key)
         x_T = jax.random.normal(noise_key, (*observation.shape[:-1], spec.action_dim))
         return policy.sample(params, observation, x_T, chain_key)
@@ -223,9 +223,7 @@ def act_by_choice(
     Of M = `num_candidates` samples, one is drawn with probability softmax(min_i Q_i / temperature).
     """
 
-    def act(
-        params: dict[str, networks.Params], observation: chex.Array, key: chex.PRNGKey
-    ) -> chex.Array:
+    def act(params: dict[str, networks.Params], observation: Array, key: chex.PRNGKey) -> Array:
         noise_key, chain_key, choice_key = jax.random.split(key, 3)
         shape = (settings.num_candidates, *observation.shape[:-1], spec.action_dim)
         x_T = jax.random.normal(noise_key, shape)

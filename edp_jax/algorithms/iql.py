@@ -1,7 +1,7 @@
 """IQL (2110.06169): values that are learned from the dataset's actions alone.
 
-With a diffusion policy it is EDP-IQL (EDP, 2305.20081, section 4.2), with a Gaussian one the paper's
-feed-forward baseline.
+With a diffusion policy it is EDP-IQL (EDP, 2305.20081, section 4.2), with a Gaussian one that
+paper's feed-forward baseline.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Act, Policy, Prediction
 from edp_jax.settings import redefined, setting
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 100.0  # IQL, App. A
 
@@ -71,7 +71,7 @@ class Draws(NamedTuple):
     """All random numbers of one update."""
 
     prediction: Any  # made by `policy.draw`
-    critics: chex.Array | None  # see `edp.draw_critics`
+    critics: Array | None  # see `edp.draw_critics`
 
 
 def make_update(
@@ -79,7 +79,7 @@ def make_update(
 ) -> Callable[[AgentState, Transition, Any, Draws], tuple[AgentState, Metrics]]:
     """Builds the update as a deterministic function of its random numbers.
 
-    V is updated first, on the averaged critics. Then come the policy and the critics, with the new V.
+    V is updated first, on the averaged critics. Policy and critics follow, with the new V.
     """
 
     def update(
@@ -89,7 +89,7 @@ def make_update(
         target_params = edp.take_critics(critic.target_params, draws.critics)
         q = jnp.min(critics.apply(target_params, batch.observation, batch.action), axis=0)
 
-        def value_loss(params: networks.Params) -> tuple[chex.Array, Metrics]:
+        def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
             return losses.expectile_loss(q - v, settings.expectile), {"v_mean": jnp.mean(v)}
 

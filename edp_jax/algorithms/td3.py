@@ -17,7 +17,7 @@ from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Corruption, DiffusionPolicy, Prediction
 from edp_jax.settings import setting
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 
 @struct.dataclass
@@ -48,17 +48,19 @@ class Draws(NamedTuple):
 
     corruption: Corruption
     target: edp.TargetDraws
-    guide: chex.Array  # [] index of the critic that guides the policy
+    guide: Array  # [] index of the critic that guides the policy
     other: Any = None  # what a variant of this learner draws besides
 
 
-# What distinguishes a variant of this learner: what it draws besides (key, batch), ...
+# A variant of this learner may draw more: (key, batch) -> other.
 DrawOther = Callable[[chex.PRNGKey, Transition], Any]
-# ... the action [B, A] that guidance improves (actor's parameters, their prediction, batch, other), ...
-GuidedAction = Callable[[networks.Params, Prediction, Transition, Any], chex.Array]
-# ... and a loss that is added to the critics', for the policy's prediction (batch, prediction,
-# settings, other): (critics' parameters, their values q [C, B]) -> (loss [], metrics).
-Regularizer = Callable[[networks.Params, chex.Array], tuple[chex.Array, Metrics]]
+
+# It may guide another action: (actor's parameters, prediction, batch, other) -> action [B, A].
+GuidedAction = Callable[[networks.Params, Prediction, Transition, Any], Array]
+
+# It may add to the critics' loss: (their parameters, their values q [C, B]) -> (loss [], metrics),
+# made of (batch, the policy's prediction, settings, other).
+Regularizer = Callable[[networks.Params, Array], tuple[Array, Metrics]]
 MakeRegularizer = Callable[[Transition, Prediction, Any, Any], Regularizer]
 
 
@@ -81,7 +83,7 @@ def make_draw(
 
 def approximated_action(
     params: networks.Params, prediction: Prediction, batch: Transition, other: Any
-) -> chex.Array:
+) -> Array:
     """EDP's a0_hat [B, A], which is one network pass away from the parameters (Eq. 9)."""
     del params, batch, other
     return prediction.action

@@ -13,7 +13,7 @@ from edp_jax.algorithms import base, edp, groups, td3
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND
 from edp_jax.settings import redefined
-from edp_jax.types import TaskSpec, Transition
+from edp_jax.types import Array, TaskSpec, Transition
 
 TARGET_NOISE, NOISE_CLIP = 0.2, 0.5  # target policy smoothing (TD3, 1802.09477, section 5.3)
 POLICY_PERIOD = 2  # updates of the critics per update of the policy and of all averages
@@ -31,8 +31,8 @@ class TD3BC(td3.Guided, groups.Critics, groups.FeedForward, groups.Optimization)
 class Draws(NamedTuple):
     """All random numbers of one update."""
 
-    smoothing: chex.Array  # [B, A] standard normal
-    critics: chex.Array | None  # see `edp.draw_critics`
+    smoothing: Array  # [B, A] standard normal
+    critics: Array | None  # see `edp.draw_critics`
 
 
 def make_update(
@@ -57,7 +57,7 @@ def make_update(
         new_critic = edp.critic_step(critics, critic, batch, target, opt, tau)
         guide_params = edp.take_critics(new_critic[0].params, jnp.array([0]))
 
-        def policy_loss(params: networks.Params) -> tuple[chex.Array, Metrics]:
+        def policy_loss(params: networks.Params) -> tuple[Array, Metrics]:
             action = actor.apply(params, batch.observation)
             q = critics.apply(guide_params, batch.observation, action)[0]
             guidance = losses.td3_guidance_loss(q, settings.eta)
@@ -74,7 +74,7 @@ def make_update(
 
 
 def make(settings: TD3BC, spec: TaskSpec) -> Algorithm:
-    """TD3+BC. The published one acts with the newest policy; here, as in all learners, the average."""
+    """TD3+BC, acting with the averaged policy; the published one acts with the newest."""
     actor = networks.make_actor(spec, settings.hidden_dims, settings.activation)
     critics = edp.make_critics(settings, spec)
 
@@ -84,7 +84,7 @@ def make(settings: TD3BC, spec: TaskSpec) -> Algorithm:
         smoothing = jax.random.normal(smoothing_key, batch.action.shape)
         return Draws(smoothing, edp.draw_critics(critics_key, settings))
 
-    def act(params: networks.Params, observation: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
         del key
         return actor.apply(params, observation)
 

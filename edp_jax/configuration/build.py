@@ -5,7 +5,6 @@ from collections.abc import Callable
 from edp_jax import algorithms, data, evaluation
 from edp_jax.algorithms import AgentState, Algorithm
 from edp_jax.configuration.resolve import Settings
-from edp_jax.data import preprocess
 from edp_jax.evaluation import envs
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
@@ -29,7 +28,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     task = settings.task
     storage = data.storage_near(workdir, always=settings.source.data_placement == "host")
     raw, info = data.load(task, settings.data_dir, progress, storage)
-    progress(f"{task.name}:\n{preprocess.describe(info['summary'])}")
+    progress(f"{task.name}:\n{data.describe(info['summary'])}")
     box = None
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
@@ -77,8 +76,8 @@ def make_evaluate(
     return make_evaluate_in(
         algorithm,
         settings.environment,
-        dataset.reference_scores,
-        dataset.units,
+        units=dataset.units,
+        reference_scores=dataset.reference_scores,
         seeds=tuple(member.seed for member in make_members(settings)),
         num_episodes=settings.run.eval_episodes,
         check_stop=check_stop,

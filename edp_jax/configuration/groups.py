@@ -1,4 +1,4 @@
-"""Settings of a run besides its learner's: what is trained on, for how long, where it is evaluated."""
+"""Settings of a run besides its learner's: its length, its data, where it is evaluated."""
 
 import dataclasses
 

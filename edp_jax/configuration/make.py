@@ -16,7 +16,7 @@ _REWARDS = ("reward_transform", "reward_scale", "reward_shift", "n_step")
 def list_settings(algorithm: str) -> dict[str, list[Setting]]:
     """Everything that can be set for a learner, by the title of the group it belongs to.
 
-    Settings that the learner does not read are not among them: cloning, for instance, has no rewards.
+    Settings that the learner does not read are not among them: cloning, say, has no rewards.
 
     Raises:
       InputError: no such learner.
@@ -51,8 +51,8 @@ def make_config(algorithm: str, task: str | None = None, **changes: Any) -> dict
       **changes: settings that have another value than the task's or the learner's.
 
     Returns:
-      A flat dictionary of settings, with `task`, `algorithm`, and `sweep`: a dictionary with a tuple
-      of values for every setting that can be swept, empty for those that are not.
+      A flat dictionary of settings, with `task`, `algorithm`, and `sweep`. The last is a dictionary
+      with a tuple of values for every setting that can be swept, empty for those that are not.
 
     Raises:
       InputError: no such learner, or it has no such setting.

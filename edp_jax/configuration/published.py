@@ -1,4 +1,4 @@
-"""Settings per task and learner, as published. What is not named here has the learner's own default.
+"""Settings per task and learner, as published. What is not here has the learner's own default.
 
 Sources: [paper] EDP, arXiv 2305.20081, section 5 and App. B; [code] the public code of EDP and
 Diffusion-QL; [DQL] Diffusion-QL, 2208.06193, App. D; [IQL] 2110.06169, App. B; [CQL] 2006.04779, as

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +61,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         config=config,
         task=_task(config),
         environment=_environment(config),
-        data_dir=data_folder(config["data_dir"]),
+        data_dir=data.data_folder(config["data_dir"]),
         action_box=_action_box(config),
         preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
         run=groups.Run(**_pick(config, groups.Run)),
@@ -74,15 +73,8 @@ def resolve(config: Mapping[str, Any]) -> Settings:
 
 
 def num_members(config: Mapping[str, Any]) -> int:
-    """How many agents a configuration asks for that is not checked yet: seeds times sweep points."""
+    """How many agents an unchecked configuration asks for: seeds times points of the sweep."""
     return len(config["seeds"]) * math.prod(max(1, len(v)) for v in config["sweep"].values())
-
-
-def data_folder(configured: str) -> str:
-    """Where data files are: as configured, else as D4RL is told."""
-    return os.path.expanduser(
-        configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
-    )
 
 
 def _check_read(config: Mapping[str, Any], known: Mapping[str, Setting]) -> None:

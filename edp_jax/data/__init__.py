@@ -1,10 +1,18 @@
-"""Offline datasets: `find_task` names one, `load` reads and checks its data, `prepare` makes that ready for a learner."""
+"""Offline datasets: `load_dataset` gives one by its name, ready for training.
 
+In steps: `find_task` names it, `load` reads and checks its data, `prepare` makes them ready.
+"""
+
+from edp_jax.data.folder import data_folder
+from edp_jax.data.loading import load, load_dataset
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.raw import RawDataset
-from edp_jax.data.source import find_file, load
+from edp_jax.data.readers import READERS, find_file, find_task, list_tasks
+from edp_jax.data.rewards import RewardTransform
 from edp_jax.data.storage import Storage, storage_near
-from edp_jax.data.tasks import Task, find_task, list_tasks
+from edp_jax.data.summary import describe
+from edp_jax.tasks import Task
 
-__all__ = ["Dataset", "Preprocessing", "RawDataset", "Storage", "Task"]
-__all__ += ["find_file", "find_task", "list_tasks", "load", "prepare", "storage_near"]
+__all__ = ["READERS", "Dataset", "Preprocessing", "RawDataset", "RewardTransform", "Storage"]
+__all__ += ["Task", "data_folder", "describe", "find_file", "find_task", "list_tasks", "load"]
+__all__ += ["load_dataset", "prepare", "storage_near"]

@@ -1,8 +1,10 @@
-"""Behaviour policies: tanh-Gaussian networks in plain numpy, stored as small .npz files without pickle."""
+"""Behaviour policies, which record datasets: small networks in numpy, kept as .npz files."""
 
 import dataclasses
 import os
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +16,13 @@ _LOG_STD_RANGE = (-20.0, 2.0)
 
 @dataclasses.dataclass(frozen=True)
 class Behaviour:
-    """A ReLU network whose last layer gives mean and log standard deviation of a Gaussian that tanh squashes.
+    """A Gaussian policy whose samples tanh maps into [-1, 1], as Soft Actor-Critic trains it.
 
-    `layers` holds (weight [inputs, outputs], bias [outputs]) in float32; the last one has 2 A outputs.
+    A ReLU network gives mean and logarithm of the standard deviation; its last layer has 2 A
+    outputs, the means first.
     """
 
-    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # weight [inputs, outputs], bias [outputs]
 
     @property
     def observation_dim(self) -> int:
@@ -30,7 +33,15 @@ class Behaviour:
         return self.layers[-1][1].shape[0] // 2
 
     def act(self, observation: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        """Actions [E, A] float32 in [-1, 1] for observations [E, O]: sampled with `rng`, the Gaussian's mean without one."""
+        """Chooses actions.
+
+        Args:
+          observation: [E, O].
+          rng: draws the actions; None: they are those of the Gaussian's mean.
+
+        Returns:
+          [E, A] float32 in [-1, 1].
+        """
         hidden = np.asarray(observation, np.float32)
         for weight, bias in self.layers[:-1]:
             hidden = np.maximum(hidden @ weight + bias, 0)
@@ -42,9 +53,18 @@ class Behaviour:
         return np.tanh(mean)
 
 
-def save_behaviour(path: str, behaviour: Behaviour, metadata: dict[str, str | int | float]) -> None:
-    """Writes layer_<i>_weight, layer_<i>_bias (float32) and one 0-d array per entry of `metadata`; atomic."""
-    arrays = {name: np.asarray(value) for name, value in metadata.items()}
+def save_behaviour(
+    path: str, behaviour: Behaviour, metadata: Mapping[str, str | int | float]
+) -> None:
+    """Writes a file, complete or not at all.
+
+    Args:
+      path: the .npz file to make or replace. It gets the arrays layer_<i>_weight and layer_<i>_bias
+        in float32, and no pickle.
+      behaviour: the policy.
+      metadata: how it was made; an array [] per entry.
+    """
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in metadata.items()}
     for index, (weight, bias) in enumerate(behaviour.layers):
         arrays[f"layer_{index}_weight"] = np.asarray(weight, np.float32)
         arrays[f"layer_{index}_bias"] = np.asarray(bias, np.float32)
@@ -53,10 +73,10 @@ def save_behaviour(path: str, behaviour: Behaviour, metadata: dict[str, str | in
 
 
 def read_behaviour(path: str) -> Behaviour:
-    """Reads what `save_behaviour` wrote; layers stored as float16 (half the bytes) will do too.
+    """Reads what `save_behaviour` wrote; the layers may be stored as float16.
 
     Raises:
-        InputError: the file does not exist, is damaged or holds no layers.
+      InputError: the file does not exist, is damaged or holds no layers.
     """
     remedy = "make one with `python -m experiments.train_behaviour`"
     if not os.path.isfile(path):

@@ -1,4 +1,8 @@
-"""Downloads with the standard library: resumed when cut off, checked, and only then put in their place."""
+"""Downloads with the standard library: resumed when cut off, and checked before they are used.
+
+Until it is complete and checked, a file has the ending ".part" besides its name. It is called the
+partial file here.
+"""
 
 import contextlib
 import dataclasses
@@ -13,13 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from edp_jax.data.folder import folder_made
+from edp_jax.errors import one_line
 from edp_jax.types import InputError
 
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
-_FRUITLESS = (
-    3  # attempts in a row that bring nothing new, then the server is believed to have no more
-)
+_FRUITLESS = 3  # attempts in a row that bring nothing new, then a download is given up
 _PAUSE = 1.0  # seconds before the attempt that follows one of them
 _PROGRESS_PERIOD = 2.0  # seconds between two progress lines
 _WAIT = 5.0  # seconds between two looks at another process that downloads the same file
@@ -43,16 +46,23 @@ class _Useless(Exception):
 
 
 def fetch(remote: Remote, path: str, progress: Callable[[str], None] = print) -> None:
-    """Downloads to `path` + ".part", which becomes `path` once it is complete and its size and sha256 are right.
+    """Downloads a file, which has its name only once its size and sha256 are right.
 
-    A transfer that is cut off goes on where it stopped (HTTP Range, RFC 9110 section 14; servers without it send all again).
-    The part stays where `progress` raises, where the program is killed or where the network goes away, and the next call goes on
-    with it; a server that has no more to send, or sends something else, leaves nothing behind. Of several processes that want
-    the same file, one downloads it and the others wait for it.
+    The bytes go into the partial file, `path` with ".part" at the end. A transfer that is cut off
+    goes on where it stopped (HTTP Range, RFC 9110 section 14); servers that cannot do so send all
+    again. Of several processes that want the same file one downloads it, and the others wait.
+
+    The partial file stays where the network or the program breaks down, and the next call goes on
+    with it. It is deleted where the server has no more to send or sends something else.
+
+    Args:
+      remote: what to download.
+      path: the file to make; nothing is done where it is there already.
+      progress: takes a line now and then.
 
     Raises:
-      InputError: the folder cannot be written, the server cannot be reached or refuses, or what it sends ends early or is not
-        the known file. The line names the URL and `path`.
+      InputError: the folder cannot be written, the server cannot be reached or refuses, or what it
+        sends ends early or is not the known file. The line names the URL and `path`.
     """
     part = f"{path}.part"
     with folder_made(os.path.dirname(path)), _alone(part, progress):
@@ -67,23 +77,24 @@ def fetch(remote: Remote, path: str, progress: Callable[[str], None] = print) ->
                 kept = f"; {_size(part):,} bytes are kept and the same command goes on with them"
             elif os.path.exists(part):
                 os.remove(part)
-            raise InputError(
-                f"download of {remote.url}: {error}{kept}; try again later, or put the file at {path!r}"
-            ) from error
+            remedy = f"try again later, or put the file at {path!r}"
+            raise InputError(f"download of {remote.url}: {error}{kept}; {remedy}") from error
         os.replace(part, path)
 
 
 @contextlib.contextmanager
 def _alone(part: str, progress: Callable[[str], None]) -> Iterator[None]:
-    """Makes `part` where it is not there and locks it for the block, after which it is removed if empty."""
+    """Locks the partial file for a block and makes it where it is not there.
+
+    Waits while another process holds it. An empty one is deleted afterwards.
+    """
     while True:
         with open(part, "ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                progress(
-                    f"  {os.path.basename(part).removesuffix('.part')}: another process downloads it, waiting"
-                )
+                name = os.path.basename(part).removesuffix(".part")
+                progress(f"  {name}: another process downloads it, waiting")
                 time.sleep(_WAIT)
                 continue
             if not _is_at(file, part):  # the other process just finished with it
@@ -101,7 +112,7 @@ def _is_at(file: BinaryIO, path: str) -> bool:
 
 
 def _fill(remote: Remote, part: str, progress: Callable[[str], None]) -> None:
-    """Appends to `part` until it is complete."""
+    """Appends to the partial file until it is complete."""
     fruitless, broken = 0, None
     while fruitless < _FRUITLESS:
         time.sleep(_PAUSE * fruitless)
@@ -114,15 +125,17 @@ def _fill(remote: Remote, part: str, progress: Callable[[str], None]) -> None:
             broken = error
         fruitless = 0 if _size(part) > before else fruitless + 1
     if broken is not None:
-        reason = (
-            str(broken).removeprefix("<urlopen error ").removesuffix(">") or type(broken).__name__
-        )
-        raise _Unreachable(" ".join(reason.split())) from broken
+        reason = one_line(broken).removeprefix("<urlopen error ").removesuffix(">")
+        raise _Unreachable(reason) from broken
     raise _Useless(f"it ends early, after {_size(part):,} bytes")
 
 
 def _transfer(remote: Remote, part: str, start: int, progress: Callable[[str], None]) -> bool:
-    """Makes one request for the bytes from `start` on and appends what comes; whether the file is complete then."""
+    """Asks once for the bytes from `start` on and appends what comes.
+
+    Returns:
+      Whether the file is complete.
+    """
     try:
         response = _open(remote.url, start)
     except urllib.error.HTTPError as error:
@@ -138,9 +151,8 @@ def _transfer(remote: Remote, part: str, start: int, progress: Callable[[str], N
         if response.status != http.client.PARTIAL_CONTENT:
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise _Useless(
-                f"asked for bytes from {start}, the server sends {response.headers.get('Content-Range')!r}"
-            )
+            sent = response.headers.get("Content-Range")
+            raise _Useless(f"asked for bytes from {start}, the server sends {sent!r}")
         length = response.headers.get("Content-Length")
         total = remote.size if length is None else start + int(length)
         if remote.size is not None and total != remote.size:
@@ -151,9 +163,9 @@ def _transfer(remote: Remote, part: str, start: int, progress: Callable[[str], N
 
 
 def _open(url: str, start: int) -> http.client.HTTPResponse:
-    headers = {"Accept-Encoding": "identity", "User-Agent": "edp_jax"} | (
-        {"Range": f"bytes={start}-"} if start else {}
-    )
+    headers = {"Accept-Encoding": "identity", "User-Agent": "edp_jax"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
     return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
 
 
@@ -168,7 +180,7 @@ def _copy(
 
 
 class _Progress:
-    """A line now and then: how far a download is, how fast, and how long it still takes."""
+    """Tells now and then how far a download is, how fast, and how long it still takes."""
 
     def __init__(self, name: str, progress: Callable[[str], None]):
         self._name, self._progress = name, progress
@@ -182,14 +194,14 @@ class _Progress:
         if not always and now - self._told < _PROGRESS_PERIOD:
             return
         self._told = now
-        line = f"  {self._name}: {done / 1e6:.1f} MB" + (
-            "" if total is None else f" of {total / 1e6:.1f} MB"
-        )
+        line = f"  {self._name}: {done / 1e6:.1f} MB"
+        if total is not None:
+            line += f" of {total / 1e6:.1f} MB"
         speed = (done - self._start) / max(now - self._began, 1e-9)
         if speed:
-            line += f", {speed / 1e6:.1f} MB/s" + (
-                "" if total is None else f", {(total - done) / speed:.0f} s left"
-            )
+            line += f", {speed / 1e6:.1f} MB/s"
+            if total is not None:
+                line += f", {(total - done) / speed:.0f} s left"
         self._progress(line)
 
 

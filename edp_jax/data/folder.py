@@ -1,4 +1,4 @@
-"""Folders that datasets are put into."""
+"""Folders that datasets are kept in."""
 
 import contextlib
 import os
@@ -7,11 +7,22 @@ from collections.abc import Iterator
 from edp_jax.types import InputError
 
 
+def data_folder(configured: str = "") -> str:
+    """The folder of data files: the configured one, else $D4RL_DATASET_DIR, else D4RL's default."""
+    return os.path.expanduser(
+        configured or os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets"
+    )
+
+
 @contextlib.contextmanager
 def folder_made(
     folder: str, remedy: str = "give another one as --config.data_dir"
 ) -> Iterator[None]:
-    """Makes `folder` and its parents for the block; where the block fails, those that are empty then go again.
+    """Makes a folder and its parents for a block; where the block raises, empty ones go again.
+
+    Args:
+      folder: its path.
+      remedy: what the user can do where the folder cannot be written to.
 
     Raises:
       InputError: the folder cannot be made or written to.

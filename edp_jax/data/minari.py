@@ -1,5 +1,6 @@
-"""Minari's datasets (minari.farama.org), by the optional package of that name, as one array per quantity."""
+"""Minari's datasets (minari.farama.org), read and written by the optional package of that name."""
 
+import functools
 import re
 import shutil
 import warnings
@@ -11,14 +12,22 @@ import numpy as np
 
 from edp_jax.data.preprocess import episode_ends
 from edp_jax.data.raw import RawDataset, from_arrays
+from edp_jax.data.reader import Reader, Request
+from edp_jax.errors import not_installed, one_line
+from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
+PREFIX = "minari:"
+_SCORES = ("ref_min_score", "ref_max_score")
 _ID = re.compile(r"[-\w]+(/[-\w]+)*-v\d+", re.ASCII)
-_REMEDY = "pip install -e '.[minari]'"
 
 
 def check_id(dataset_id: str) -> None:
-    """Raises InputError where `dataset_id` is no (namespace/)name-v<number>."""
+    """Refuses what is no id of Minari, (namespace/)name-v<number>.
+
+    Raises:
+      InputError: see above.
+    """
     if not _ID.fullmatch(dataset_id):
         raise InputError(
             f"Minari dataset {dataset_id!r}: not an id; write minari:(namespace/)name-v<number>"
@@ -26,14 +35,20 @@ def check_id(dataset_id: str) -> None:
 
 
 def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> RawDataset:
-    """Reads a dataset of this machine (hdf5 or arrow), which is downloaded first where it is not there.
+    """Reads a dataset, which Minari downloads first where it is not on this machine.
 
-    Observations that are dicts or tuples are flattened, a dict in the order of its sorted keys (as gymnasium flattens them). The
-    last step of an episode that does not terminate is a timeout. The dataset's action space is its action box, its
-    `ref_min_score` and `ref_max_score` are its reference scores.
+    Observations that are dicts or tuples are flattened as gymnasium flattens them, a dict in the
+    order of its sorted keys. The last step of an episode that does not end the task is a timeout.
+    The action box is the action space of the dataset. Its reference scores are the `ref_min_score`
+    and `ref_max_score` of its metadata.
+
+    Args:
+      dataset_id: (namespace/)name-v<number>.
+      progress: takes a line before a download.
 
     Raises:
-      InputError: the package is missing, there is no such dataset, it cannot be read, or its spaces are no numbers.
+      InputError: the package is missing, there is no such dataset, it cannot be read, or actions or
+        observations are no numbers.
     """
     check_id(dataset_id)
     minari = _import(dataset_id)
@@ -43,24 +58,17 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
     except FileNotFoundError:
         progress(f"{source}: not on this machine, Minari downloads it")
         place = minari.storage.get_dataset_path(dataset_id)
-        dataset = _read(
-            source,
-            lambda: minari.load_dataset(dataset_id, download=True),
-            f", or put its folder at '{place}'",
-        )
+        download = functools.partial(minari.load_dataset, dataset_id, download=True)
+        dataset = _read(source, download, f", or put its folder at '{place}'")
     except Exception as error:
         raise _unusable(source, error) from error
     low, high = _action_box(source, dataset.action_space)
-    episodes = _read(
-        source,
-        lambda: [_episode(source, dataset.observation_space, episode) for episode in dataset],
-    )
+    space = dataset.observation_space
+    episodes = _read(source, lambda: [_episode(source, space, episode) for episode in dataset])
     if not episodes:
-        raise InputError(
-            f"{source}: no episodes, at least 2 transitions needed; use another dataset"
-        )
+        raise InputError(f"{source}: no episodes, 2 transitions needed; use another dataset")
     arrays = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
-    scores = [dataset.storage.metadata.get(key) for key in ("ref_min_score", "ref_max_score")]
+    scores = [dataset.storage.metadata.get(key) for key in _SCORES]
     declared = {"action_low": low, "action_high": high}
     if None not in scores:
         declared["reference_scores"] = np.array(scores, np.float64)
@@ -68,28 +76,34 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
 
 
 def check_new(dataset_id: str) -> None:
-    """Raises InputError where no dataset of that id can be written: not an id, no package, no folder, or there is one already."""
+    """Refuses an id that no new dataset can have on this machine.
+
+    Raises:
+      InputError: it is no id, the package or its folder is missing, or it is taken already.
+    """
     check_id(dataset_id)
     minari = _import(dataset_id)
     try:
         path = minari.storage.get_dataset_path(dataset_id)
     except OSError as error:
-        raise InputError(
-            f"minari:{dataset_id}: {error}; give another folder as $MINARI_DATASETS_PATH"
-        ) from error
+        remedy = "give another folder as $MINARI_DATASETS_PATH"
+        raise InputError(f"minari:{dataset_id}: {one_line(error)}; {remedy}") from error
     if path.exists():
-        raise InputError(
-            f"minari:{dataset_id}: exists already, {path}; count its version up, or delete that folder"
-        )
+        remedy = "count its version up, or delete that folder"
+        raise InputError(f"minari:{dataset_id}: exists already, {path}; {remedy}")
 
 
 def write_minari(
     dataset_id: str, raw: RawDataset, env: Any, *, algorithm: str, description: str
 ) -> None:
-    """Writes the steps of `raw`, recorded in copies of `env`, as a dataset of this machine; all of it or nothing.
+    """Writes a dataset of this machine: all of it or nothing.
 
-    `env`, as gymnasium makes it, becomes the dataset's environment, with `FlattenObservation` around it where its observations
-    are no vectors, since those of `raw` are flat.
+    Args:
+      dataset_id: (namespace/)name-v<number>, see `check_new`.
+      raw: the steps, with `next_observations`.
+      env: the environment they were recorded in, as gymnasium makes it. It becomes the environment
+        of the dataset, with `FlattenObservation` around it where its observations are no vectors.
+      algorithm, description: texts of the metadata.
 
     Raises:
       InputError: see `check_new`.
@@ -102,7 +116,10 @@ def write_minari(
         env = gymnasium.wrappers.FlattenObservation(env)
     starts = np.append(0, np.flatnonzero(episode_ends(raw)) + 1)
     episodes = [slice(start, end) for start, end in zip(starts[:-1], starts[1:], strict=True)]
-    scores = None if raw.reference_scores is None else raw.reference_scores.tolist()
+    space = gymnasium.spaces.Box(-np.inf, np.inf, raw.observations.shape[1:], np.float32)
+    scores = {}
+    if raw.reference_scores is not None:
+        scores = dict(zip(_SCORES, raw.reference_scores.tolist(), strict=True))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that there is no author, no permalink
@@ -110,25 +127,38 @@ def write_minari(
                 dataset_id,
                 [_buffer(minari, raw, rows) for rows in episodes],
                 env=env,
-                observation_space=gymnasium.spaces.Box(
-                    -np.inf, np.inf, raw.observations.shape[1:], np.float32
-                ),
+                observation_space=space,
                 algorithm_name=algorithm,
                 description=description,
-                **(
-                    {}
-                    if scores is None
-                    else {"ref_min_score": scores[0], "ref_max_score": scores[1]}
-                ),
+                **scores,
             )
     except BaseException:
         shutil.rmtree(minari.storage.get_dataset_path(dataset_id), ignore_errors=True)
         raise
 
 
+def find(name: str) -> Task | None:
+    """The task of a name with the prefix minari:."""
+    if not name.startswith(PREFIX):
+        return None
+    check_id(name.removeprefix(PREFIX))
+    return Task(name, "minari", "minari", environment=name)
+
+
+def read(request: Request) -> tuple[RawDataset, str | None]:
+    """Reads a dataset of Minari, which consists of several files."""
+    return read_minari(request.task.name.removeprefix(PREFIX), request.progress), None
+
+
+READER = Reader("minari", "minari:<dataset id>", find, read)
+
+
 def _buffer(minari: ModuleType, raw: RawDataset, rows: slice) -> Any:
+    following = raw.next_observations
+    if following is None:
+        raise ValueError("an episode of Minari needs the observation after its last step")
     return minari.data_collector.EpisodeBuffer(
-        observations=np.concatenate([raw.observations[rows], raw.next_observations[rows][-1:]]),
+        observations=np.concatenate([raw.observations[rows], following[rows][-1:]]),
         actions=raw.actions[rows],
         rewards=raw.rewards[rows],
         terminations=raw.terminals[rows],
@@ -140,7 +170,7 @@ def _import(dataset_id: str) -> ModuleType:
     try:
         import minari
     except ImportError as error:
-        raise InputError(f"minari:{dataset_id}: {error}; {_REMEDY}") from error
+        raise not_installed(f"minari:{dataset_id}", error, "minari") from error
     return minari
 
 
@@ -149,31 +179,28 @@ def _read(source: str, action: Callable[[], Any], otherwise: str = "") -> Any:
         return action()
     except InputError:
         raise
-    except Exception as error:  # damaged files, versions, networks: Minari and its storages raise errors of many kinds
+    except Exception as error:  # Minari and its storages raise errors of many kinds
         raise _unusable(source, error, otherwise) from error
 
 
 def _unusable(source: str, error: Exception, otherwise: str = "") -> InputError:
-    reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ImportError):
-        return InputError(f"{source}: {reason}; {_REMEDY}{otherwise}")
-    return InputError(
-        f"{source}: {reason}; see what there is with `minari list local` and `minari list remote`{otherwise}"
-    )
+        return not_installed(source, error, "minari")
+    remedy = "see what there is with `minari list local` and `minari list remote`"
+    return InputError(f"{source}: {one_line(error)}; {remedy}{otherwise}")
 
 
 def _action_box(source: str, space: Any) -> tuple[np.ndarray, np.ndarray]:
     from gymnasium.spaces import Box
 
     if not isinstance(space, Box) or len(space.shape) != 1:
-        raise InputError(
-            f"{source}: actions are {space}; use a dataset whose actions are vectors (a Box of one dimension)"
-        )
+        remedy = "use a dataset whose actions are vectors (a Box of one dimension)"
+        raise InputError(f"{source}: actions are {space}; {remedy}")
     return space.low, space.high
 
 
 def _episode(source: str, space: Any, episode: Any) -> dict[str, np.ndarray]:
-    """The T steps of an episode, whose observations are T + 1."""
+    """The steps of an episode, which has one observation more than steps."""
     observations = _flatten(source, space, episode.observations)
     terminals, timeouts = np.array(episode.terminations, bool), np.array(episode.truncations, bool)
     timeouts[-1:] |= ~terminals[-1:]
@@ -188,7 +215,7 @@ def _episode(source: str, space: Any, episode: Any) -> dict[str, np.ndarray]:
 
 
 def _flatten(source: str, space: Any, values: Any) -> np.ndarray:
-    """[T, O] float32 of T observations of `space`."""
+    """Observations of a space as one array [steps, O] float32."""
     from gymnasium import spaces
 
     if isinstance(space, spaces.Dict):
@@ -198,7 +225,6 @@ def _flatten(source: str, space: Any, values: Any) -> np.ndarray:
     elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
         return np.asarray(values, np.float32).reshape(len(values), -1)
     else:
-        raise InputError(
-            f"{source}: observations hold a {space}; use a dataset whose observations are numbers (Box)"
-        )
+        remedy = "use a dataset whose observations are numbers (Box)"
+        raise InputError(f"{source}: observations hold a {space}; {remedy}")
     return np.concatenate(parts, axis=1)

@@ -1,32 +1,37 @@
-"""A user's own .npz file: the arrays of D4RL's layout, or their synonyms (README, "Your own data")."""
+"""A user's own .npz file: arrays under the names of `RawDataset`, or their synonyms."""
 
 import os
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 
-from edp_jax.data.d4rl import check_readable
-from edp_jax.data.raw import RawDataset, find_names, from_arrays
+from edp_jax.data.raw import RawDataset, check_readable, find_names, from_arrays
+from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
+from edp_jax.errors import one_line
+from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
 
 def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDataset:
-    """Reads and checks one file, which must fit into memory; Python objects in it are refused, never unpickled.
+    """Reads and checks one file. Python objects in it are refused, never unpickled.
+
+    Args:
+      path: a file that fits into memory.
+      storage: where the arrays lie that are made of its arrays.
 
     Raises:
-      InputError: the file is missing, damaged, no .npz, or holds Python objects, a key is missing, or its content is not
-        usable; see `from_arrays`.
+      InputError: the file is missing, damaged, not an .npz file or holds Python objects, or see
+        `from_arrays`.
     """
     path = os.fspath(path)
     source = f"data file {path!r}"
     check_readable(path)
     if not zipfile.is_zipfile(path):
-        size = os.path.getsize(path)
-        raise InputError(
-            f"{source}: not a complete .npz file ({size} bytes); write it with numpy.savez, or copy it again"
-        )
+        size, remedy = os.path.getsize(path), "write it with numpy.savez, or copy it again"
+        raise InputError(f"{source}: not a complete .npz file ({size} bytes); {remedy}")
     try:
         with np.load(path, allow_pickle=False) as file:
             names = find_names(source, file.files)
@@ -35,12 +40,28 @@ def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDatase
         raise
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{source}: damaged ({' '.join(str(error).split())}); write or copy it again"
+            f"{source}: damaged ({one_line(error)}); write or copy it again"
         ) from error
     return from_arrays(source, arrays, storage=storage)
 
 
-def _read_array(source: str, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+def find(name: str) -> Task | None:
+    """The task of a user's own file."""
+    if not name.endswith(".npz"):
+        return None
+    return Task(name, "custom", "npz", file_name=os.path.expanduser(name))
+
+
+def read(request: Request) -> tuple[RawDataset, str | None]:
+    """Reads a user's own file."""
+    path = request.task.file_name or request.task.name
+    return read_npz(path, storage=request.storage), path
+
+
+READER = Reader("npz", "the path of an .npz file", find, read)
+
+
+def _read_array(source: str, file: Any, name: str) -> np.ndarray:
     try:
         return file[name]
     except ValueError as error:

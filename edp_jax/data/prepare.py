@@ -1,60 +1,75 @@
-"""A dataset as a learner sees it: paired into transitions, actions and rewards scaled, observations normalised."""
+"""A dataset as a learner sees it: packed transitions, and how their numbers came about."""
 
 import dataclasses
+from typing import Any
 
+import chex
 import numpy as np
 
-from edp_jax.data import preprocess, returns
+from edp_jax.data import preprocess, returns, rewards
 from edp_jax.data.raw import RawDataset
+from edp_jax.data.rewards import REWARD_KINDS, RewardTransform
 from edp_jax.data.storage import MEMORY, Storage, map_rows
-from edp_jax.data.tasks import Task
-from edp_jax.types import InputError, Transition
+from edp_jax.settings import setting
+from edp_jax.tasks import Task
+from edp_jax.types import InputError, TaskSpec, Transition, Units, unpack
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """What is done to the stored numbers before training."""
 
-    reward_transform: str = "none"  # one of preprocess.REWARD_KINDS
-    reward_scale: float = 1.0  # after the transform: scale * reward + shift
-    reward_shift: float = 0.0
-    n_step: int = 1
-    discount: float = 0.99  # of the n-step returns
-    return_weighting: float = 0.0  # temperature of `returns.return_weights`; 0: all rows alike
-    normalize_observations: bool = False
+    reward_transform: str = setting(
+        "none", "how stored rewards become those to learn from", one_of=REWARD_KINDS
+    )
+    reward_scale: float = setting(1.0, "factor of the transformed rewards")
+    reward_shift: float = setting(0.0, "added to the scaled rewards")
+    n_step: int = setting(1, "steps that the reward of a transition sums up", at_least=1)
+    return_weighting: float = setting(
+        0.0,
+        "temperature of drawing transitions by the return of their episode, 0: all are drawn alike",
+        at_least=0,
+    )
+    normalize_observations: bool = setting(
+        False, "whether observations get mean 0 and standard deviation 1 in each column"
+    )
+    discount: float = 0.99  # the learner's, per step; only n_step > 1 reads it
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    transitions: Transition
-    weights: np.ndarray | None  # [B] probability of drawing each transition; None: evenly
-    observation_mean: (
-        np.ndarray
-    )  # [O] what was subtracted from the observations; 0 without normalisation
-    observation_std: np.ndarray  # [O] and what they were divided by; 1 without
-    action_low: np.ndarray  # [A] the box of the stored actions, which became [-1, 1]
-    action_high: np.ndarray  # [A]
+    """N transitions ready for training, and how their numbers came from the stored ones."""
+
+    rows: np.ndarray  # [N, D] float32, packed transitions: see `edp_jax.types.pack`
+    spec: TaskSpec
+    weights: np.ndarray | None  # [N] probability of drawing each transition; None: all alike
+    units: Units
+    reward_transform: RewardTransform
     info: dict  # where it came from, for config.json
     reference_scores: tuple[float, float] | None  # returns that count as 0 and 100
-    behaviour_return: (
-        float | None
-    )  # mean over the stored episodes, where evaluation pays the same rewards
+    behaviour_return: float | None  # mean of the stored episodes, where evaluation pays the same
+
+    def __post_init__(self) -> None:
+        chex.assert_shape(self.rows, (None, self.spec.row_width))
+        if self.weights is not None:
+            chex.assert_shape(self.weights, (self.size,))
+
+    @property
+    def transitions(self) -> Transition:
+        """The parts of all transitions, leaves [N, ...]: views of `rows`."""
+        return unpack(self.rows, self.spec)
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
 
     @property
     def observation_dim(self) -> int:
-        return self.transitions.observation.shape[1]
+        return self.spec.observation_dim
 
     @property
     def action_dim(self) -> int:
-        return self.transitions.action.shape[1]
-
-    @property
-    def units(self) -> dict[str, np.ndarray]:
-        """What `policy.in_dataset_units` takes."""
-        return {
-            name: getattr(self, name)
-            for name in ("observation_mean", "observation_std", "action_low", "action_high")
-        }
+        return self.spec.action_dim
 
 
 def prepare(
@@ -67,53 +82,61 @@ def prepare(
     environment_box: tuple | None = None,
     storage: Storage = MEMORY,
 ) -> Dataset:
-    """Makes what `load` read ready for training, block by block; the transitions lie in `storage`.
+    """Makes what `load` read ready for training, block by block.
 
-    Actions are taken to be in `action_box`, else in the one the dataset declares, else in that of the environment, else in
-    [-1, 1].
+    Args:
+      task: where the dataset is from.
+      raw: its steps.
+      info: what `load` says of it.
+      options: what is done to the numbers.
+      action_box: low and high of the stored actions, each a number or one per column. None: the box
+        that the dataset declares, else that of the environment, else [-1, 1].
+      environment_box: low and high of the environment's actions, where there is one.
+      storage: where the rows lie.
 
     Raises:
-      InputError: actions lie outside their box, the rewards cannot be transformed so, or the reference scores give no scale.
+      InputError: actions lie outside their box, the rewards cannot be transformed so, or the
+        reference scores give no scale.
     """
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     low, high = preprocess.action_box(raw, action_box, declared, environment_box)
-    transitions = preprocess.to_transitions(raw, storage)
-    size = transitions.observation.shape[1]
-    mean, std = np.zeros(size, np.float32), np.ones(size, np.float32)
+    rows, spec = preprocess.to_rows(raw, storage), TaskSpec(raw.observation_dim, raw.action_dim)
+    parts: Any = unpack(rows, spec)
+    columns = spec.observation_dim
+    units = Units(np.zeros(columns, np.float32), np.ones(columns, np.float32), low, high)
     if options.normalize_observations:
-        mean, std = preprocess.normalization(transitions.observation)
-        for leaf in (transitions.observation, transitions.next_observation):
-            map_rows(lambda observations: (observations - mean) / std, leaf, out=leaf)
-    map_rows(
-        lambda actions: preprocess.scale_actions(actions, low, high),
-        transitions.action,
-        out=transitions.action,
+        units = Units(*preprocess.normalization(parts.observation), low, high)
+        for observations in (parts.observation, parts.next_observation):
+            map_rows(units.normalize, observations, out=observations)
+    map_rows(units.scale, parts.action, out=parts.action)
+
+    episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
+    episode_returns = preprocess.episode_returns(raw)
+    transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
+    transform = transform.then(options.reward_scale, options.reward_shift)
+    parts.reward[:] = transform.apply(parts.reward)
+    parts.reward[:], parts.discount[:], last = returns.n_step_returns(
+        parts.reward, parts.discount, episode, options.n_step, options.discount
     )
-    rewards = preprocess.transform_rewards(transitions.reward, raw, options.reward_transform)
-    transitions.reward[:] = options.reward_scale * rewards + options.reward_shift
-    episode, episode_returns = (
-        preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)],
-        preprocess.episode_returns(raw),
-    )
-    reward, discount, last = returns.n_step_returns(
-        transitions, episode, options.n_step, options.discount
-    )
-    transitions.reward[:], transitions.discount[:] = reward, discount
-    following = transitions.next_observation
-    map_rows(
-        lambda rows: following[rows], last, out=following
-    )  # last >= its own row: none is needed that is overwritten already
+    # A window ends at its own row or at a later one, so no row is read after it was written.
+    following = parts.next_observation
+    map_rows(lambda index: following[index], last, out=following)
+
     weights = None
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)
-    behaviour_return = float(episode_returns.mean()) if task.stored_returns_compare else None
     scores = _reference_scores(task, raw)
-    info = info | {
-        "action_low": low.tolist(),
-        "action_high": high.tolist(),
-        "reference_scores": scores,
-    }
-    return Dataset(transitions, weights, mean, std, low, high, info, scores, behaviour_return)
+    found = {"action_low": low.tolist(), "action_high": high.tolist(), "reference_scores": scores}
+    return Dataset(
+        rows=rows,
+        spec=spec,
+        weights=weights,
+        units=units,
+        reward_transform=transform,
+        info=info | found,
+        reference_scores=scores,
+        behaviour_return=float(episode_returns.mean()) if task.stored_returns_compare else None,
+    )
 
 
 def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None:
@@ -123,6 +146,7 @@ def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None
     low, high = map(float, scores)
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(
-            f"reference scores ({low}, {high}): not a scale; set --config.reference_scores='(min,max)', min < max"
+            f"reference scores ({low}, {high}): not a scale; "
+            "set --config.reference_scores='(min,max)', min < max"
         )
     return low, high

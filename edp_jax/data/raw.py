@@ -1,6 +1,7 @@
-"""A dataset as its source holds it, and the checks that every source goes through."""
+"""The steps of a dataset as its source holds them, and the checks of every source."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ _NUMERIC_KINDS = "buif"
 class RawDataset:
     """N consecutive steps, episode after episode, in the units of their source.
 
-    `terminals` marks steps after which the task itself ended, `timeouts` steps after which only the recording was cut.
+    `terminals` marks the steps that ended the task, `timeouts` those after which only the recording
+    was cut.
     """
 
     observations: np.ndarray  # [N, O] float32
@@ -37,13 +39,9 @@ class RawDataset:
     terminals: np.ndarray  # [N] bool
     timeouts: np.ndarray  # [N] bool
     next_observations: np.ndarray | None = None  # [N, O] float32
-    action_low: np.ndarray | None = (
-        None  # [A] float32, the action box where the source declares one
-    )
+    action_low: np.ndarray | None = None  # [A] float32, where the source declares an action box
     action_high: np.ndarray | None = None  # [A] float32
-    reference_scores: np.ndarray | None = (
-        None  # [2] float64, the returns that count as 0 and 100, where declared
-    )
+    reference_scores: np.ndarray | None = None  # [2] float64, returns that count as 0 and 100
 
     @property
     def observation_dim(self) -> int:
@@ -54,8 +52,31 @@ class RawDataset:
         return self.actions.shape[1]
 
 
+def check_readable(path: str) -> None:
+    """Refuses a path of no file that can be read.
+
+    Raises:
+      InputError: there is no such file, or no permission.
+    """
+    if not os.path.isfile(path):
+        raise InputError(
+            f"data file {path!r}: there is no such file; check the path, or put the file there"
+        )
+    if not os.access(path, os.R_OK):
+        raise InputError(
+            f"data file {path!r}: no permission to read it; give yourself read access to the file"
+        )
+
+
 def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
-    """Returns the name that each known array has among the `present` ones: its own, or its synonym.
+    """Finds the arrays of a dataset among those of a file.
+
+    Args:
+      source: what error messages call the file.
+      present: the names of all its arrays.
+
+    Returns:
+      For each field of `RawDataset` that is there the name of its array: its own, or its synonym.
 
     Raises:
       InputError: a required array is missing, or one is there under both names.
@@ -73,8 +94,8 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     missing = [key for key in REQUIRED if key not in names]
     if missing:
         raise InputError(
-            f"{source}: no key {', '.join(map(repr, missing))} (found: {', '.join(present) or 'no keys'}); "
-            f"store arrays named {', '.join(REQUIRED)}"
+            f"{source}: no key {', '.join(map(repr, missing))} "
+            f"(found: {', '.join(present) or 'no keys'}); store arrays named {', '.join(REQUIRED)}"
         )
     return names
 
@@ -86,25 +107,28 @@ def from_arrays(
     max_episode_steps: int | None = None,
     storage: Storage = MEMORY,
 ) -> RawDataset:
-    """Checks arrays under the names of `RawDataset` and converts them: numbers of any width become float32, flags bool.
+    """Checks arrays and converts them: numbers of any width become float32, flags bool.
 
-    They are numpy's, or h5py's, which are read block by block; the new ones lie in `storage`.
+    Where `timeouts` is missing, an episode that no terminal ends is cut at every
+    `max_episode_steps`-th step. Where that is unknown too, it is cut at the steps whose next
+    observation is not the observation of the following row.
 
-    Where `timeouts` is missing, an episode that no terminal ends is cut at every `max_episode_steps`-th step; where that is
-    unknown too, at the steps whose next observation is not the following row's observation.
+    Args:
+      source: what error messages begin with.
+      arrays: numpy's, or h5py's, which are read block by block, under the names of `RawDataset`.
+      max_episode_steps: the time limit, where it is known.
+      storage: where the new arrays lie.
 
     Raises:
-      InputError: a shape or type is wrong, a value is not finite, there are fewer than 2 transitions, or nothing tells where
-        episodes were cut off; the line begins with `source`.
+      InputError: a shape or type is wrong, a value is not finite, there are fewer than 2 steps, or
+        nothing tells where episodes were cut off.
     """
     arrays = {key: _check_array(source, key, value) for key, value in arrays.items()}
     _check_shapes(source, arrays)
-    for key, value in arrays.items():
-        arrays[key] = (
-            np.asarray(value)
-            if key == "reference_scores"
-            else _to_float32(source, key, value, storage)
-        )
+    scores = arrays.pop("reference_scores", None)
+    arrays = {key: _to_float32(source, key, value, storage) for key, value in arrays.items()}
+    if scores is not None:
+        arrays["reference_scores"] = np.asarray(scores)
     arrays["terminals"] = arrays["terminals"] != 0
     if "timeouts" in arrays:
         arrays["timeouts"] = arrays["timeouts"] != 0
@@ -114,23 +138,21 @@ def from_arrays(
         arrays["timeouts"] = _timeouts_by_jumps(arrays)
     else:
         raise InputError(
-            f"{source}: nothing tells which steps were the last before a time limit; store 'timeouts' (all False where every "
-            "episode ends in a terminal) or 'next_observations'"
+            f"{source}: nothing tells which steps were the last before a time limit; store "
+            "'timeouts' (all False where every episode ends in a terminal) or 'next_observations'"
         )
     return RawDataset(**arrays)
 
 
 def _check_array(source: str, key: str, value: Any) -> Any:
-    """Returns `value`, with [N, 1] flags and rewards as [N]."""
+    """The array itself; flags and rewards [N, 1] become [N]."""
     if value.dtype.kind not in _NUMERIC_KINDS:
-        raise InputError(
-            f"{source}: key {key!r} has dtype {value.dtype}, not numbers; store float32 (flags: bool)"
-        )
+        problem = f"has dtype {value.dtype}, not numbers"
+        raise InputError(f"{source}: key {key!r} {problem}; store float32 (flags: bool)")
     if key in _STEPS and value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
-    ndim, wanted = (
-        (2, "[N, dimension]") if key in _ROWS else (1, "[N]" if key in _STEPS else "[dimension]")
-    )
+    ndim, wanted = (2, "[N, dimension]") if key in _ROWS else (1, "[dimension]")
+    wanted = "[N]" if key in _STEPS else wanted
     if value.ndim != ndim or 0 in value.shape[1:]:
         raise InputError(
             f"{source}: key {key!r} has shape {list(value.shape)}; store it as {wanted}"
@@ -146,9 +168,8 @@ def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
             f"{source}: arrays of unequal length ({listed}); store one row per step in each of them"
         )
     if lengths["rewards"] < 2:
-        raise InputError(
-            f"{source}: {lengths['rewards']} transitions, at least 2 needed; use a file with more data"
-        )
+        problem = f"{lengths['rewards']} transitions, at least 2 needed"
+        raise InputError(f"{source}: {problem}; use a file with more data")
     wanted = {"next_observations": arrays["observations"].shape, "reference_scores": (2,)}
     wanted |= dict.fromkeys(("action_low", "action_high"), arrays["actions"].shape[1:])
     for key in wanted.keys() & arrays.keys():
@@ -168,7 +189,7 @@ def _to_float32(source: str, key: str, value: Any, storage: Storage) -> np.ndarr
             lambda rows: rows.astype(np.float32), value, out=storage.empty(value.shape)
         )
     bad, first = count_where(lambda rows: ~np.isfinite(rows), value)
-    if bad and key not in ("action_low", "action_high"):
+    if first is not None and key not in ("action_low", "action_high"):
         raise InputError(
             f"{source}: key {key!r} holds {bad} values that are NaN or infinite in float32, "
             f"the first in row {first[0]}; remove the episodes with such values"
@@ -177,7 +198,7 @@ def _to_float32(source: str, key: str, value: Any, storage: Storage) -> np.ndarr
 
 
 def _timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.ndarray:
-    """Returns [N] bool: true at every `max_episode_steps`-th step since the last episode end that is no terminal."""
+    """[N] bool: every `max_episode_steps`-th step of an episode, unless it is a terminal."""
     timeouts = np.zeros_like(terminals)
     start = 0
     for end in np.append(np.flatnonzero(terminals), len(terminals)):
@@ -187,7 +208,7 @@ def _timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.nda
 
 
 def _timeouts_by_jumps(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns [N] bool: true where what follows is not the next row, in the last row too, unless it is a terminal."""
+    """[N] bool: where the next row is not what followed, and the last row, but for terminals."""
     jumps = np.ones(len(arrays["rewards"]), bool)
     following, observations = arrays["next_observations"][:-1], arrays["observations"][1:]
     map_rows(lambda a, b: (a != b).any(axis=1), following, observations, out=jumps[:-1])

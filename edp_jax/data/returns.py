@@ -1,47 +1,61 @@
-"""Returns over several steps, and trajectories drawn by their return. Pure numpy."""
+"""Rewards over several steps, and drawing transitions by the return of their episode."""
 
+import chex
 import numpy as np
-
-from edp_jax.types import Transition
 
 
 def n_step_returns(
-    transitions: Transition, episode: np.ndarray, n: int, discount: float
+    reward: np.ndarray, discount: np.ndarray, episode: np.ndarray, num_steps: int, gamma: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rewards, discounts and last rows [B] of windows of up to n steps of one episode, one from each of the `transitions` on
-    (Sutton & Barto 2018, Eq. 7.1).
+    """Sums rewards over the steps that follow each transition (Sutton & Barto 2018, Eq. 7.1).
 
-    With m <= n steps left in the episode: reward sum_i discount^i r_i, i < m; the last row, that of step m - 1, whose next
-    observation is the window's; and a discount of discount^(m - 1), 0 after a true terminal, since losses multiply by one more
-    discount. Windows end at a terminal, at a timeout (which bootstraps) and wherever `episode` [B] (the number of each row's
-    episode) changes.
+    From transition t on, a window takes in the next m - 1 transitions of the same episode. It is
+    `num_steps` long, or shorter where the episode ends before. The window becomes one transition,
+    from the observation of t to the next observation of its last one, t + m - 1.
+
+    Args:
+      reward: [N] of transitions in the order they were made in.
+      discount: [N]; 0 after a step that ended the task, and 1 elsewhere.
+      episode: [N], the number of each transition's episode.
+      num_steps: the longest window.
+      gamma: the discount per step.
+
+    Returns:
+      reward: [N] float32, the sum of gamma^i reward[t + i] over i < m.
+      discount: [N] float32, gamma^(m - 1) discount[t + m - 1]. A learner multiplies it by gamma, as
+        it does with a single step, so that it bootstraps with gamma^m.
+      last: [N] int, t + m - 1.
     """
-    size = transitions.size
-    reward = transitions.reward.astype(np.float64)
-    factor = transitions.discount.astype(np.float64)
-    last = np.arange(size)
-    open_window = np.ones(size, bool)
-    for step in range(1, n):
+    chex.assert_equal_shape([reward, discount, episode])
+    size = len(reward)
+    total, factor = reward.astype(np.float64), discount.astype(np.float64)
+    last, is_open = np.arange(size), np.ones(size, bool)
+    for step in range(1, num_steps):
         follower = last + 1
         inside = np.minimum(follower, size - 1)
-        open_window = (
-            open_window
-            & (follower < size)
-            & (episode[inside] == episode)
-            & (transitions.discount[last] > 0)
-        )
-        reward = np.where(open_window, reward + discount**step * transitions.reward[inside], reward)
-        factor = np.where(open_window, discount**step * transitions.discount[inside], factor)
-        last = np.where(open_window, inside, last)
-    return reward.astype(np.float32), factor.astype(np.float32), last
+        is_open &= (follower < size) & (episode[inside] == episode) & (discount[last] > 0)
+        total = np.where(is_open, total + gamma**step * reward[inside], total)
+        factor = np.where(is_open, gamma**step * discount[inside], factor)
+        last = np.where(is_open, inside, last)
+    return total.astype(np.float32), factor.astype(np.float32), last
 
 
 def return_weights(returns: np.ndarray, episode: np.ndarray, temperature: float) -> np.ndarray:
-    """Probability [B] of drawing each row: exp(G / temperature), G the return of its episode scaled to 0..1 over the dataset.
+    """Probabilities that prefer transitions of episodes with a high return.
 
-    Hong et al. 2023, "Harnessing mixed offline RL datasets via trajectory weighting" (2306.13085), Eq. 5. `returns` [episodes],
-    `episode` [B].
+    They are proportional to exp(G / temperature), where G is the return of the episode, scaled so
+    that the lowest of the dataset is 0 and the highest 1. Source: Hong et al. 2023 (arXiv
+    2306.13085), Eq. 5.
+
+    Args:
+      returns: [episodes].
+      episode: [N], the number of each transition's episode.
+      temperature: the smaller, the stronger the preference; above 0.
+
+    Returns:
+      [N], which sum to 1.
     """
+    chex.assert_rank([returns, episode], 1)
     spread = np.ptp(returns)
     scaled = (returns - returns.min()) / (spread if spread > 0 else 1.0)
     weights = np.exp((scaled - 1.0) / temperature)[episode]

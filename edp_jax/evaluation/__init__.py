@@ -1,4 +1,4 @@
-"""Evaluation: simulators by name, closed-loop episodes of many seeds at once, and scores."""
+"""Evaluation: simulators by name, episodes of the policies of many seeds at once, and scores."""
 
 from edp_jax.evaluation.envs import check_sizes
 from edp_jax.evaluation.rollout import Episodes, rollout

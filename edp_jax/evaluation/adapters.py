@@ -1,4 +1,7 @@
-"""Gymnasium environments of any id, and Minari's, with flat float32 observations."""
+"""Environments of gymnasium and of Minari, with flat float32 observations."""
+
+# pyright: reportAttributeAccessIssue=false
+# (the names of mujoco are in a compiled module, which type checkers cannot see)
 
 import contextlib
 import difflib
@@ -11,21 +14,26 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from edp_jax.errors import not_installed, one_line
+from edp_jax.tasks import Environment
 from edp_jax.types import InputError
 
-with contextlib.redirect_stderr(
-    io.StringIO()
-):  # on import the package announces changes to other environments
+with contextlib.redirect_stderr(io.StringIO()):  # the package announces changes elsewhere
     import gymnasium_robotics
 
 gymnasium.register_envs(gymnasium_robotics)
 
 
 def make_gymnasium(env_id: str, num_envs: int, **kwargs) -> tuple[gymnasium.Env, ...]:
-    """`num_envs` times `gymnasium.make(env_id, **kwargs)`, observations flattened.
+    """Makes environments of gymnasium with flat observations.
+
+    Args:
+      env_id: of gymnasium, or "module:id" to import a module first.
+      num_envs: how many.
+      **kwargs: keyword arguments of the environment.
 
     Raises:
-        InputError: the id is unknown, a keyword argument does not fit, or `flatten` refuses the environment.
+      InputError: the id is unknown, a keyword argument does not fit, or see `flatten`.
     """
     label = f"gymnasium:{env_id}"
 
@@ -33,85 +41,94 @@ def make_gymnasium(env_id: str, num_envs: int, **kwargs) -> tuple[gymnasium.Env,
         try:
             return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
         except gymnasium.error.UnregisteredEnv as error:
-            near = (
-                ", ".join(difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.4))
-                or "an id of gymnasium"
-            )
-            raise InputError(
-                f"environment {label!r}: no such id; use {near}, or 'module:id' to import yours first"
-            ) from error
+            matches = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.4)
+            near = ", ".join(matches) or "an id of gymnasium"
+            remedy = f"use {near}, or 'module:id' to import yours first"
+            raise InputError(f"environment {label!r}: no such id; {remedy}") from error
         except Exception as error:  # constructors raise what they like
             raise InputError(
-                f"environment {label!r} cannot be made with keyword arguments {kwargs}: {_one_line(error)}; correct them"
+                f"environment {label!r} cannot be made with keyword arguments {kwargs}: "
+                f"{_told(error)}; correct them"
             ) from error
 
     return _make_flat(make_one, num_envs, label)
 
 
+def make_locomotion(environment: Environment, num_envs: int) -> tuple[gymnasium.Env, ...]:
+    """Makes D4RL's robots, which are gymnasium's."""
+    return make_gymnasium(environment.variant[0], num_envs)
+
+
 def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
-    """The evaluation environment a Minari dataset names, observations flattened.
+    """Makes the evaluation environments that a Minari dataset names, with flat observations.
 
     Raises:
-        InputError: the package or the dataset is missing, the dataset names no environment, or `flatten` refuses it.
+      InputError: the package or the dataset is missing, the dataset names no environment that can
+        be made, or see `flatten`.
     """
     label = f"minari:{dataset_id}"
     try:
         import minari
     except ImportError as error:
-        raise InputError(
-            f"environment {label!r} needs the package minari ({error}); pip install 'minari[hdf5]'"
-        ) from error
+        raise not_installed(f"environment {label!r}", error, "minari") from error
     try:
         dataset = minari.load_dataset(dataset_id)
     except FileNotFoundError as error:
-        raise InputError(
-            f"environment {label!r}: {_one_line(error)}; minari download {dataset_id}"
-        ) from error
+        remedy = f"minari download {dataset_id}"
+        raise InputError(f"environment {label!r}: {_told(error)}; {remedy}") from error
 
     def make_one() -> gymnasium.Env:
         try:
             return dataset.recover_environment(eval_env=True, disable_env_checker=True)
         except Exception as error:  # constructors raise what they like
             raise InputError(
-                f"environment {label!r} cannot be recovered: {_one_line(error)}; install what it needs, or give another as "
-                "--config.env_id (none: only train)"
+                f"environment {label!r} cannot be recovered: {_told(error)}; install what it "
+                "needs, or give another as --config.env_id (none: only train)"
             ) from error
 
     return _make_flat(make_one, num_envs, label)
 
 
 def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
-    """`env` with observations [O] float32 as `gymnasium.spaces.flatten` makes them, a Dict always by its sorted keys.
+    """Gives an environment observations [O] float32, as `gymnasium.spaces.flatten` makes them.
+
+    The parts of a Dict are in the order of its sorted keys.
+
+    Args:
+      env: any environment.
+      label: what error messages call it.
 
     Raises:
-        InputError: actions are not a box of one axis, observations cannot be flattened, or an episode may never end.
+      InputError: actions are not a box of one axis, observations cannot be flattened, or an episode
+        may never end.
     """
     actions, observations = env.action_space, key_sorted(env.observation_space)
     if not (isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1):
-        raise InputError(
-            f"environment {label!r}: actions are {actions}, and only a Box of one axis is supported; use another"
-        )
+        problem = f"actions are {actions}, and only a Box of one axis is supported"
+        raise InputError(f"environment {label!r}: {problem}; use another")
     if not observations.is_np_flattenable:
-        raise InputError(
-            f"environment {label!r}: observations {observations} cannot be flattened into numbers; use another"
-        )
+        problem = f"observations {observations} cannot be flattened into numbers"
+        raise InputError(f"environment {label!r}: {problem}; use another")
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(
-            f"environment {label!r} has no time limit, so an episode may never end; give --config.env_id with "
-            """--config.env_kwargs='{"max_episode_steps": 1000}'"""
+            f"environment {label!r} has no time limit, so an episode may never end; give "
+            """--config.env_id with --config.env_kwargs='{"max_episode_steps": 1000}'"""
         )
     space = gymnasium.spaces.Box(
         -np.inf, np.inf, (gymnasium.spaces.flatdim(observations),), np.float32
     )
-    return gymnasium.wrappers.TransformObservation(
-        env,
-        lambda observation: gymnasium.spaces.flatten(observations, observation).astype(np.float32),
-        space,
-    )
+
+    def flat(observation: Any) -> np.ndarray:
+        return np.asarray(gymnasium.spaces.flatten(observations, observation), np.float32)
+
+    return gymnasium.wrappers.TransformObservation(env, flat, space)
 
 
 def key_sorted(space: gymnasium.Space) -> gymnasium.Space:
-    """`space` with each Dict in the order of its sorted keys; gymnasium leaves an OrderedDict as it is."""
+    """A space whose Dicts are in the order of their sorted keys.
+
+    Of its own accord gymnasium sorts a dict, but leaves an OrderedDict as it is.
+    """
     if isinstance(space, gymnasium.spaces.Dict):
         return gymnasium.spaces.Dict({key: key_sorted(space[key]) for key in sorted(space.keys())})
     if isinstance(space, gymnasium.spaces.Tuple):
@@ -120,17 +137,19 @@ def key_sorted(space: gymnasium.Space) -> gymnasium.Space:
 
 
 def use_old_collisions(model: mujoco.MjModel) -> None:
-    """Has MuJoCo find contacts of meshes, cylinders and ellipsoids as up to 3.2 (libccd); 3.3 and later do it another way."""
+    """Has MuJoCo find contacts of meshes, cylinders and ellipsoids as up to 3.2, by libccd.
+
+    Later releases find them by another algorithm, unless they are told otherwise.
+    """
     model.opt.disableflags |= int(getattr(mujoco.mjtDisableBit, "mjDSBL_NATIVECCD", 0))
 
 
 def _make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*out of date", category=DeprecationWarning
-        )  # -v4 is what D4RL compares with
+        # D4RL's robots are those of -v4
+        warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)
         return tuple(flatten(make_one(), label) for _ in range(num_envs))
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -1,4 +1,7 @@
-"""D4RL's kitchen tasks (Gupta et al. 2019, arXiv 1910.11956) on FrankaKitchen-v1 of gymnasium-robotics."""
+"""D4RL's kitchen tasks (Gupta et al. 2019, arXiv 1910.11956), on gymnasium-robotics."""
+
+# pyright: reportAttributeAccessIssue=false
+# (the names of mujoco are in a compiled module, which type checkers cannot see)
 
 import gymnasium
 import mujoco
@@ -10,15 +13,22 @@ from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
 )
 
 from edp_jax.evaluation import adapters
+from edp_jax.tasks import Environment
 
-_STEPS = 280
 _NOISE_RATIO = 0.1  # D4RL's; of the noise amplitudes in the robot's configuration file
 
 
 def kitchen_goal(elements: tuple[str, ...]) -> np.ndarray:
-    """The constant last 30 columns of D4RL's kitchen observations: goal positions of the task's elements, 0 elsewhere.
+    """The last 30 columns of D4RL's kitchen observations, which never change: the goal positions.
 
-    Positions 0-8 are the robot's joints, 9-29 those of the objects (D4RL's `_get_task_goal`).
+    Columns 0-8 are the joints of the robot, 9-29 those of the objects; only those of the elements
+    that have to be moved are not 0. Source: D4RL's `_get_task_goal`.
+
+    Args:
+      elements: what has to be moved, as `edp_jax.tasks` names it.
+
+    Returns:
+      [30] float64.
     """
     goal = np.zeros(30)
     for element in elements:
@@ -26,11 +36,13 @@ def kitchen_goal(elements: tuple[str, ...]) -> np.ndarray:
     return goal
 
 
-def make_kitchens(elements: tuple[str, ...], num_envs: int) -> tuple[gymnasium.Env, ...]:
-    """FrankaKitchen-v1 with D4RL's observation [60]: 9 robot joints, 21 object joints, 30 goal positions.
+def make_kitchens(environment: Environment, num_envs: int) -> tuple[gymnasium.Env, ...]:
+    """Makes FrankaKitchen-v1 with the observations and rewards of D4RL.
 
-    As in D4RL an element pays 1 when it is first completed, and the episode ends with the last of them or after 280 steps.
+    Observations [60] are 9 joints of the robot, 21 of the objects and 30 goal positions. An element
+    pays 1 when it is first completed. The episode ends with the last of them, or at its time limit.
     """
+    elements = environment.variant
     goal = kitchen_goal(elements).astype(np.float32)
     first = KitchenEnv(
         tasks_to_complete=list(elements),
@@ -42,21 +54,23 @@ def make_kitchens(elements: tuple[str, ...], num_envs: int) -> tuple[gymnasium.E
     adapters.use_old_collisions(first.model)
     space = gymnasium.spaces.Box(-np.inf, np.inf, (60,), np.float32)
 
-    def d4rl_observation(observation):
+    def d4rl_observation(observation: dict[str, np.ndarray]) -> np.ndarray:
         values = observation["observation"]
         return np.concatenate([values[:9], values[18:39], goal], dtype=np.float32)
 
-    def wrap(kitchen):
-        timed = gymnasium.wrappers.TimeLimit(kitchen, _STEPS)
+    def wrap(kitchen: KitchenEnv) -> gymnasium.Env:
+        timed = gymnasium.wrappers.TimeLimit(kitchen, environment.max_episode_steps)
         return gymnasium.wrappers.TransformObservation(timed, d4rl_observation, space)
 
-    return tuple(
-        wrap(kitchen) for kitchen in (first, *(_share_model(first) for _ in range(num_envs - 1)))
-    )
+    twins = [_share_model(first) for _ in range(num_envs - 1)]
+    return tuple(wrap(kitchen) for kitchen in (first, *twins))
 
 
 def _share_model(kitchen: KitchenEnv) -> KitchenEnv:
-    """A second kitchen around the same compiled model (about 100 MB and seconds to make) with simulator state of its own."""
+    """A second kitchen around the same compiled model, with a state of its own.
+
+    A model takes about 100 MB, and seconds to make.
+    """
     robot = object.__new__(type(kitchen.robot_env))
     robot.__dict__.update(kitchen.robot_env.__dict__)
     robot.data = mujoco.MjData(kitchen.model)

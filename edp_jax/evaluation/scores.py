@@ -1,5 +1,6 @@
-"""Normalised scores, and what a run's evaluations are summed up to (last, OMS, RAT; Agarwal et al. 2021 for the IQM)."""
+"""Normalised scores, and the numbers that sum up the evaluations of a run."""
 
+import chex
 import numpy as np
 
 RAT_WINDOW = 10
@@ -7,13 +8,30 @@ _RESAMPLES = 10_000
 
 
 def normalized_score(returns: np.ndarray, reference_scores: tuple[float, float]) -> np.ndarray:
-    """D4RL's score 100 (R - min) / (max - min) (arXiv 2004.07219, section 5): 0 is a random policy, 100 an expert."""
+    """Turns returns into D4RL's scores: 0 is a random policy, 100 an expert.
+
+    The score is 100 (return - min) / (max - min). Source: arXiv 2004.07219, section 5.
+
+    Args:
+      returns: [...], undiscounted.
+      reference_scores: min and max of the task.
+
+    Returns:
+      [...] float64.
+    """
     low, high = reference_scores
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis [..., S] without the floor(S / 4) lowest and as many highest (arXiv 2108.13264); NaN stays NaN."""
+    """The mean of the middle half of the values (IQM; Agarwal et al. 2021, arXiv 2108.13264).
+
+    Args:
+      values: [..., S]. The floor(S / 4) lowest and as many highest are left out.
+
+    Returns:
+      [...]; NaN where one of the values is.
+    """
     values = np.asarray(values, np.float64)
     cut = values.shape[-1] // 4
     kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
@@ -21,7 +39,15 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of the interquartile mean when `values` [S] are drawn again with replacement; always the same draws."""
+    """A confidence interval of the interquartile mean, by the bootstrap.
+
+    Args:
+      values: [S]; they are drawn anew with replacement, with the same draws in every call.
+      confidence: the share of the draws whose interquartile mean lies inside.
+
+    Returns:
+      The percentiles that cut off the same share on both sides.
+    """
     values = np.asarray(values, np.float64)
     draws = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
     tail = 50 * (1 - confidence)
@@ -30,14 +56,24 @@ def bootstrap_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[fl
 
 
 def summarize(scores: np.ndarray) -> dict:
-    """Sums up the scores [T, S] of T evaluations of S seeds, T and S at least 1.
+    """Sums up the evaluations of a run.
+
+    | measure of a seed | meaning |
+    | --- | --- |
+    | last | the last evaluation |
+    | oms | the best of all (online model selection); the larger T, the more it flatters |
+    | rat | the mean of the last ten (running average at training end), of all where T is smaller |
+
+    Args:
+      scores: [T, S] of T evaluations of S seeds; both are at least 1.
 
     Returns:
-        `num_evaluations`; per seed (lists of S) and as mean and standard deviation over seeds: `last`, the last evaluation;
-        `oms`, the best of all T, biased upwards the more the larger T; `rat`, the mean of the last ten (of all where T is
-        smaller); and of `last` over seeds the interquartile mean `iqm` with its 95 % bootstrap interval `iqm_interval`.
+      A dict that JSON can hold: `num_evaluations`; `per_seed`, each measure as a list of S; each
+      measure as mean and standard deviation over seeds; and of `last` over seeds the interquartile
+      mean `iqm` with its 95 % interval `iqm_interval`.
     """
     scores = np.asarray(scores, np.float64)
+    chex.assert_rank(scores, 2)
     measures = {
         "last": scores[-1],
         "oms": scores.max(axis=0),

@@ -1,6 +1,9 @@
-"""Several processes that train one run together: what they agree on and what they hand to each other. P processes, R members.
+"""Several processes that train one run together: what they exchange.
 
-Every function is a meeting: all processes call it, in the same order. With one process each does the plain thing.
+A run can be spread over P processes, usually one per host of a cluster; each trains R / P of the R
+members. The functions below that exchange something are collective: every process has to call them,
+in the same order, or the others wait for it. In a run of one process they do nothing but call what
+they are given.
 """
 
 import collections
@@ -20,7 +23,7 @@ from jax.experimental import multihost_utils
 from edp_jax.types import InputError
 
 T = TypeVar("T")
-_LONGEST = 2048  # bytes of a message
+_MESSAGE_BYTES = 2048
 
 
 class Stopped(Exception):
@@ -33,26 +36,36 @@ _SHARED = (InputError, Stopped)
 def connect(
     coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
-    """Joins the other processes; call it before anything runs on JAX. TPU pods, Slurm and Open MPI say what is left None.
+    """Connects this process with the others of its run. Call it before anything else uses JAX.
+
+    Args:
+      coordinator_address: HOST:PORT of process 0. On TPU pods and under Slurm or Open MPI this and
+        the other arguments may be None; JAX asks the cluster for them.
+      num_processes: P.
+      process_id: which one this is, from 0 to P - 1.
 
     Raises:
-      InputError: there is nobody to join, or not enough is known.
+      InputError: the processes cannot be connected, or the cluster does not say what is None.
     """
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
     except (IndexError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = str(error).splitlines()[0].rstrip(".")[:100]
         raise InputError(
-            f"config.distributed=True: {reason}; where TPU, Slurm or Open MPI do not tell, set --config.coordinator_address="
-            f"HOST:PORT of process 0, --config.num_processes and, different in each, --config.process_id"
+            f"config.distributed=True: {reason}; where TPU, Slurm or Open MPI do not tell, set"
+            " --config.coordinator_address=HOST:PORT of process 0, --config.num_processes and,"
+            " different in each, --config.process_id"
         ) from error
 
 
-def leave(code: int) -> None:
-    """Ends a process that has joined others, once all have come here; where it has joined none, does nothing.
+def exit_together(code: int) -> None:
+    """Waits for the other processes and ends this one. Returns at once where there are no others.
 
-    Nothing is left to do then, so it exits without the teardown of Python and its libraries: somewhere there, or in parting, a
-    process of a finished run has been seen to abort.
+    The process ends without Python's usual teardown, because the libraries that connect processes
+    were seen to abort a run there after all its work was done. Collective.
+
+    Args:
+      code: exit code of the process.
     """
     if jax.distributed.is_initialized():
         sys.stdout.flush()
@@ -61,103 +74,134 @@ def leave(code: int) -> None:
         os._exit(code)
 
 
-def is_first() -> bool:
-    """Whether this is the process that writes the files; no meeting."""
+def is_process_zero() -> bool:
+    """Whether this is process 0, which writes the files of the run. Not collective."""
     return jax.process_index() == 0
 
 
-def quiet_but_first() -> contextlib.AbstractContextManager:
-    """Only process 0 prints to stdout; no meeting."""
-    return contextlib.nullcontext() if is_first() else contextlib.redirect_stdout(io.StringIO())
+def only_process_zero_prints() -> contextlib.AbstractContextManager:
+    """A context in which the other processes print nothing to stdout. Not collective."""
+    if is_process_zero():
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def check_devices() -> None:
-    """Checks that all processes have as many devices, without which they cannot meet; no meeting itself.
+    """Checks that all processes have the same number of devices. Not collective.
 
     Raises:
-      InputError: one has more or fewer than process 0.
+      InputError: a process has more or fewer than process 0.
     """
     counts = collections.Counter(device.process_index for device in jax.devices())
     for index, count in sorted(counts.items()):
         if count != counts[0]:
             raise InputError(
-                f"process {index} has {count} devices, process 0 has {counts[0]}; start all with the same command"
+                f"process {index} has {count} devices, process 0 has {counts[0]}; "
+                "start all with the same command"
             )
 
 
-def agreed(action: Callable[[], T]) -> T:
-    """`action()` in every process; where it raises InputError or Stopped in one, all raise what the first of them did."""
+def run_in_all(action: Callable[[], T]) -> T:
+    """Runs `action` in every process and makes them fail together. Collective.
+
+    Without it a process that fails would leave the others waiting in their next collective call.
+
+    Args:
+      action: what to run; it must not call anything collective.
+
+    Returns:
+      What `action` returned in this process.
+
+    Raises:
+      InputError, Stopped: `action` raised it in at least one process. All processes raise the error
+        of the first of them. Other errors are raised only where they happened.
+    """
     if jax.process_count() == 1:
         return action()
-    result, said = None, ""
+    error_text, result = "", None
     try:
         result = action()
     except _SHARED as error:
-        said = f"{[isinstance(error, kind) for kind in _SHARED].index(True)}{error}"
-    for text in _all_texts(said):
+        error_text = f"{[isinstance(error, kind) for kind in _SHARED].index(True)}{error}"
+    for text in _all_gather_texts(error_text):
         if text:
             raise _SHARED[int(text[0])](text[1:])
-    return result
+    return result  # type: ignore[return-value]
 
 
-def first_agreed(action: Callable[[], None]) -> None:
-    """`action()` in process 0 only; what it raises, all raise."""
-    agreed(action if is_first() else lambda: None)
+def run_in_zero(action: Callable[[], None]) -> None:
+    """Runs `action` in process 0 only; where it raises, all processes do. Collective."""
+    run_in_all(action if is_process_zero() else lambda: None)
 
 
-def first_before_others(action: Callable[[], T]) -> T:
-    """`action()` in process 0, then in all others: what it leaves on a shared disk is made once."""
-    first = agreed(action if is_first() else lambda: None)
-    others = agreed((lambda: None) if is_first() else action)
-    return first if is_first() else others
+def run_in_zero_first(action: Callable[[], T]) -> T:
+    """Runs `action` in process 0, then in all others, which find its files made. Collective."""
+    nothing: Callable[[], Any] = lambda: None  # noqa: E731
+    in_zero = run_in_all(action if is_process_zero() else nothing)
+    in_others = run_in_all(nothing if is_process_zero() else action)
+    return in_zero if is_process_zero() else in_others
 
 
-def check_alike(what: str, value: Any) -> None:
-    """Checks that a JSON value is the same in all processes.
+def check_same_in_all(what: str, value: Any) -> None:
+    """Checks that a value is the same in all processes. Collective.
+
+    Args:
+      what: the name of the value in the message.
+      value: anything that JSON can hold.
 
     Raises:
-      InputError: it is not.
+      InputError: a process has another value than process 0.
     """
-    digests = _all_texts(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest())
-    different = [index for index, digest in enumerate(digests) if digest != digests[0]]
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    digests = _all_gather_texts(digest)
+    different = [index for index, other in enumerate(digests) if other != digests[0]]
     if different:
         raise InputError(
-            f"process {different[0]}: its {what} differs from that of process 0; start all with the same command"
+            f"process {different[0]}: its {what} differs from that of process 0; "
+            "start all with the same command"
         )
 
 
-def of_first(value: bool) -> bool:
-    """The value of process 0."""
-    return bool(gather(np.array([value]))[0])
+def broadcast_from_zero(value: bool) -> bool:
+    """Returns the value that process 0 gave. Collective."""
+    return bool(all_gather(np.array([value]))[0])
+
+
+def all_gather(own: np.ndarray) -> np.ndarray:
+    """Joins numpy arrays of all processes along axis 0. Collective.
+
+    Args:
+      own: this process' part [R / P, ...], of the same shape and type in all.
+
+    Returns:
+      All parts [R, ...] in the order of the processes, bit for bit.
+    """
+    if jax.process_count() == 1:
+        return own
+    flat = np.ascontiguousarray(own).reshape(len(own), -1)
+    as_bytes = flat.view(np.uint8)  # JAX would make float64 float32
+    gathered = multihost_utils.process_allgather(as_bytes, tiled=True)
+    return np.asarray(gathered).view(own.dtype).reshape(-1, *own.shape[1:])
 
 
 def fetch(tree: Any) -> Any:
-    """Arrays on the devices of all processes -> numpy arrays, whole in every process."""
-    return (
-        jax.device_get(tree)
-        if jax.process_count() == 1
-        else multihost_utils.process_allgather(tree, tiled=True)
-    )
+    """Copies arrays from the devices of all processes into numpy. Collective.
 
+    Args:
+      tree: a tree of JAX arrays [R, ...], of which a process holds R / P members.
 
-def gather(own: np.ndarray) -> np.ndarray:
-    """numpy arrays [R / P, ...] of each process -> [R, ...] in every process, of any type, bit for bit."""
+    Returns:
+      The tree with whole numpy arrays, the same in every process.
+    """
     if jax.process_count() == 1:
-        return own
-    flat = (
-        np.ascontiguousarray(own).reshape(len(own), -1).view(np.uint8)
-    )  # JAX would make float64 float32
-    return (
-        multihost_utils.process_allgather(flat, tiled=True)
-        .view(own.dtype)
-        .reshape(-1, *own.shape[1:])
-    )
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def _all_texts(own: str) -> list[str]:
+def _all_gather_texts(own: str) -> list[str]:
     """The texts of all processes, in their order."""
-    padded = own.encode()[:_LONGEST].ljust(_LONGEST, b"\0")
+    padded = own.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0")
     return [
         row.tobytes().rstrip(b"\0").decode(errors="ignore")
-        for row in gather(np.frombuffer(padded, np.uint8)[None])
+        for row in all_gather(np.frombuffer(padded, np.uint8)[None])
     ]

@@ -57,7 +57,9 @@ def test_the_average_follows_when_told():
     for step, tau in ((0, 0.0), (1, 1.0), (2, 0.0), (3, 0.25)):
         new, _ = update(start.replace(step=jnp.asarray(step)), batch, learner.settings, ())
         old, now = start.networks["actor"], new.networks["actor"]
-        expected = jax.tree.map(lambda a, p, tau=tau: (1 - tau) * a + tau * p, old.target_params, now.params)
+        expected = jax.tree.map(
+            lambda a, p, tau=tau: (1 - tau) * a + tau * p, old.target_params, now.params
+        )
         assert_close(now.target_params, expected)
 
 

@@ -72,9 +72,7 @@ def test_rows_choose_each_for_themselves():
 
 
 def test_one_candidate_needs_no_critic():
-    act = edp.act_by_choice(
-        groups.Selection(num_candidates=1), Fixed((0.3,)), None, TaskSpec(1, 1)
-    )
+    act = edp.act_by_choice(groups.Selection(num_candidates=1), Fixed((0.3,)), None, TaskSpec(1, 1))
     assert_close(act(PARAMS, jnp.zeros((2, 1)), jax.random.key(0)), jnp.full((2, 1), 0.3))
 
 

@@ -310,11 +310,15 @@ def test_averages_act_and_draw(name):
     assert np.all(np.abs(action) <= 1.0)
 
 
-@pytest.mark.parametrize("name", [name for name in LEARNERS if hasattr(tiny_settings(name), "num_candidates")])
+@pytest.mark.parametrize(
+    "name", [name for name in LEARNERS if hasattr(tiny_settings(name), "num_candidates")]
+)
 def test_critics_choose_the_action(name):
     """With the temperature 0 the critics get their best of the same candidates; with the opposite
     critics the choice is another one."""
-    learner = tiny_learner(name, num_candidates=16, selection_temperature=0.0, num_critics=1, num_target_critics=0)
+    learner = tiny_learner(
+        name, num_candidates=16, selection_temperature=0.0, num_critics=1, num_target_critics=0
+    )
     params = learner.policy_params(learner.init(jax.random.key(1)))
     last = lambda p: -p if p.shape[-1] == 1 else p  # noqa: E731
     opposite = params | {"critic": jax.tree.map(last, params["critic"])}

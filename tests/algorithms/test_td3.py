@@ -176,4 +176,3 @@ def test_target_actions_are_the_policys_at_the_next_observation():
     x_T = jax.random.normal(x_T_key, (2, 4, 2))
     expected = policy.sample(params, batch.next_observation, x_T, chain_key)
     assert_close(found.next_action, expected)
-

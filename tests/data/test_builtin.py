@@ -1,12 +1,14 @@
 import glob
+import importlib.metadata
 import os
 
 import numpy as np
 import pytest
 
+from edp_jax import data
 from edp_jax.data import builtin
 from edp_jax.data.behaviour import Behaviour, save_behaviour
-from edp_jax.data.d4rl import read_hdf5
+from edp_jax.data.hdf5 import read_hdf5
 from edp_jax.types import InputError
 
 SMALL = builtin.Source("tiny", "Hopper-v4", 1000)
@@ -14,7 +16,10 @@ SMALL = builtin.Source("tiny", "Hopper-v4", 1000)
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A data folder; a random behaviour policy is shipped as `tiny`, and makes the 1000 + 1000 transitions of `tiny-dataset`."""
+    """A data folder for the 1000 + 1000 transitions of `tiny-dataset`.
+
+    A random behaviour policy, shipped as `tiny`, makes them.
+    """
     rng = np.random.default_rng(0)
     sizes = [(11, 16), (16, 6)]
     layers = tuple(
@@ -146,6 +151,16 @@ def test_the_name_follows_what_the_content_depends_on(tiny, monkeypatch):
     save_behaviour(builtin._behaviour_path("tiny"), Behaviour(layers), {})
     with_other_policy = path()
     assert len({with_two_sources, with_one_source, with_other_versions, with_other_policy}) == 4
+
+
+def test_without_simulators_the_extra_is_named_and_nothing_counts_as_made(tiny, monkeypatch):
+    def missing(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(builtin.importlib.metadata, "version", missing)
+    with pytest.raises(InputError, match=r"mujoco; pip install 'edp_jax\[simulators\]'"):
+        builtin.ensure("tiny-dataset", str(tiny), silent)
+    assert data.find_file(data.find_task("builtin/hopper-medium"), str(tiny)) is None
 
 
 @pytest.mark.parametrize("name", builtin.DATASETS)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from edp_jax import data
-from edp_jax.data import preprocess
 
 
 def store(folder, task, content):
@@ -16,9 +15,15 @@ def store(folder, task, content):
             file[key] = value  # "infos/goal" makes a group
 
 
-def load(folder, task):
-    raw, info = data.load(data.find_task(task), str(folder))
-    return raw, preprocess.to_transitions(raw), info["summary"]
+@pytest.fixture
+def load(paired):
+    """load(folder, task) -> the steps of the task's file, its transitions and its summary."""
+
+    def read(folder, task):
+        raw, info = data.load(data.find_task(task), str(folder))
+        return raw, paired(raw), info["summary"]
+
+    return read
 
 
 def ants(positions) -> dict:
@@ -39,8 +44,8 @@ def ants(positions) -> dict:
 
 
 @pytest.mark.parametrize("version", ["v0", "v2"])
-def test_antmaze_rewards_and_terminals_at_the_goal(tmp_path, version):
-    # the ant stays near the goal, where each row pays 1 and is a terminal, until the recording is cut
+def test_antmaze_rewards_and_terminals_at_the_goal(tmp_path, load, version):
+    # the ant stays near the goal, where each row pays 1 and is a terminal, up to the timeout
     content = ants([7.0, 7.2, 7.4, 7.6, 0.1, 0.2])
     content["rewards"][1:4], content["terminals"][1:4] = 1, True
     content["timeouts"] = np.array([0, 0, 0, 1, 0, 1], bool)
@@ -51,7 +56,7 @@ def test_antmaze_rewards_and_terminals_at_the_goal(tmp_path, version):
     assert (summary["terminals"], summary["timeouts"], summary["observation_dim"]) == (3, 2, 29)
 
 
-def test_antmaze_v0_timeouts_that_miss_an_end_do_not_join_two_episodes(tmp_path):
+def test_antmaze_v0_timeouts_that_miss_an_end_do_not_join_two_episodes(tmp_path, load):
     # episodes of rows 0-2 and 3-5; the stored timeout comes a row late, as in D4RL's issue 77
     content = ants([18.0, 18.3, 18.6, 0.1, 0.3, 0.5]) | {
         "timeouts": np.array([0, 0, 0, 1, 0, 0], bool)
@@ -66,8 +71,8 @@ def test_antmaze_v0_timeouts_that_miss_an_end_do_not_join_two_episodes(tmp_path)
     assert (transitions.discount == 1).all()
 
 
-def test_maze2d_is_one_trajectory_cut_where_a_waypoint_was_reached(tmp_path):
-    # terminals are never set; timeouts of any distance mark goals of the controller that recorded it
+def test_maze2d_is_one_trajectory_cut_where_a_waypoint_was_reached(tmp_path, load):
+    # terminals are never set; timeouts mark where the controller that recorded it had a new goal
     content = {
         "observations": np.arange(20, dtype=np.float32).reshape(5, 4),
         "actions": np.zeros((5, 2), np.float32),
@@ -85,7 +90,7 @@ def test_maze2d_is_one_trajectory_cut_where_a_waypoint_was_reached(tmp_path):
     assert (summary["terminals"], summary["timeouts"], summary["episodes"]) == (0, 1, 2)
 
 
-def test_kitchen_without_timeouts_is_cut_after_280_steps(tmp_path):
+def test_kitchen_without_timeouts_is_cut_after_280_steps(tmp_path, load):
     content = {"observations": np.arange(600, dtype=np.float32)[:, None] + np.zeros(60, np.float32)}
     content |= {"actions": np.zeros((600, 9), np.float32), "rewards": np.zeros(600, np.float32)}
     content |= {"terminals": np.arange(600) == 199, "infos": np.zeros(600, int)}
@@ -97,7 +102,7 @@ def test_kitchen_without_timeouts_is_cut_after_280_steps(tmp_path):
     )  # the row of the timeout, and the last, which nothing follows
 
 
-def test_what_else_is_in_a_file_of_locomotion_is_left_alone(tmp_path):
+def test_what_else_is_in_a_file_of_locomotion_is_left_alone(tmp_path, load):
     content = {
         "observations": np.zeros((4, 11)),
         "actions": np.zeros((4, 3)),

@@ -2,24 +2,16 @@
 
 import hashlib
 import os
-import pathlib
 import shutil
-import sys
-import types
 import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
 
-import edp_jax
-from edp_jax import data
-from edp_jax.data import d4rl, download, preprocess, source
+from edp_jax import data, legacy
+from edp_jax.data import d4rl, download, hdf5, preprocess, summary
 from edp_jax.types import InputError
-
-DATA_DIR = pathlib.Path(
-    os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[2].parent / "shared" / "data")
-)
 
 
 def small() -> data.RawDataset:
@@ -32,13 +24,10 @@ def small() -> data.RawDataset:
     )
 
 
-def real(name: str) -> tuple[data.RawDataset, dict]:
-    task = data.find_task(name)
-    if not (DATA_DIR / name / os.path.basename(task.file_name)).is_file():
-        pytest.skip(
-            f"no real data: {name} is not in {DATA_DIR}; set EDP_DATA_DIR to the folder that holds it"
-        )
-    return data.load(task, str(DATA_DIR))
+@pytest.fixture
+def real(d4rl_dir):
+    """real(task) -> what `load` gives of a file of D4RL."""
+    return lambda name: data.load(data.find_task(name), str(d4rl_dir(name)))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +39,7 @@ def real(name: str) -> tuple[data.RawDataset, dict]:
     ],
 )
 def test_file_is_found_in_each_place(tmp_path, place):
-    d4rl.write_hdf5(tmp_path / place, small(), attributes={})
+    hdf5.write_hdf5(tmp_path / place, small(), attributes={})
     raw, info = data.load(data.find_task("hopper-medium-v2"), str(tmp_path))
     content = (tmp_path / place).read_bytes()
     assert info == {
@@ -58,13 +47,13 @@ def test_file_is_found_in_each_place(tmp_path, place):
         "path": str(tmp_path / place),
         "sha256": hashlib.sha256(content).hexdigest(),
         "size_bytes": len(content),
-        "summary": preprocess.summarize(raw),
+        "summary": summary.summarize(raw),
     }
 
 
 def test_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    d4rl.write_hdf5(tmp_path / "hopper_medium-v2.hdf5", small(), attributes={})
+    hdf5.write_hdf5(tmp_path / "hopper_medium-v2.hdf5", small(), attributes={})
     _, info = data.load(data.find_task("hopper-medium-v2"), "~")
     assert info["path"] == str(tmp_path / "hopper_medium-v2.hdf5")
 
@@ -90,18 +79,18 @@ def test_missing_file_that_cannot_be_downloaded(tmp_path, monkeypatch):
 
 
 def test_missing_file_is_downloaded_checked_and_found_the_next_time(tmp_path, monkeypatch, serve):
-    d4rl.write_hdf5(tmp_path / "there.hdf5", small(), attributes={})
+    hdf5.write_hdf5(tmp_path / "there.hdf5", small(), attributes={})
     content = (tmp_path / "there.hdf5").read_bytes()
     server = serve(content)
     name = "kitchen/mini_kitchen_microwave_kettle_light_slider-v0.hdf5"
-    monkeypatch.setattr(source, "D4RL_URL", server.url)
+    monkeypatch.setattr(d4rl, "URL", server.url)
     task = data.find_task("kitchen-complete-v0")
     with pytest.raises(
         InputError, match=f"the server has {len(content):,} bytes, the file should have 556,544"
     ):
         data.load(task, str(tmp_path / "data"), lambda line: None)
     assert not (tmp_path / "data").exists()
-    monkeypatch.setitem(source._KNOWN, name, (len(content), hashlib.sha256(content).hexdigest()))
+    monkeypatch.setitem(d4rl._KNOWN, name, (len(content), hashlib.sha256(content).hexdigest()))
     raw, info = data.load(task, str(tmp_path / "data"), lambda line: None)
     assert (
         info["path"] == str(tmp_path / "data" / name)
@@ -114,7 +103,7 @@ def test_missing_file_is_downloaded_checked_and_found_the_next_time(tmp_path, mo
 
 
 def test_custom_file_is_read_from_its_own_path(tmp_path):
-    d4rl.write_hdf5(tmp_path / "mine.hdf5", small(), attributes={})
+    hdf5.write_hdf5(tmp_path / "mine.hdf5", small(), attributes={})
     raw, info = data.load(data.find_task(str(tmp_path / "mine.hdf5")), str(tmp_path / "elsewhere"))
     assert info["path"] == str(tmp_path / "mine.hdf5")
     np.testing.assert_array_equal(raw.rewards, [0, 1, 2, 3])
@@ -136,9 +125,7 @@ def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
             "reference_scores": np.array([-1, 5]),
         }
 
-    legacy = types.SimpleNamespace(load=load)
-    monkeypatch.setitem(sys.modules, "edp_jax.legacy", legacy)
-    monkeypatch.setattr(edp_jax, "legacy", legacy, raising=False)
+    monkeypatch.setattr(legacy, "load", load)
     task = data.find_task("legacy:hopper-medium-v2")
     raw, info = data.load(task, str(tmp_path))
     assert asked == ["hopper-medium-v2"] and task.environment == "legacy:hopper-medium-v2"
@@ -148,16 +135,14 @@ def test_a_legacy_dataset_comes_from_d4rl_itself(tmp_path, monkeypatch):
         raw.timeouts, [0, 1, 0, 0]
     )  # every two steps, but for the terminal
     np.testing.assert_array_equal(raw.reference_scores, [-1, 5])
-    assert (
-        info["path"] is None and len(info["sha256"]) == 64 and info["summary"]["transitions"] == 4
-    )
+    assert info["path"] is None and len(info["sha256"]) == 64 and info["summary"]["steps"] == 4
 
 
 def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):
     def ensure(name, data_dir, progress):
         progress(f"making {name}")
         path = os.path.join(data_dir, "builtin", f"{name}.hdf5")
-        d4rl.write_hdf5(path, small(), attributes={})
+        hdf5.write_hdf5(path, small(), attributes={})
         return path
 
     monkeypatch.setattr("edp_jax.data.builtin.ensure", ensure)
@@ -167,7 +152,7 @@ def test_built_in_dataset_is_made_below_the_data_folder(tmp_path, monkeypatch):
     assert info["path"] == str(tmp_path / "builtin" / "hopper-medium.hdf5")
 
 
-def test_truncated_copy_of_a_real_file_is_refused(tmp_path):
+def test_truncated_copy_of_a_real_file_is_refused(tmp_path, real):
     _, info = real("kitchen-complete-v0")
     path = shutil.copy(info["path"], tmp_path)
     os.truncate(path, info["size_bytes"] // 2)
@@ -175,36 +160,30 @@ def test_truncated_copy_of_a_real_file_is_refused(tmp_path):
         data.load(data.find_task("kitchen-complete-v0"), str(tmp_path))
 
 
-def test_kitchen_complete():
+def test_kitchen_complete(real, paired):
     raw, info = real("kitchen-complete-v0")
     assert info["sha256"] == "cd797c38cd52dfbe3f960cef73935cc724847abd189e47a703a7a2315ed60a81"
-    summary = info["summary"]
-    assert (
-        summary["transitions"],
-        summary["episodes"],
-        summary["terminals"],
-        summary["timeouts"],
-    ) == (3680, 19, 19, 0)
-    assert (summary["observation_dim"], summary["action_dim"]) == (60, 9)
-    assert (summary["return"]["min"], summary["return"]["max"]) == (304.0, 355.0)
-    # Columns 30-59 hold the goal. In 23 of them np.std is exactly 0, in the other 7 it is rounding error.
-    assert summary["constant_columns"] == list(range(30, 60))
+    found = info["summary"]
+    counts = [found[key] for key in ("steps", "transitions", "episodes", "terminals", "timeouts")]
+    assert counts == [3680, 3680, 19, 19, 0]
+    assert (found["observation_dim"], found["action_dim"]) == (60, 9)
+    assert (found["return"]["min"], found["return"]["max"]) == (304.0, 355.0)
+    # Columns 30-59 hold the goal. In 23 of them np.std is exactly 0, in 7 it is a rounding error.
+    assert found["constant_columns"] == list(range(30, 60))
     assert int((raw.observations.std(axis=0) == 0).sum()) == 23
     _, std = preprocess.normalization(raw.observations)
     np.testing.assert_array_equal(std[30:], np.ones(30))
     # Every demonstration ends in a terminal, so no transition is dropped.
-    transitions = preprocess.to_transitions(raw)
+    transitions = paired(raw)
     assert transitions.size == 3680 and int((transitions.discount == 0).sum()) == 19
 
 
-def test_door_human():
+def test_door_human(real, paired):
     raw, info = real("door-human-v0")
     assert info["sha256"] == "9df6345e28fcec8f44c0af4d6dacc6ef996958b39b568f53df85cf41dd03412b"
-    assert (
-        info["summary"]["transitions"],
-        info["summary"]["terminals"],
-        info["summary"]["timeouts"],
-    ) == (6729, 25, 25)
+    found = info["summary"]
+    counts = [found[key] for key in ("steps", "transitions", "terminals", "timeouts")]
+    assert counts == [6729, 6729 - 25, 25, 25]
     low, high = data.find_task("door-human-v0").reference_scores
     # Timeouts fall inside the demonstrations, at step 200 of each; terminals end them.
     starts = np.append(0, np.flatnonzero(raw.terminals)[:-1] + 1)
@@ -213,7 +192,7 @@ def test_door_human():
     np.testing.assert_allclose(
         [whole, 100 * (whole - low) / (high - low)], [795.7, 29.0], atol=0.05
     )
-    # An episode ends at its timeout, so first and second parts alternate; the first parts have the return of 200 steps.
+    # An episode ends at its timeout, so first and second parts alternate; the first have 200 steps.
     returns = preprocess.episode_returns(raw)
     assert len(returns) == 50
     np.testing.assert_allclose(
@@ -222,5 +201,5 @@ def test_door_human():
         atol=0.05,
     )
     # The 25 timed-out steps have no next observation.
-    transitions = preprocess.to_transitions(raw)
+    transitions = paired(raw)
     assert transitions.size == 6729 - 25 and int((transitions.discount == 0).sum()) == 25

@@ -28,7 +28,10 @@ ACTIONS = gymnasium.spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0,
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """store(id, space, episodes) puts a dataset into Minari's folder; an episode: (observations, actions, ends in a terminal)."""
+    """store(id, space, episodes) puts a dataset into Minari's folder.
+
+    An episode is (observations, actions, whether it ends in a terminal).
+    """
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
 
     def put(dataset_id, space, episodes, *, action_space=ACTIONS, **metadata):
@@ -102,7 +105,9 @@ def test_goals_scores_and_the_action_box_are_read(store, data_format):
 
     dataset = data.prepare(task, raw, info, data.Preprocessing())
     assert dataset.reference_scores == (-10.0, 30.0) and dataset.behaviour_return == 2.0
-    np.testing.assert_array_equal([dataset.action_low, dataset.action_high], [[-2, 0], [2, 10]])
+    np.testing.assert_array_equal(
+        [dataset.units.action_low, dataset.units.action_high], [[-2, 0], [2, 10]]
+    )
     np.testing.assert_allclose(
         dataset.transitions.action[:3], [[-0.999, -0.999], [0, 0], [0.999, 0.999]], atol=1e-6
     )
@@ -184,14 +189,14 @@ def test_a_dataset_that_is_not_there_is_downloaded_by_minari(store, monkeypatch)
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", fail)
     with pytest.raises(
         InputError,
-        match="^minari:test/other-v0: no network; see .*put its folder at '.*/minari/test/other-v0'$",
+        match="^minari:test/other-v0: no network; see .*folder at '.*/minari/test/other-v0'$",
     ):
         data.load(data.find_task("minari:test/other-v0"), "unused", lines.append)
 
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(InputError, match=r"pip install -e '.\[minari\]'"):
+    with pytest.raises(InputError, match=r"pip install 'edp_jax\[minari\]'"):
         data.load(data.find_task("minari:test/goal-v0"), "unused")
 
 

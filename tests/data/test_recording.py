@@ -10,7 +10,10 @@ from edp_jax.types import InputError
 
 
 class Counter:
-    """Observes [its seed, number of resets, steps since the last one]; terminates or is cut off after `length` steps."""
+    """Observes [its seed, number of resets, steps since the last one].
+
+    An episode terminates or is cut off after `length` steps.
+    """
 
     observation_space = types.SimpleNamespace(shape=(3,))
     action_space = types.SimpleNamespace(shape=(1,), low=np.array([-2.0]), high=np.array([6.0]))
@@ -74,6 +77,11 @@ def test_a_number_that_does_not_divide_cuts_the_last_environment_earlier():
 def test_actions_are_clipped_to_the_box():
     raw, _ = run([Counter()], lambda observations, rng: np.array([[100.0]]), 2)
     np.testing.assert_array_equal(raw.actions, [[6], [6]])
+
+
+def test_a_policy_that_diverged_is_refused():
+    with pytest.raises(InputError, match="counted: a NaN or infinite action"):
+        run([Counter()], lambda observations, rng: np.array([[np.nan]]), 2)
 
 
 def test_actions_are_mapped_from_the_unit_box():

@@ -1,24 +1,19 @@
 """n-step returns and return-weighted sampling, by hand."""
 
 import numpy as np
+import pytest
 
 from edp_jax.data import returns
-from edp_jax.types import Transition
 
 
-def make(reward, discount) -> Transition:
-    rows = np.arange(len(reward), dtype=np.float32)[:, None]
-    return Transition(
-        rows, rows, np.array(reward, np.float32), np.array(discount, np.float32), rows + 1
-    )
+def make(reward, discount):
+    return np.array(reward, np.float32), np.array(discount, np.float32)
 
 
 def test_n_step_by_hand():
-    """An episode of 4 that ends in a terminal and one of 2 that a timeout cut; n = 3, gamma = 0.5."""
-    transitions = make([1, 2, 4, 8, 16, 32], [1, 1, 1, 0, 1, 1])
-    reward, discount, last = returns.n_step_returns(
-        transitions, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5
-    )
+    """Episodes of 4 steps up to a terminal and of 2 up to a timeout; n = 3, gamma = 0.5."""
+    steps = make([1, 2, 4, 8, 16, 32], [1, 1, 1, 0, 1, 1])
+    reward, discount, last = returns.n_step_returns(*steps, np.array([0, 0, 0, 0, 1, 1]), 3, 0.5)
     np.testing.assert_allclose(reward, [1 + 1 + 1, 2 + 2 + 2, 4 + 4, 8, 16 + 16, 32])
     np.testing.assert_allclose(
         discount, [0.25, 0, 0, 0, 0.5, 1]
@@ -27,19 +22,24 @@ def test_n_step_by_hand():
 
 
 def test_one_step_changes_nothing():
-    transitions = make([1, 2, 3], [1, 0, 1])
-    reward, discount, last = returns.n_step_returns(transitions, np.array([0, 0, 1]), 1, 0.9)
-    np.testing.assert_array_equal(reward, transitions.reward)
-    np.testing.assert_array_equal(discount, transitions.discount)
+    stored, ends = make([1, 2, 3], [1, 0, 1])
+    reward, discount, last = returns.n_step_returns(stored, ends, np.array([0, 0, 1]), 1, 0.9)
+    np.testing.assert_array_equal(reward, stored)
+    np.testing.assert_array_equal(discount, ends)
     np.testing.assert_array_equal(last, [0, 1, 2])
 
 
 def test_a_constant_reward_keeps_its_value_whatever_the_number_of_steps():
     """V = r / (1 - gamma) solves V = sum_i gamma^i r + gamma^m V for every window."""
-    transitions = make(np.full(7, 2.0), np.ones(7))
+    steps = make(np.full(7, 2.0), np.ones(7))
     for n in (1, 2, 5, 20):
-        reward, discount, _ = returns.n_step_returns(transitions, np.zeros(7, int), n, 0.8)
+        reward, discount, _ = returns.n_step_returns(*steps, np.zeros(7, int), n, 0.8)
         np.testing.assert_allclose(reward + 0.8 * discount * 10.0, 10.0, rtol=1e-6)
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(AssertionError):
+        returns.n_step_returns(*make([1, 2, 3], [1, 1, 1]), np.zeros((3, 1), int), 2, 0.9)
 
 
 def test_trajectories_of_higher_return_are_drawn_more_often():

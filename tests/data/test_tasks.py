@@ -2,7 +2,7 @@
 
 import pytest
 
-from edp_jax.data.tasks import find_task, list_tasks
+from edp_jax.data import find_task, list_tasks
 from edp_jax.types import InputError
 
 

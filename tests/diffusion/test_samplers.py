@@ -1,7 +1,8 @@
-"""Samplers against Gaussian data, where the exact noise prediction and the exact solution of the ODE are known.
+"""Samplers on Gaussian data, where the exact noise and the exact solution of the ODE are known.
 
 For x_0 ~ N(mu, s^2) the marginal at a time t is N(alpha mu, v), v = alpha^2 s^2 + sigma^2, so that
-    eps(x, t) = sigma (x - alpha mu) / v    and    x(t) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
+    eps(x, t) = sigma (x - alpha mu) / v
+    x(t) = alpha mu + sqrt(v / v_T) (x_T - alpha_T mu).
 """
 
 import jax
@@ -20,7 +21,10 @@ KEY = jax.random.key(0)
 
 
 class Gaussian:
-    """Gaussian data under a schedule; log alpha is linear between the timesteps, as every solver assumes."""
+    """Gaussian data under a schedule.
+
+    log alpha is linear between the timesteps, as every solver assumes.
+    """
 
     def __init__(self, schedule):
         self.num_timesteps = schedule.num_timesteps
@@ -57,7 +61,9 @@ class Gaussian:
     ],
 )
 def test_order_of_convergence(name, order):
-    """Twice the calls divide the error by 2^order (float64; lambda is smooth in time but for the first timestep).
+    """Twice the calls divide the error by 2^order.
+
+    In float64, with a lambda that is smooth in time except for the first timestep.
 
     The third-order single-step solver is followed up to its last step, which is of first order.
     """
@@ -89,7 +95,10 @@ def test_order_of_convergence(name, order):
 
 
 def moments(sampler, data):
-    """Exact mean and variance of what `sampler` makes of Gaussian data: every quantity is linear in (1, x_T, z_1 .. z_n)."""
+    """Exact mean and variance of the samples of Gaussian data.
+
+    Every quantity is linear in (1, x_T, z_1 .. z_n); an array holds its coefficients.
+    """
     mean_T, std_T = data.marginal(1.0)
     x = np.zeros(2 + sampler.num_calls)
     x[1], history, base = 1.0, [0.0] * 3, None
@@ -112,7 +121,10 @@ def moments(sampler, data):
 
 @pytest.mark.parametrize("name, order, end", [("ddpm", 1, 0.0), ("sde_dpm_solver_pp_2m", 2, 1e-3)])
 def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
-    """The mean is exact at any number of calls; the error of the variance falls with the solver's (weak) order."""
+    """The mean is exact at any number of calls.
+
+    The error of the variance falls with the solver's (weak) order.
+    """
     schedule = diffusion.make_schedule("vp", 1000)
     data = Gaussian(schedule)
     mean, std = data.marginal(end)
@@ -130,12 +142,8 @@ def test_stochastic_samplers_converge_to_mean_and_variance(name, order, end):
 @pytest.mark.parametrize(
     "name, num_calls, end, bias",
     [
-        (
-            "ddpm",
-            1000,
-            0.0,
-            -0.011,
-        ),  # beta~ is the variance for data without spread: too small by O(1/calls)
+        # beta~ is the variance for data without spread: too small by O(1/calls)
+        ("ddpm", 1000, 0.0, -0.011),
         ("ddpm", 100, 0.0, -0.093),
         ("sde_dpm_solver_pp_2m", 200, 1e-3, 0.016),  # O(1/calls^2)
     ],
@@ -213,7 +221,7 @@ def test_noise_of_another_shape_is_refused(shape):
     schedule = diffusion.make_schedule("vp", 10)
     sampler = diffusion.make_sampler("ddpm", schedule, 4)
     noise = None if shape is None else jnp.zeros(shape)
-    with pytest.raises((AssertionError, TypeError)):
+    with pytest.raises(AssertionError):
         diffusion.sample_with_noise(sampler, lambda x, t: x, jnp.ones((2, 3)), noise)
 
 
@@ -256,6 +264,7 @@ def test_multistep_orders_grow_and_fall():
     assert (
         multistep_orders(2, 12) == [1] + [2] * 11
     )  # with many steps the last ones keep their order
+    assert multistep_orders(2, 9)[-2:] == [2, 1] and multistep_orders(2, 10)[-2:] == [2, 2]
     assert multistep_orders(3, 1) == [1]
 
 
@@ -281,7 +290,7 @@ def test_any_number_of_calls(name):
 @pytest.mark.parametrize("schedule_name", diffusion.SCHEDULES)
 @pytest.mark.parametrize("name", diffusion.SAMPLERS)
 def test_tables_are_finite_at_every_number_of_calls(name, schedule_name):
-    """No entry outside the table (an end time of 1e-3 with K = 100 gave NaN) and no timestep visited twice."""
+    """No timestep is outside the schedule, which would give NaN, and none is visited twice."""
     for K, calls in ((100, (1, 2, 5, 15, 50, 99, 100)), (7, range(1, 8))):
         schedule = diffusion.make_schedule(schedule_name, K)
         for num_calls in calls:
@@ -293,7 +302,7 @@ def test_tables_are_finite_at_every_number_of_calls(name, schedule_name):
 
 @pytest.mark.parametrize("name", ["ddim", "dpm_solver_3", "dpm_solver_pp_2m"])
 def test_clip_keeps_the_implied_action_in_the_box(name):
-    """A noise prediction of -1 at every call asks for an action far outside; the clip makes it the nearest point of the box."""
+    """The predicted noise asks for an action far outside; the clip makes it the box's nearest."""
     schedule = diffusion.make_schedule("vp", 1000)
     sampler, x_T = diffusion.make_sampler(name, schedule, 15), jnp.array([[0.5, -0.5]])
     wild = lambda x, t: jnp.array([[-30.0, 30.0]])  # noqa: E731
@@ -318,6 +327,33 @@ def test_clip_does_nothing_inside_the_box():
     )
 
 
+def test_ddim_with_half_the_noise():
+    """Two calls at abar = 0.4 and 0.8, by DDIM Eq. 12 and 16.
+
+    noise = 0.5 sqrt(0.2 / 0.6) sqrt(1 - 0.4 / 0.8) = 0.204124, weight of x sqrt((0.2 - noise^2) /
+    0.6) = 0.513701, weight of x0 sqrt(0.8) - 0.513701 sqrt(0.4) = 0.569534; then x0 itself.
+    """
+    sampler = diffusion.make_sampler("ddim", from_betas(np.array([0.2, 0.5])), 2, eta=0.5)
+    np.testing.assert_allclose(sampler.noise_scale, [0.204124, 0.0], atol=1e-6)
+    np.testing.assert_allclose(sampler.base_weight, [0.513701, 0.0], atol=1e-6)
+    np.testing.assert_allclose(sampler.history_weights, [[0.569534, 0, 0], [1, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(sampler.timestep, [1.0, 0.0], atol=1e-9)
+    assert sampler.predicts_data and np.all(sampler.starts_step == 1)
+
+
+def test_a_single_step_solver_returns_to_the_base_of_its_step():
+    """The calls of 3, 2 and 1 for a step of that order: the first one starts it."""
+    sampler = diffusion.make_sampler("dpm_solver_3", diffusion.make_schedule("vp", 100), 6)
+    np.testing.assert_array_equal(sampler.starts_step, [1, 0, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 1), (3,), (4, 2, 3)])
+def test_a_noise_prediction_of_another_shape_is_refused(shape):
+    sampler = diffusion.make_sampler("ddim", diffusion.make_schedule("vp", 10), 4)
+    with pytest.raises(AssertionError):
+        diffusion.sample(sampler, lambda x, t: jnp.ones(shape), jnp.ones((2, 3)), KEY)
+
+
 def test_ddim_with_full_noise_is_ddpm():
     schedule = diffusion.make_schedule("vp", 100)
     for num_calls in (100, 7):
@@ -330,7 +366,7 @@ def test_ddim_with_full_noise_is_ddpm():
 
 
 def test_ddpm_takes_the_posterior_steps():
-    """With all K calls a row is the posterior: mean coef1 x0 + coef2 x_k, variance beta~ (DDPM Eq. 7)."""
+    """With K calls a row is the posterior: coef1 x0 + coef2 x_k, variance beta~ (DDPM Eq. 7)."""
     schedule = diffusion.make_schedule("vp", 20)
     sampler = diffusion.make_sampler("ddpm", schedule, 20)
     np.testing.assert_allclose(sampler.timestep, np.arange(19, -1, -1), atol=1e-9)
@@ -351,6 +387,7 @@ def test_ddpm_takes_the_posterior_steps():
         ("ddpm", 5, 0.5, "eta=0.5"),
         ("sde_dpm_solver_pp_2m", 5, 0.0, "eta=0.0"),
         ("ddim", 5, 1.5, "eta=1.5"),
+        ("ddim", 5, -0.5, "eta=-0.5"),
     ],
 )
 def test_refusals(name, calls, eta, named):

@@ -48,7 +48,7 @@ def test_tables_of_two_timesteps():
         ("vp", [0.724039, 0.976774]),
         # (1e-4, 2e-2) * 1000/2 = 0.05, 10 -> capped
         ("linear", [0.05, 0.999]),
-        # f = cos^2((k/2 + 0.008)/1.008 * pi/2) = 0.999845, 0.493767, 0: 1 - f1/f0, and 1 capped at 0.999
+        # f = cos^2((k/2 + 0.008)/1.008 * pi/2) = 0.999845, 0.493767, 0: 1 - f1/f0, and 1 capped
         ("cosine", [0.506156, 0.999]),
     ],
 )
@@ -69,7 +69,7 @@ def test_tables_are_sound(name, num_timesteps):
 
 @pytest.mark.parametrize("num_timesteps", [100, 1000])
 def test_largest_amplification_of_vp_does_not_depend_on_k(num_timesteps):
-    # sum of the exponents over k is b_min + (b_max - b_min)/2 = 5.05 at any K, and exp(5.05 / 2) = 12.49
+    # the exponents sum to b_min + (b_max - b_min)/2 = 5.05 at any K, and exp(5.05 / 2) = 12.49
     schedule = diffusion.make_schedule("vp", num_timesteps)
     np.testing.assert_allclose(schedule.sqrt_recip_alphas_cumprod[-1], np.exp(5.05 / 2), rtol=1e-5)
 
@@ -110,7 +110,11 @@ def test_predict_x0_undoes_add_noise(name):
 
 @pytest.mark.parametrize("name", diffusion.SCHEDULES)
 def test_posterior_is_bayes_rule(name):
-    """q(x_{k-1} | x_k, x_0): prior N(sqrt(abar_{k-1}) x0, 1 - abar_{k-1}), likelihood N(x_k; sqrt(1 - beta) x_{k-1}, beta)."""
+    """q(x_{k-1} | x_k, x_0) is proportional to prior times likelihood.
+
+    The prior is N(x_{k-1}; sqrt(abar_{k-1}) x_0, 1 - abar_{k-1}), the likelihood N(x_k; sqrt(1 -
+    beta) x_{k-1}, beta).
+    """
     K = 10
     schedule = diffusion.make_schedule(name, K)
     betas = np.asarray(schedule.betas, np.float64)[1:]
@@ -133,12 +137,19 @@ def test_posterior_of_the_first_timestep_is_x0():
     np.testing.assert_allclose(mean, [[0.3]], atol=1e-6)
 
 
-def test_denoising_loss_averages_over_dimensions_only():
-    # ((1 - 0)^2 + (2 - 0)^2)/2 = 2.5 and ((0 - 3)^2 + 0)/2 = 4.5
-    loss = diffusion.denoising_loss(
-        jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([[0.0, 0.0], [3.0, 1.0]])
-    )
-    np.testing.assert_allclose(loss, [2.5, 4.5])
+def test_forward_process_takes_several_batch_axes():
+    """[H, B, A] with timesteps [H, B] is H batches."""
+    schedule = diffusion.make_schedule("vp", 5)
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, 4, 3, 2)).astype(np.float32)
+    t = rng.integers(5, size=(4, 3))
+    for function in (
+        lambda x, t, noise: diffusion.add_noise(schedule, x, t, noise),
+        lambda x, t, noise: diffusion.predict_x0(schedule, x, t, noise),
+        lambda x, t, noise: diffusion.posterior(schedule, x, noise, t)[0],
+    ):
+        expected = [function(*inputs) for inputs in zip(x, t, noise, strict=True)]
+        np.testing.assert_allclose(function(x, t, noise), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_episodes_of_a_gymnasium_environment_in_its_own_units():
         (
             "gym:Pendulum-v1",
             "{}",
-            "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...', 'legacy:...'",
+            "'gym:Pendulum-v1' is unknown; use one of: .*; or 'gymnasium:...', 'minari:...'",
         ),
     ],
 )
@@ -170,9 +170,7 @@ def minari_stub(env_id, loaded):
 
     def load_dataset(dataset_id, download=False):
         if dataset_id not in loaded:
-            raise FileNotFoundError(
-                f"Dataset {dataset_id} not found locally at here. Use download=True to download the dataset."
-            )
+            raise FileNotFoundError(f"Dataset {dataset_id} not found locally at here.")
         return Dataset()
 
     module = types.ModuleType("minari")
@@ -191,7 +189,7 @@ def test_minari_without_the_package_the_dataset_or_an_environment(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(
         InputError,
-        match=r"'minari:a/b-v0' needs the package minari .*; pip install 'minari\[hdf5\]'",
+        match=r"'minari:a/b-v0': import of minari .*; pip install 'edp_jax\[minari\]'",
     ):
         make("minari:a/b-v0")
     monkeypatch.setitem(sys.modules, "minari", minari_stub(None, ["a/b-v0"]))

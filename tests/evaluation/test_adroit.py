@@ -1,17 +1,11 @@
-import os
-import pathlib
-
 import h5py
 import numpy as np
 import pytest
 
+from edp_jax import data
 from edp_jax.evaluation import envs, rollout
 from edp_jax.types import EnvSpec
 
-DATA_DIR = pathlib.Path(
-    os.environ.get("EDP_DATA_DIR", pathlib.Path(__file__).parents[3] / "shared" / "data")
-)
-DOOR_FILE = DATA_DIR / "door-human-v0" / "door-v0_demos_clipped.hdf5"
 SIZES = {"pen": (45, 24), "hammer": (46, 26), "door": (39, 28), "relocate": (39, 30)}
 LIMITS = {"pen": 100, "hammer": 200, "door": 200, "relocate": 200}
 
@@ -68,11 +62,11 @@ def d4rl_reward(name, env):
 
 
 @pytest.fixture(scope="module")
-def demonstrations():
+def demonstrations(d4rl_dir):
     """The stored demonstrations as dicts of arrays [T, ...]."""
-    if not DOOR_FILE.exists():
-        pytest.skip(f"no {DOOR_FILE}: set EDP_DATA_DIR to the folder that holds door-human-v0")
-    with h5py.File(DOOR_FILE) as file:
+    task = data.find_task("door-human-v0")
+    path = data.find_file(task, str(d4rl_dir(task.name)))
+    with h5py.File(path) as file:
         columns = {
             key: file[key][:]
             for key in ("observations", "actions", "rewards", "infos/qpos", "infos/qvel")
@@ -86,7 +80,10 @@ def demonstrations():
 
 
 def set_door(env, demonstration):
-    """Puts the simulator at a demonstration's start; where the door stands follows from the stored position of its handle."""
+    """Puts the simulator at the start of a demonstration.
+
+    Where the door stands follows from the stored position of its handle.
+    """
     state = {
         "qpos": demonstration["infos/qpos"][0].astype(np.float64),
         "qvel": demonstration["infos/qvel"][0].astype(np.float64),

@@ -60,7 +60,7 @@ def test_the_ant_has_the_parameters_of_d4rl():
         model.geom_solimp[:, :3], np.tile([0.8, 0.8, 0.01], (model.ngeom, 1))
     )
     np.testing.assert_allclose(model.geom_solref, np.tile([0.02, 1], (model.ngeom, 1)))
-    # density 5; torso: sphere of radius 0.25; hip: cylinder of radius 0.08 and length 0.2 sqrt 2 + 0.08
+    # density 5; torso: a sphere, radius 0.25; hip: a cylinder, radius 0.08, 0.2 sqrt 2 + 0.08 long
     assert model.body("torso").mass[0] == pytest.approx(5 * 4 / 3 * np.pi * 0.25**3)
     assert model.body("aux_1").mass[0] == pytest.approx(
         5 * np.pi * 0.08**2 * (0.2 * np.sqrt(2) + 0.08)
@@ -229,7 +229,8 @@ def test_maze2d_is_cut_after_its_steps(size):
 
 
 def test_a_step_of_the_ball_by_hand():
-    # m dv/dt = 100 a - v, damping implicit: v' = v + h (100 a - v) / (m + h), h = 0.01, and x' = x + h v'
+    # m dv/dt = 100 a - v with implicit damping, h = 0.01:
+    # v' = v + h (100 a - v) / (m + h), and x' = x + h v'
     (env,) = make("maze2d-large")
     env.reset(seed=0)
     put(env, (1.0, 2.0), (0.5, -7.0))
@@ -243,7 +244,7 @@ def test_a_step_of_the_ball_by_hand():
 
 
 def test_a_wall_throws_the_ball_back_as_in_mujoco_2():
-    # one contact by the equations of MuJoCo's chapter "Computation", with its default solref and solimp
+    # one contact by the equations of MuJoCo's chapter "Computation", default solref and solimp
     mass, damping, step, time_constant, impedance = (
         1000 * 4 / 3 * np.pi * 0.1**3,
         1.0,
@@ -270,7 +271,8 @@ def test_a_wall_throws_the_ball_back_as_in_mujoco_2():
 
 @pytest.mark.parametrize(("action", "wall"), [((-1, 0), 0.4), ((0, -1), 0.4), ((1, 0), 1.2)])
 def test_walls_stop_the_ball(action, wall):
-    # the corridor of cells 1 is [0.5, 1.5] wide around its middle 1; less the offset 0.2 and the radius 0.1: [0.4, 1.2]
+    # the corridor of cells 1 is [0.5, 1.5] wide around its middle 1; less the offset 0.2 and the
+    # radius 0.1: [0.4, 1.2]
     (env,) = make("maze2d-umaze")
     env.reset(seed=0)
     put(env, (1.0, 1.0))

@@ -8,7 +8,10 @@ from edp_jax.types import EnvSpec
 
 
 class Countdown(gymnasium.Env):
-    """Runs `seed` steps (then terminates), or `limit` steps (then truncates); pays its action; observes (seed, steps so far)."""
+    """Terminates after `seed` steps, is cut off after `limit`; pays its action.
+
+    Observes (seed, steps so far).
+    """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)

@@ -38,7 +38,8 @@ def test_bootstrap_interval_of_equal_values_is_a_point():
 
 
 def test_bootstrap_interval_covers_as_often_as_it_says():
-    # Normal values: the interquartile mean estimates the mean, here 0. Small samples cover a little less than 95 %.
+    # Of normal values the interquartile mean estimates the mean, here 0. Small samples cover a
+    # little less than 95 %.
     rng = np.random.default_rng(1)
     covered = []
     for _ in range(100):

@@ -10,11 +10,12 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-# reads a list of arguments per line and answers with the exit code of a child: what is slow to import is imported once
+# Reads a list of arguments per line and answers with the exit code of a child, so that what is slow
+# to import is imported once.
 SERVER = """
 import json, os, sys
-from edp_jax.data import download, source
-from experiments import launch, main
+from edp_jax.data import d4rl, download
+from experiments import main
 download._PAUSE = 0
 for line in sys.stdin:
     request = json.loads(line)
@@ -22,9 +23,9 @@ for line in sys.stdin:
     if child == 0:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
-        source.D4RL_URL = request["d4rl_url"]
+        d4rl.URL = request["d4rl_url"]
         sys.argv = ["main", *request["arguments"]]
-        launch.run(main.main)
+        main.command()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -51,7 +52,10 @@ def main_server():
 
 @pytest.fixture
 def type_main(main_server, tmp_path_factory):
-    """type_main(*arguments, d4rl_url=...) -> Result of `python -m experiments.main`; by default D4RL cannot be reached."""
+    """type_main(*arguments, d4rl_url=...) -> Result of `python -m experiments.main`.
+
+    By default D4RL cannot be reached.
+    """
 
     def run(*arguments: str, d4rl_url: str = "http://127.0.0.1:1/") -> Result:
         folder = tmp_path_factory.mktemp("printed")

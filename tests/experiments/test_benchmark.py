@@ -10,18 +10,10 @@ import sys
 
 import pytest
 
-from edp_jax import algorithms
-from experiments import benchmark, benchmark_figure
-from experiments.measure import (
-    LEARNERS,
-    QUICK,
-    Case,
-    Program,
-    Sizes,
-    calibrate,
-    make_learner,
-    rotate,
-)
+from edp_jax.configuration import make_config
+from experiments import benchmark, benchmark_figure, cases, paper_speed
+from experiments.cases import LEARNERS, QUICK, Case, Sizes
+from experiments.measure import TASK, Program, calibrate, make_algorithm, rotate
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -33,46 +25,44 @@ def launch(folder, *arguments):
     )
 
 
-def test_every_learner_of_the_registry_is_measured():
-    learners = [make_learner(Case("train", 8, config), QUICK) for config in LEARNERS]
-    assert {learner.name for learner in learners} == set(algorithms.REGISTRY)
-    assert all(set(learner.config.hidden_dims) == {QUICK.width} for learner in learners)
-    assert all(learner.config.sampler_calls <= QUICK.max_calls for learner in learners)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_learner_is_measured_as_it_is_configured(learner):
+    """With the settings of the paper's task, but for what the sizes cut down."""
+    whole, quick = (
+        make_algorithm(Case("train", 8, learner), sizes).settings for sizes in (Sizes(), QUICK)
+    )
+    config = make_config(learner, TASK)
+    assert {name: config[name] for name in vars(whole)} == vars(whole)
+    assert quick.hidden_dims == (QUICK.width,) * len(whole.hidden_dims)
+    for name in {"sampler_calls", "num_candidates"} & vars(whole).keys():
+        assert getattr(quick, name) == min(getattr(whole, name), QUICK.max_calls)
 
 
 def test_the_bars_are_the_programs_of_the_papers_figure():
     """Network calls under the gradient and in the target: what the ablations are about."""
-    bars = {title: bar for title, bar in benchmark.ABLATIONS.items() if bar.config}
-    made = {
-        title: make_learner(Case(bar.kind, 8, bar.config, bar.changes), Sizes())
-        for title, bar in bars.items()
-    }
-    settings = {
-        title: (
-            m.name,
-            m.config.num_timesteps,
-            m.config.sampler,
-            m.config.sampler_calls,
-            m.config.num_candidates,
-        )
-        for title, m in made.items()
-    }
-    assert settings == {
+    programs = {}
+    for title, bar in paper_speed.ABLATIONS.items():
+        if bar.learner:
+            case = Case(bar.kind, 8, bar.learner, bar.changes)
+            made = make_algorithm(case, Sizes()).settings
+            sampler = made.num_timesteps, made.sampler, made.sampler_calls, made.num_candidates
+            programs[title] = (bar.learner, *sampler)
+    assert programs == {
         "Diffusion-QL": ("diffusion_ql", 100, "ddpm", 100, 10),
-        "EDP without DPM-Solver": ("td3", 100, "ddpm", 100, 10),
+        "EDP without DPM-Solver": ("edp_td3", 100, "ddpm", 100, 10),
         "EDP without action approximation": ("diffusion_ql", 1000, "dpm_solver_3", 15, 10),
-        "EDP, naive loop": ("td3", 1000, "dpm_solver_3", 15, 10),
-        "EDP": ("td3", 1000, "dpm_solver_3", 15, 10),
+        "EDP, naive loop": ("edp_td3", 1000, "dpm_solver_3", 15, 10),
+        "EDP": ("edp_td3", 1000, "dpm_solver_3", 15, 10),
     }
 
 
 def test_equal_programs_are_one_case():
     """The paper's EDP is a learner, a bar of the figure, a batch size and a row of the roofline."""
-    cases = benchmark.choose_cases(
-        benchmark.PARTS, ["edp_td3"], Sizes(max_batch=1024, max_observations=100)
+    chosen = cases.choose_cases(
+        cases.PARTS, ["edp_td3"], Sizes(max_batch=1024, max_observations=100)
     )
     edp = Case("train", 256, "edp_td3")
-    shared = {path for path, case in cases.items() if case == edp}
+    shared = {path for path, case in chosen.items() if case == edp}
     assert shared == {
         ("learners", "edp_td3"),
         ("ablations", "EDP", "training"),
@@ -80,10 +70,10 @@ def test_equal_programs_are_one_case():
         ("stream", "device"),
         ("roofline", "learners", "edp_td3"),
     }
-    assert {path[1] for path in cases if path[0] == "batch"} == {"256", "512", "1024"}
-    assert {path[1] for path in cases if path[0] == "sampling"} == {"1", "10", "100"}
+    assert {path[1] for path in chosen if path[0] == "batch"} == {"256", "512", "1024"}
+    assert {path[1] for path in chosen if path[0] == "sampling"} == {"1", "10", "100"}
     changed = collections.defaultdict(list)
-    for path, case in cases.items():
+    for path, case in chosen.items():
         if path[0] == "curves":
             changed[path[1]].append(dict(case.changes) or case.num_transitions)
     assert changed["sampler_calls"] == [{"sampler_calls": calls} for calls in (1, 2, 5, 10, 15, 30)]
@@ -119,7 +109,7 @@ def test_programs_take_turns():
 
 def test_rates_beside_the_papers_and_the_naive_loops():
     rates = {"EDP": 30.0, "EDP, naive loop": 20.0, "Diffusion-QL": 5.0}
-    compared = benchmark.compare_with_paper(
+    compared = paper_speed.compare_with_paper(
         {title: {"training": {"updates_per_second": rate}} for title, rate in rates.items()}
     )
     assert compared["EDP"]["ratio_to_naive"] == 1.5
@@ -204,7 +194,7 @@ def test_every_part_leaves_its_numbers(tmp_path):
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
-    assert set(benchmark.PARTS) <= set(found)
+    assert set(cases.PARTS) <= set(found)
 
     assert set(found["learners"]) == set(benchmark.QUICK_LEARNERS)
     for entry in found["learners"].values():
@@ -214,13 +204,13 @@ def test_every_part_leaves_its_numbers(tmp_path):
             and len(entry["rounds"]) == 1
         )
         assert entry["memory"]["argument"] > 0
-    assert set(found["ablations"]) == set(benchmark.ABLATIONS)
-    for title, bar in benchmark.ABLATIONS.items():
-        assert (found["ablations"][title].get("ratio_to_naive", 0) > 0) == bool(bar.config)
+    assert set(found["ablations"]) == set(paper_speed.ABLATIONS)
+    for title, bar in paper_speed.ABLATIONS.items():
+        assert (found["ablations"][title].get("ratio_to_naive", 0) > 0) == bool(bar.learner)
     assert found["ablations"]["EDP, naive loop"]["ratio_to_naive"] == 1.0
     assert [entry["seeds"] for entry in found["seeds"]] == [1, 2]
     assert {setting: list(entries) for setting, entries in found["curves"].items()} == {
-        setting: [str(values[0])] for setting, values in benchmark.CURVES.items()
+        setting: [str(values[0])] for setting, values in cases.CURVES.items()
     }
     assert all(found["stream"][place]["updates_per_second"] > 0 for place in ("device", "host"))
     assert set(found["batch"]) == {"16", "32"} and set(found["sampling"]) == {"1", "10"}

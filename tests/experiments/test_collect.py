@@ -1,4 +1,4 @@
-"""From a gymnasium environment to a dataset: behaviour policies are trained, and policies recorded."""
+"""From a gymnasium environment to a dataset: behaviour policies trained, and policies recorded."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ import edp_jax
 from configs import edp_td3
 from edp_jax import InputError, data
 from edp_jax.data.behaviour import Behaviour, read_behaviour, save_behaviour
-from edp_jax.data.d4rl import read_hdf5
+from edp_jax.data.hdf5 import read_hdf5
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
 from experiments import collect, launch, main

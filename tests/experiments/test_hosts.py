@@ -1,4 +1,4 @@
-"""One run in two real processes, stopped and taken up again, against the same run in one process."""
+"""One run in two real processes, stopped and taken up again, against the same run in one."""
 
 import pathlib
 import re
@@ -12,9 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from configs import edp_td3
-from edp_jax import InputError
-from experiments import launch
+from edp_jax import InputError, configuration
+from experiments import main
 
 ROOT = pathlib.Path(__file__).parents[2]
 RUN = (
@@ -40,7 +39,7 @@ def start(workdir, *arguments) -> subprocess.Popen:
         sys.executable,
         "-m",
         "experiments.main",
-        "--config=configs/edp_td3.py:hopper-medium-v2",
+        "--config=edp_td3:hopper-medium-v2",
         f"--workdir={workdir}",
     ]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -131,16 +130,15 @@ def test_two_processes_leave_what_one_leaves(tmp_path, monkeypatch):
         ({"num_processes": 2}, "num_processes=2 says nothing without --config.distributed=True"),
         (
             {"distributed": True, "coordinator_address": "10.0.0.1"},
-            "coordinator_address=10.0.0.1 must be HOST:PORT",
+            "coordinator_address='10.0.0.1' must be HOST:PORT",
         ),
         (
             {"distributed": True, "num_processes": 2, "process_id": 2},
-            "process_id=2 must be in 0 .. num_processes - 1",
+            "process_id=2 must be below num_processes=2",
         ),
     ],
 )
 def test_processes_that_do_not_fit_together_are_refused(changes, says):
-    config = edp_td3.get_config("hopper-medium-v2")
-    config.update(changes)
+    config = configuration.make_config("edp_td3", "hopper-medium-v2", **changes)
     with pytest.raises(InputError, match=says):
-        launch.connect(config)
+        main.join_processes(config)

@@ -58,7 +58,8 @@ def train(folder, content, **changes):
 def test_from_the_users_file_to_the_deployed_policy(tmp_path, recorded, capsys):
     train(tmp_path, recorded, env_id="Pendulum-v1", reference_scores=(-1500.0, 0.0))
     output = capsys.readouterr().out
-    assert "400 transitions in 2 episodes, 0 terminals, 2 timeouts" in output
+    assert "398 transitions of 400 steps: the last step of 2 episodes has no next" in output
+    assert "400 steps in 2 episodes, 0 terminals, 2 timeouts" in output
     dataset = json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]
     assert (dataset["action_low"], dataset["action_high"], dataset["reference_scores"]) == (
         [-2.0],

@@ -1,4 +1,4 @@
-"""Runs on data that is no file of D4RL's: Minari's, and that of D4RL's own packages; trained on, evaluated in what they name."""
+"""Runs on data of Minari and of D4RL's own packages, evaluated in the environments they name."""
 
 import csv
 import json
@@ -33,7 +33,10 @@ class Signals:
 
 
 class Reach(gymnasium.Env):
-    """A goal task: the action, in [0, 4], is added to the position; the reward is minus the distance to the goal."""
+    """A goal task: the action, in [0, 4], is added to the position.
+
+    The reward is minus the distance to the goal.
+    """
 
     number = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
     observation_space = gymnasium.spaces.Dict(

@@ -1,20 +1,23 @@
-"""Whole runs in this process: what a folder refuses, what it takes up again, and runs without an environment."""
+"""Whole runs in this process: what a folder refuses, what it takes up again, what it holds."""
 
 import csv
 import json
 import os
+import re
 
 import h5py
 import numpy as np
 import pytest
 
 import edp_jax
-from configs import base, edp_td3
-from edp_jax import InputError
-from edp_jax.algorithms import AlgorithmConfig
-from edp_jax.training.run import Stopped
-from experiments import evaluate, launch, main
+from edp_jax import InputError, configuration
+from edp_jax.configuration import build
+from edp_jax.runs import Run
+from edp_jax.training import evaluator
+from edp_jax.training.hosts import Stopped
+from experiments import evaluate, main
 
+TASK = "hopper-medium-v2"
 TINY = {
     "hidden_dims": (8, 8),
     "num_timesteps": 10,
@@ -57,34 +60,81 @@ def folder(tmp_path):
     return tmp_path
 
 
-def train(folder, workdir="run", task="hopper-medium-v2", signals=None, **changes):
-    config = edp_td3.get_config(task)
-    config.update({**TINY, "data_dir": str(folder), **changes})
-    main.train(launch.resolve(config), str(folder / workdir), signals or Signals())
+def resolve(folder, task=TASK, learner="edp_td3", **changes):
+    changes = {**TINY, "data_dir": str(folder), **changes}
+    return configuration.resolve(configuration.make_config(learner, task, **changes))
+
+
+def train(folder, workdir="run", signals=None, **changes) -> Run:
+    settings = resolve(folder, **changes)
+    main.train(settings, str(folder / workdir), signals or Signals())
+    return Run(str(folder / workdir))
 
 
 def contents(folder):
     with np.load(folder / "policy" / "params.npz", allow_pickle=False) as params:
         arrays = {name: params[name] for name in params}
-    return arrays, {
-        name: (folder / name).read_bytes() for name in ("metrics.csv", "evaluations.csv")
-    }
+    tables = {name: (folder / name).read_bytes() for name in ("metrics.csv", "evaluations.csv")}
+    return arrays, tables
 
 
 def test_a_run_stopped_in_an_evaluation_ends_like_one_that_was_not(folder):
     train(folder, "whole")
     with pytest.raises(Stopped):
         train(folder, "stopped", signals=Signals(stop_at=5))
+    stopped = Run(str(folder / "stopped"))
+    assert not stopped.summary["finished"] and stopped.summary["num_steps"] == 2
     train(folder, "stopped")
-    (arrays, tables), (expected_arrays, expected_tables) = (
-        contents(folder / "stopped"),
-        contents(folder / "whole"),
+    found, expected = contents(folder / "stopped"), contents(folder / "whole")
+    assert found[1] == expected[1]
+    for name, array in expected[0].items():
+        np.testing.assert_array_equal(found[0][name], array)
+    run = Run(str(folder / "stopped"))
+    assert [start["step"] for start in run.starts] == [0, 2]
+    assert run.summary["finished"] and run.summary["num_steps"] == 4
+
+
+def test_an_interrupted_run_has_a_picture_a_summary_and_policies(folder, capsys):
+    """Stopped by a signal after its first update, before any evaluation."""
+    with pytest.raises(Stopped):
+        train(folder, signals=Signals(stop_at=2))
+    run = Run(str(folder / "run"))
+    assert run.metrics.steps.tolist() == [1] and run.evaluations is None
+    assert not run.summary["finished"] and run.summary["num_steps"] == 1
+    assert run.checkpoint_step == 1 and (folder / "run" / "learning_curve.png").exists()
+    assert run.policy(seed=1)(np.zeros(11)).shape == (3,)
+    printed = capsys.readouterr().out
+    assert "not finished: 1 updates are done" in printed and "learning curve: " in printed
+
+
+def test_a_run_that_an_evaluation_ends_has_them_too(folder, monkeypatch):
+    def rollout(*arguments, **keywords):
+        raise RuntimeError("the simulator crashed")
+
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="simulator crashed"):
+        broken.setattr(evaluator, "rollout", rollout)
+        train(folder)
+    run = Run(str(folder / "run"))
+    assert not run.summary["finished"] and run.checkpoint_step == 2
+    assert run.policy()(np.zeros(11)).shape == (3,)
+    assert train(folder).evaluations.steps.tolist() == [2, 4]  # the missed one is made up for
+
+
+def test_a_run_is_read_back_as_it_was(folder):
+    run = train(folder)
+    assert run.title == "edp_td3 on hopper-medium-v2" and run.config["seeds"] == [0, 1]
+    assert run.dataset["summary"]["transitions"] == 60
+    assert [str(member) for member in run.members] == ["seed 0", "seed 1"]
+    assert run.metrics.steps.tolist() == [1, 2, 3, 4]
+    assert run.evaluations.returns.shape == (2, 2, 2) and run.evaluations.unit == "score"
+    last = run.evaluations.means[-1].mean()
+    assert run.summary["last"]["mean"] == pytest.approx(last)
+    assert run.summary["algorithm"] == "edp_td3"
+    algorithm = build.make_algorithm(
+        resolve(folder), build.load_dataset(resolve(folder), "", print)
     )
-    assert tables == expected_tables
-    for name, expected in expected_arrays.items():
-        np.testing.assert_array_equal(arrays[name], expected)
-    starts = json.loads((folder / "stopped" / "config.json").read_text())["starts"]
-    assert [start["step"] for start in starts] == [0, 2]
+    state = run.state(algorithm)
+    assert state.step.tolist() == [4, 4]
 
 
 def acting(num_candidates=(), selection_temperature=(), sampler_calls=()):
@@ -97,68 +147,39 @@ def acting(num_candidates=(), selection_temperature=(), sampler_calls=()):
 
 
 def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, capsys):
-    train(folder)
+    run = train(folder)
     capsys.readouterr()
-    evaluate.evaluate(
-        str(folder / "run"), acting(num_candidates=(1, 10), selection_temperature=(0, 1))
-    )
-    title, head, *rows = capsys.readouterr().out.splitlines()
-    assert title == "td3 on hopper-medium-v2 after 4 updates: seed 0; seed 1"
-    assert head.split()[:4] == [
-        "num_candidates",
-        "selection_temperature",
-        "sampler_calls",
-        "score,",
-    ]
-    assert [row.split()[:3] for row in rows] == [
-        ["1", "0.0", "2"],
-        ["10", "0.0", "2"],
-        ["10", "1.0", "2"],
-    ]
-    last = json.loads((folder / "run" / "summary.json").read_text())["last"]["mean"]
+    ways = acting(num_candidates=(1, 10), selection_temperature=(0, 1))
+    evaluate.evaluate(run.workdir, ways)
+    title, members, head, *rows = capsys.readouterr().out.splitlines()
+    assert title == "edp_td3 on hopper-medium-v2 after 4 updates" and members == "seed 0; seed 1"
+    assert head.split()[:4] == [*ways, "score,"]
+    ids = [row.split()[:3] for row in rows]
+    assert [(way[0], way[2]) for way in ids] == [("1", "2"), ("10", "2"), ("10", "2")]
+    assert [way[1] for way in ids[1:]] == ["0.0", "1.0"]
+    last = run.summary["last"]["mean"]
     assert rows[2].split()[3] == f"{last:.1f}:" and len({row.split()[3] for row in rows}) == 3
-
-    path = folder / "run" / "config.json"
-    record = json.loads(path.read_text())
-    del record["config"]["data_placement"]  # a key newer than the run
-    path.write_text(json.dumps(record))
-    evaluate.evaluate(str(folder / "run"), acting(), episodes=1)
-    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["10", "1.0", "2"]
-    with pytest.raises(InputError, match="sampler_calls=11 is outside 1..10"):
-        evaluate.evaluate(str(folder / "run"), acting(sampler_calls=(11,)))
-    with pytest.raises(InputError, match="there is no run"):
+    with pytest.raises(InputError, match="sampler_calls=11"):
+        evaluate.evaluate(run.workdir, acting(sampler_calls=(11,)))
+    with pytest.raises(InputError, match="holds no run"):
         evaluate.evaluate(str(folder), acting())
 
 
-@pytest.mark.parametrize(("policy", "layer_norm"), [("gaussian", True), ("diffusion", False)])
-def test_a_key_newer_than_a_run_has_the_default_of_that_runs_learner(policy, layer_norm):
-    recorded = base.make_config(
-        "builtin/hopper-medium-expert", algorithm="crr", policy=policy
-    ).to_dict()
-    del recorded["critic_layer_norm"]
-    config = evaluate.complete(recorded | {"eta": 3.0})
-    assert (config.critic_layer_norm, config.eta) == (layer_norm, 3.0)
-
-
 @pytest.mark.parametrize(
-    ("policy", "given", "says"),
+    ("learner", "given", "says"),
     [
+        ("edp_td3", acting(num_candidates=(0,)), "--num_candidates=0 must be at least 1"),
         (
-            "diffusion",
-            acting(num_candidates=(0,)),
-            "--num_candidates=0: must be numbers of at least 1",
-        ),
-        (
-            "diffusion",
+            "edp_td3",
             acting(selection_temperature=("hot", 1)),
-            "--selection_temperature=hot,1: must be numbers of at least 0",
+            "--selection_temperature=hot must be a number",
         ),
-        ("gaussian", acting(sampler_calls=(5,)), "say nothing of a feed-forward policy"),
+        ("iql", acting(sampler_calls=(5,)), "--sampler_calls: iql has no such setting"),
     ],
 )
-def test_ways_to_act_that_are_refused(policy, given, says):
+def test_ways_to_act_that_are_refused(learner, given, says):
     with pytest.raises(InputError, match=says):
-        evaluate.ways_to_act(AlgorithmConfig(policy=policy), given)
+        evaluate.ways_to_act(learner, edp_jax.algorithms.settings(learner), given)
 
 
 def test_what_a_folder_of_another_run_refuses(folder, capsys):
@@ -170,25 +191,30 @@ def test_what_a_folder_of_another_run_refuses(folder, capsys):
     train(folder)
     assert "finished already" in capsys.readouterr().out
     (folder / "run" / "summary.json").unlink()  # killed before the last files were written
-    train(folder)
-    assert json.loads((folder / "run" / "summary.json").read_text())["num_steps"] == 4
+    assert train(folder).summary["num_steps"] == 4
     write_dataset(folder / "hopper_medium-v2.hdf5", size=61)
     with pytest.raises(InputError, match="has changed since"):
         train(folder)
-    (folder / "run" / "config.json").write_text("{")
-    with pytest.raises(InputError, match="not the config.json of a run"):
-        train(folder)
-    (folder / "run" / "config.json").unlink()
-    with pytest.raises(InputError, match="checkpoints but no config.json"):
-        train(folder)
+
+
+def test_settings_that_training_does_not_depend_on_may_change(folder):
+    """The same training, evaluated more often, with more episodes and other candidates."""
+    train(folder, "whole", num_steps=8)
+    train(folder)
+    changed = {"eval_every": 3, "eval_episodes": 3, "log_every": 2, "num_candidates": 2}
+    run = train(folder, num_steps=8, **changed)
+    assert run.evaluations.steps.tolist() == [2, 4, 6, 8]
+    assert (run.evaluations.lengths[1] == -1).sum() == 2  # one episode less of two seeds
+    assert run.metrics.steps.tolist() == [1, 2, 3, 4, 6, 8]
+    assert run.config["eval_every"] == 3
+    arrays, expected = contents(folder / "run")[0], contents(folder / "whole")[0]
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array)
 
 
 def test_data_of_another_size_than_the_environment_is_refused_before_training(folder):
     write_dataset(folder / "hopper_medium-v2.hdf5", observation_dim=5)
-    with pytest.raises(
-        InputError,
-        match="5 observation and 3 action columns, but environment 'hopper' has 11 and 3",
-    ):
+    with pytest.raises(InputError, match="5 observation and 3 action columns, but environment"):
         train(folder)
     assert not (folder / "run").exists()
 
@@ -196,50 +222,52 @@ def test_data_of_another_size_than_the_environment_is_refused_before_training(fo
 def test_a_file_without_an_environment_is_trained_on_and_not_evaluated(folder, capsys):
     train(folder, task=str(folder / "hopper_medium-v2.hdf5"))
     assert "nothing was evaluated" in capsys.readouterr().out
-    assert {"metrics.csv", "summary.json", "learning_curve.png", "policy"} <= set(
-        os.listdir(folder / "run")
-    )
-    assert not (folder / "run" / "evaluations.csv").exists()
+    files = set(os.listdir(folder / "run"))
+    assert {"metrics.csv", "summary.json", "learning_curve.png", "policy"} <= files
+    assert "evaluations.csv" not in files
 
 
 def test_a_sweep_is_a_column_a_curve_and_a_policy_of_its_own(folder, capsys):
-    train(folder, sweep={"eta": (0.0, 20.0)}, ema_period=1)
+    run = train(folder, sweep={"eta": (0.0, 20.0)}, ema_period=1)
     printed = capsys.readouterr().out
-    assert "eta 0.0: score: last" in printed and "eta 20.0: score: last" in printed
-    for table, rows in (("metrics.csv", 16), ("evaluations.csv", 16)):
+    for eta in ("0.0", "20.0"):
+        assert f"eta {eta}, score, mean of 2 seeds: last evaluation" in printed
+    assert re.search(r"updates/s \| .* left \| best score .* at eta (0|20).0\n", printed)
+    for table in ("metrics.csv", "evaluations.csv"):
         with open(folder / "run" / table, newline="") as file:
             read = list(csv.DictReader(file))
-        assert len(read) == rows  # 4 steps, or 2 evaluations of 2 episodes, of 2 seeds at 2 points
-        assert list(read[0])[:3] == ["step", "seed", "eta"] and {row["eta"] for row in read} == {
-            "0.0",
-            "20.0",
-        }
-    points = json.loads((folder / "run" / "summary.json").read_text())["points"]
+        assert len(read) == 16  # 4 steps, or 2 evaluations of 2 episodes, of 2 seeds at 2 points
+        assert list(read[0])[:3] == ["step", "seed", "eta"]
+        assert {row["eta"] for row in read} == {"0.0", "20.0"}
+    points = run.summary["points"]
     assert [point["sweep"] for point in points] == [{"eta": 0.0}, {"eta": 20.0}]
     assert all(len(point["per_seed"]["last"]) == 2 for point in points)
-    policies = [
-        edp_jax.load_policy(str(folder / "run" / "policy"), seed=1, eta=eta) for eta in (0.0, 20.0)
-    ]
-    observation = np.random.default_rng(0).normal(
-        size=(50, 11)
-    )  # many: an untrained policy often ends in a corner of the box
-    assert not np.array_equal(*(policy(observation) for policy in policies))
+    # many observations: an untrained policy often ends in a corner of the box
+    observation = np.random.default_rng(0).normal(size=(50, 11))
+    actions = [run.policy(seed=1, eta=eta)(observation) for eta in (0.0, 20.0)]
+    assert not np.array_equal(*actions)
+
+
+def test_a_run_of_an_older_version_is_refused(folder):
+    (folder / "run").mkdir()
+    old = {"config": {"algorithm": "td3", "policy": "diffusion"}, "dataset": {}, "starts": []}
+    (folder / "run" / "config.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match="another version of edp_jax") as error:
+        train(folder)
+    assert "\n" not in str(error.value)
 
 
 def test_data_options_reach_the_learner(folder):
-    """Rewards are scaled and shifted before they are summed over n steps; rows are drawn by return."""
-    config = edp_td3.get_config("hopper-medium-v2")
-    config.update({**TINY, "data_dir": str(folder)})
-    plain = launch.load_dataset(launch.resolve(config), str(folder), lambda line: None)
-    config.update(reward_scale=2.0, reward_shift=1.0, n_step=3, discount=0.5, return_weighting=0.1)
-    changed = launch.load_dataset(launch.resolve(config), str(folder), lambda line: None)
+    """Rewards are scaled and shifted before they are summed over n steps; rows drawn by return."""
+    plain = build.load_dataset(resolve(folder), str(folder), lambda line: None)
+    changes = {"reward_scale": 2.0, "reward_shift": 1.0, "n_step": 3, "discount": 0.5}
+    settings = resolve(folder, **changes, return_weighting=0.1)
+    changed = build.load_dataset(settings, str(folder), lambda line: None)
     r = plain.transitions.reward
-    np.testing.assert_allclose(
-        changed.transitions.reward[0], np.dot(2 * r[:3] + 1, [1, 0.5, 0.25]), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        changed.transitions.discount[[0, 17, 18, 19]], [0.25, 0, 0, 0]
-    )  # an episode has 20 steps
+    expected = np.dot(2 * r[:3] + 1, [1, 0.5, 0.25])
+    np.testing.assert_allclose(changed.transitions.reward[0], expected, rtol=1e-5)
+    discount = changed.transitions.discount[[0, 17, 18, 19]]
+    np.testing.assert_allclose(discount, [0.25, 0, 0, 0])  # an episode has 20 steps
     assert plain.weights is None and len(set(np.round(changed.weights * 1e12))) == 3  # episodes
-    train(folder, reward_scale=2.0, n_step=3, return_weighting=0.1)
-    assert (folder / "run" / "summary.json").exists()
+    run = train(folder, reward_scale=2.0, n_step=3, return_weighting=0.1)
+    assert run.summary["finished"]

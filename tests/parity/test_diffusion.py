@@ -12,7 +12,11 @@ from edp_jax import diffusion, networks
 
 
 def test_schedules(recordings):
-    """Their float32 tables lose digits where 1 - x is small: 2^-24 of 1 is 2^-24/beta of beta, and so on."""
+    """Within the precision of the recorded tables.
+
+    They were computed in float32, which loses digits where 1 - x is small: the rounding of 1 by
+    2^-24 is 2^-24 / beta of beta.
+    """
     for key, recorded in recordings.load("schedules").items():
         schedule_name, table = key.split("/")
         name, num_timesteps = schedule_name.split("-")
@@ -78,7 +82,11 @@ def recorded_chains(recordings):
 
 
 def sample_with_recorded_clip(schedule, sampler, predict_noise, x_T, whole, below):
-    """The chain whose clip reads the tables at the floor of the time, or below it at those `whole` times where told."""
+    """Samples with a clip that reads the schedule's tables at whole timesteps, as the recorded one.
+
+    It reads them at the floor of the time t. `whole` are the times that are whole numbers; where
+    `below` is 1, the entry before is read there.
+    """
 
     def denoise(x, t):
         index = jnp.floor(t + 1e-3).astype(int) - jnp.sum(below * (jnp.abs(whole - t) < 1e-3))
@@ -94,8 +102,9 @@ def sample_with_recorded_clip(schedule, sampler, predict_noise, x_T, whole, belo
 def test_samples_with_the_recorded_clip(recordings):
     """Our solver with their clip is their chain.
 
-    Theirs keeps the implied a_0 in the box with the table at the floor of the fractional time, and leaves the sample as it is.
-    Where the time is a whole number, float32 rounding decided between that entry and the one below: either may be theirs.
+    Theirs keeps the implied a_0 in the box with the table at the floor of the fractional time, and
+    leaves the sample as it is. Where the time is a whole number, float32 rounding decided between
+    that entry and the one below: either may be theirs.
     """
     noise_net = networks.make_noise_net(recordings.spec, recordings.hidden_dims, "mish")
     predict_noise = partial(
@@ -119,9 +128,10 @@ def test_samples_with_the_recorded_clip(recordings):
 
 
 def test_samples_with_our_clip(recordings):
-    """Ours deviates where the clip is active: it uses alpha and sigma at the fractional time itself, and clips the sample too.
+    """Ours deviates where the clip is active.
 
-    The floor is up to a whole timestep early, so the difference is larger the fewer timesteps there are.
+    It uses alpha and sigma at the fractional time itself, and clips the sample too. The floor is up
+    to a whole timestep early, so the difference is larger the fewer timesteps there are.
     """
     noise_net = networks.make_noise_net(recordings.spec, recordings.hidden_dims, "mish")
     predict_noise = partial(

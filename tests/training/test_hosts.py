@@ -1,4 +1,4 @@
-"""Two real processes on this machine: what they agree on and hand to each other."""
+"""Two real processes on this machine: what they exchange."""
 
 import pathlib
 import socket
@@ -23,7 +23,8 @@ from edp_jax import InputError
 from edp_jax.training import hosts, sharding
 
 index = int(sys.argv[2])
-sys.stdout = open(sys.argv[3], "w", encoding="utf-8")  # Gloo writes to the process's own, in the middle of lines
+# Gloo writes to the process's own stdout, in the middle of lines
+sys.stdout = open(sys.argv[3], "w", encoding="utf-8")
 hosts.connect(sys.argv[1], 2, index)
 
 def attempt(action):
@@ -39,24 +40,28 @@ def stop():
     if index == 1:
         raise hosts.Stopped
 
-print(attempt(lambda: hosts.agreed(lambda: index)))
-print(attempt(lambda: hosts.agreed(refuse)))
-print(attempt(lambda: hosts.agreed(stop)))
-print(attempt(lambda: hosts.first_agreed(refuse)))
-print(attempt(lambda: hosts.first_before_others(lambda: ("loaded by", index))))
-print(attempt(lambda: hosts.check_alike("value", {"b": 1, "a": [2]})), attempt(lambda: hosts.check_alike("value", index)))
-print(hosts.of_first(index == 0), hosts.of_first(index == 1))
+print(attempt(lambda: hosts.run_in_all(lambda: index)))
+print(attempt(lambda: hosts.run_in_all(refuse)))
+print(attempt(lambda: hosts.run_in_all(stop)))
+print(attempt(lambda: hosts.run_in_zero(refuse)))
+print(attempt(lambda: hosts.run_in_zero_first(lambda: ("loaded by", index))))
+print(attempt(lambda: hosts.check_same_in_all("value", {"b": 1, "a": [2]})))
+print(attempt(lambda: hosts.check_same_in_all("value", index)))
+print(hosts.broadcast_from_zero(index == 0), hosts.broadcast_from_zero(index == 1))
 own = np.array([[np.pi, np.nan]]) + index
-print(hosts.gather(own).tolist(), hosts.gather(own).dtype)
+print(hosts.all_gather(own).tolist(), hosts.all_gather(own).dtype)
 
-mesh = sharding.seed_mesh(6)
-array = sharding.put(np.arange(12.0).reshape(6, 2), sharding.over_seeds(mesh))
-keys = jax.jit(jax.vmap(jax.random.key), out_shardings=sharding.over_seeds(mesh))(np.arange(6))
+mesh = sharding.member_mesh(6)
+array = sharding.put(np.arange(12.0).reshape(6, 2), sharding.over_members(mesh))
+keys = jax.jit(jax.vmap(jax.random.key), out_shardings=sharding.over_members(mesh))(np.arange(6))
 own, own_keys = sharding.own_part((array, keys))
-print(mesh.size, own.tolist(), jax.random.key_data(own_keys)[:, 1].tolist(), sharding.own_members(6))
-print(hosts.fetch(array).tolist() == np.arange(12.0).reshape(6, 2).tolist(), sharding.idle_devices(6))
+print(mesh.size, own.tolist(), jax.random.key_data(own_keys)[:, 1].tolist())
+print(sharding.own_members(6))
+print(sharding.first_value(jax.jit(lambda x: x[:, 0].astype(int))(array)))
+print(hosts.fetch(array).tolist() == np.arange(12.0).reshape(6, 2).tolist())
+print(sharding.idle_devices(6))
 print(attempt(lambda: sharding.check_members(5)))
-with hosts.quiet_but_first():
+with hosts.only_process_zero_prints():
     print("only the first")
 """
 
@@ -77,6 +82,10 @@ def test_two_processes_agree_and_share(monkeypatch, tmp_path):
     ]
     errors = [process.communicate(timeout=400)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors[0] + errors[1]
+    members = (
+        "[[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]] [0, 1, 2]",
+        "[[6.0, 7.0], [8.0, 9.0], [10.0, 11.0]] [3, 4, 5]",
+    )
     for index in (0, 1):
         assert (tmp_path / str(index)).read_text(encoding="utf-8").splitlines() == [
             str(index),
@@ -84,30 +93,33 @@ def test_two_processes_agree_and_share(monkeypatch, tmp_path):
             "('Stopped', '')",
             "('InputError', 'process 0 refuses é')",
             f"('loaded by', {index})",
-            "None ('InputError', 'process 1: its value differs from that of process 0; start all with the same command')",
+            "None",
+            "('InputError', 'process 1: its value differs from that of process 0; "
+            "start all with the same command')",
             "True False",
             f"{[[np.pi, np.nan], [np.pi + 1, np.nan]]} float64",
-            # three members each on two devices: one device works
-            f"2 {[[[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], [[6.0, 7.0], [8.0, 9.0], [10.0, 11.0]]][index]} "
-            f"{[[0, 1, 2], [3, 4, 5]][index]} {[slice(0, 3, None), slice(3, 6, None)][index]}",
-            "True 6 members on 4 devices: 2 work, with 3 each; a multiple of 4 members would use all",
-            "('InputError', '5 seeds (times points of the sweep) on 2 processes: each takes the same number; set "
-            "--config.seeds so that it is a multiple of 2')",
+            f"2 {members[index]}",  # three members each on two devices: one device works
+            f"slice({3 * index}, {3 * index + 3}, None)",
+            f"{6 * index}",
+            "True",
+            "6 members on 4 devices: 2 work, with 3 each; a multiple of 4 members would use all",
+            "('InputError', '5 seeds (times points of the sweep) on 2 processes: each takes the "
+            "same number; set --config.seeds so that it is a multiple of 2')",
             *(["only the first"] if index == 0 else []),
         ]
 
 
 def test_one_process_does_the_plain_thing(capsys):
     assert (
-        hosts.is_first()
-        and hosts.agreed(lambda: 3) == 3
-        and hosts.first_before_others(lambda: 4) == 4
+        hosts.is_process_zero()
+        and hosts.run_in_all(lambda: 3) == 3
+        and hosts.run_in_zero_first(lambda: 4) == 4
     )
     with pytest.raises(InputError, match="not this"):
-        hosts.first_agreed(lambda: (_ for _ in ()).throw(InputError("not this")))
+        hosts.run_in_zero(lambda: (_ for _ in ()).throw(InputError("not this")))
     own = np.arange(3.0)
-    assert hosts.gather(own) is own and hosts.of_first(True)
-    with hosts.quiet_but_first():
+    assert hosts.all_gather(own) is own and hosts.broadcast_from_zero(True)
+    with hosts.only_process_zero_prints():
         print("heard")
     assert capsys.readouterr().out == "heard\n"
 

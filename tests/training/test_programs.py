@@ -19,22 +19,23 @@ import json
 import sys
 import jax
 import numpy as np
-from edp_jax import TaskSpec, Transition, algorithms
-from edp_jax.training import loop, programs
+from edp_jax import TaskSpec, algorithms
+from edp_jax.training import programs
+from edp_jax.training.batches import Rows
+from edp_jax.training.trainer import Trainer
 
 events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
 programs.keep_programs(sys.argv[1])
-config = algorithms.AlgorithmConfig(hidden_dims=(8, 8), num_timesteps=10, sampler_calls=2)
-algorithm = algorithms.make("td3", config, TaskSpec(3, 2))
-rng = np.random.default_rng(0)
-rows = [rng.normal(size=shape).astype(np.float32) for shape in ((9, 3), (9, 2), (9,), (9,), (9, 3))]
-replay = loop.put_dataset(Transition(*rows), 2)
-train_chunk = loop.make_train_chunk(algorithm, 4)
-chunk = next(loop.train(train_chunk, loop.init_seeds(algorithm, (0, 1)), replay, algorithms.Hypers(), iter([3])))
-content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((chunk.state.actor, chunk.state.critic)))
+settings = algorithms.settings("edp_td3", hidden_dims=(8, 8), num_timesteps=10, sampler_calls=2)
+algorithm = algorithms.make("edp_td3", settings, TaskSpec(3, 2))
+rows = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
+trainer = Trainer(algorithm, Rows(rows, TaskSpec(3, 2)), seeds=(0, 1), batch_size=4)
+state, metrics = trainer.train(trainer.init(), 3)
+content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state.networks))
 counts = {event: events.count(event) for event in ("cache_hits", "cache_misses")}
-print(json.dumps(counts | {"state": hashlib.sha256(content).hexdigest(), "metrics": str(chunk.metrics)}))
+digest = hashlib.sha256(content).hexdigest()
+print(json.dumps(counts | {"state": digest, "metrics": str(metrics)}))
 """
 
 

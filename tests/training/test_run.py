@@ -1,4 +1,4 @@
-"""A run in a folder: interrupted anywhere and started again, it leaves what an uninterrupted one leaves."""
+"""A run in a folder: interrupted anywhere and started again, it leaves what a whole one leaves."""
 
 import os
 import signal
@@ -7,89 +7,65 @@ import jax
 import numpy as np
 import pytest
 
-from edp_jax import TaskSpec, Transition, algorithms
-from edp_jax.training import stream
+from edp_jax import InputError
 from edp_jax.training.checkpoint import Checkpoints
-from edp_jax.training.evaluator import Evaluation, episode_seeds
-from edp_jax.training.members import grid
-from edp_jax.training.run import Schedule, Stopped, StopSignals, run
+from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.hosts import Stopped
+from edp_jax.training.run import Outcome, Schedule, run
+from edp_jax.training.signals import StopSignals
+from edp_jax.training.trainer import Trainer
 
-SPEC = TaskSpec(3, 2)
-CONFIG = algorithms.AlgorithmConfig(
-    hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3, ema_start=2
-)
-ALGORITHM = algorithms.make("td3", CONFIG, SPEC)
 SEEDS = (3, 4)
 TABLES = ("metrics.csv", "evaluations.csv")
 
 
-def make_dataset() -> Transition:
-    rng = np.random.default_rng(0)
-    return Transition(
-        observation=rng.normal(size=(40, 3)).astype(np.float32),
-        action=rng.uniform(-1, 1, (40, 2)).astype(np.float32),
-        reward=rng.normal(size=40).astype(np.float32),
-        discount=np.ones(40, np.float32),
-        next_observation=rng.normal(size=(40, 3)).astype(np.float32),
-    )
-
-
-def evaluate(state) -> Evaluation:
-    """A stand-in for episodes: a number that depends on every averaged weight of the policy."""
-    value = sum(
-        np.asarray(leaf).reshape(len(SEEDS), -1).sum(axis=1)
-        for leaf in jax.tree.leaves(state.actor.target_params)
-    )
-    returns = np.stack([value, value + 1.0], axis=1).astype(np.float64)
-    return Evaluation(returns, np.full(returns.shape, 7), 2 * returns)
-
-
-def arguments(workdir, checkpoints, dataset, schedule, evaluate, data_on_host=False) -> dict:
-    fixed = {
-        "algorithm": ALGORITHM,
-        "members": grid(SEEDS, {}),
-        "weights": None,
-        "batch_size": 8,
-        "workdir": str(workdir),
+@pytest.fixture(scope="module")
+def trainers(tiny_learner, tiny_rows):
+    """By where the data are."""
+    options = {"seeds": SEEDS, "batch_size": 8}
+    return {
+        place: Trainer(tiny_learner(), tiny_rows(), **options, data_placement=place)
+        for place in ("device", "host")
     }
-    given = {
-        "checkpoints": checkpoints,
-        "dataset": dataset,
-        "schedule": schedule,
-        "evaluate": evaluate,
-    }
-    return given | fixed | {"data_on_host": data_on_host}
 
 
-def start(
-    workdir,
-    num_steps=12,
-    *,
-    evaluate=evaluate,
-    check_stop=lambda: None,
-    log_every=2,
-    data_on_host=False,
-):
-    checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
-    schedule = Schedule(num_steps, log_every=log_every, eval_every=4, checkpoint_every=4)
-    hypers = algorithms.Hypers()
-    given = arguments(workdir, checkpoints, make_dataset(), schedule, evaluate, data_on_host)
-    return run(**given, hypers=hypers, check_stop=check_stop)[0]
+@pytest.fixture(scope="module")
+def start(trainers):
+    """start(workdir, num_steps) -> Outcome; what has left the run is appended to `left`."""
+
+    def evaluate(state) -> Evaluation:
+        """A stand-in for episodes: a number that depends on every weight that acts."""
+        params = jax.tree.leaves(trainers["device"].policy_params(state))
+        value = sum(np.asarray(leaf).reshape(len(SEEDS), -1).sum(axis=1) for leaf in params)
+        returns = np.stack([value, value + 1.0], axis=1).astype(np.float64)
+        return Evaluation(returns, np.full(returns.shape, 7), 2 * returns)
+
+    def start(workdir, num_steps=12, *, place="device", left=None, periods=(2, 4, 4), **options):
+        return run(
+            trainers[place],
+            str(workdir),
+            Schedule(num_steps, *periods),
+            checkpoints=Checkpoints(os.path.join(workdir, "checkpoints")),
+            leave=([] if left is None else left).append,
+            **({"evaluate": evaluate} | options),
+        )
+
+    return start
 
 
-def stop_at_call(number: int):
-    """A check that raises Stopped when it is called for the `number`-th time."""
+def stop_at_call(number: int, error: type[BaseException] = Stopped):
+    """A check that raises when it is called for the `number`-th time."""
     calls = iter(range(1, 10**6))
 
     def check():
         if next(calls) == number:
-            raise Stopped
+            raise error
 
     return check
 
 
-def assert_same_run(state, workdir, reference_state, reference):
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(reference_state), strict=True):
+def assert_same_run(outcome: Outcome, workdir, expected: Outcome, reference):
+    for a, b in zip(*map(jax.tree.leaves, (outcome.state, expected.state)), strict=True):
         if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
@@ -98,43 +74,36 @@ def assert_same_run(state, workdir, reference_state, reference):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(tmp_path_factory, start):
     folder = tmp_path_factory.mktemp("uninterrupted")
     return start(folder), folder
 
 
 @pytest.mark.parametrize("call", [1, 2, 3, 5])
-def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path, uninterrupted, call):
+def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path, start, uninterrupted, call):
     with pytest.raises(Stopped):
         start(tmp_path, check_stop=stop_at_call(call))
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
 
 
-def test_a_run_whose_data_stay_on_the_host_is_the_same_run_also_when_it_is_stopped(
-    tmp_path, monkeypatch, uninterrupted
+def test_a_run_whose_data_are_on_the_host_is_the_same_run_also_when_it_is_stopped(
+    tmp_path, start, uninterrupted
 ):
-    monkeypatch.setattr(
-        stream, "MAX_WINDOW", 5
-    )  # windows end at 5, 10, 15; rows of the tables at 2, 4, ...
     with pytest.raises(Stopped):
-        start(tmp_path, check_stop=stop_at_call(3), data_on_host=True)
-    assert_same_run(start(tmp_path, data_on_host=True), tmp_path, *uninterrupted)
+        start(tmp_path, check_stop=stop_at_call(3), place="host")
+    assert_same_run(start(tmp_path, place="host"), tmp_path, *uninterrupted)
 
 
-def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(tmp_path, uninterrupted):
-    def killed():
-        raise KeyboardInterrupt
-
-    calls = iter(range(100))
+def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(tmp_path, start, uninterrupted):
+    """After update 10; the last save was at 8."""
+    left = []
     with pytest.raises(KeyboardInterrupt):
-        start(
-            tmp_path, check_stop=lambda: killed() if next(calls) == 4 else None
-        )  # after update 10; the last save was at 8
-    assert "\n10," in (tmp_path / "metrics.csv").read_text()
+        start(tmp_path, check_stop=stop_at_call(5, KeyboardInterrupt), left=left)
+    assert "\n10," in (tmp_path / "metrics.csv").read_text() and not left
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
 
 
-def test_an_evaluation_cut_off_by_a_signal_is_made_up_for(tmp_path, uninterrupted):
+def test_an_evaluation_cut_off_by_a_signal_is_made_up_for(tmp_path, start, uninterrupted):
     def stopped_evaluation(state):
         raise Stopped
 
@@ -144,47 +113,85 @@ def test_an_evaluation_cut_off_by_a_signal_is_made_up_for(tmp_path, uninterrupte
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
 
 
-def test_a_finished_run_can_be_made_longer(tmp_path, uninterrupted):
+def test_a_finished_run_can_be_made_longer(tmp_path, start, uninterrupted):
     start(tmp_path, num_steps=8)
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
+
+
+def test_when_rows_are_written_may_change_on_the_way(tmp_path, start, uninterrupted):
+    """Rows every 2, then every 3 updates, evaluations every 4, then every 3: the same training."""
+    start(tmp_path, num_steps=8)
+    outcome = start(tmp_path, periods=(3, 3, 3))
+    for a, b in zip(*map(jax.tree.leaves, (outcome.state, uninterrupted[0].state)), strict=True):
+        if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    steps = {
+        table: [int(line.split(",")[0]) for line in (tmp_path / table).read_text().splitlines()[1:]]
+        for table in TABLES
+    }
+    assert steps["metrics.csv"][::2] == [2, 4, 6, 8, 9, 12]
+    assert steps["evaluations.csv"][::4] == [4, 8, 9, 12]
+
+
+def test_a_run_is_left_once_with_what_it_has_reached(tmp_path, start):
+    left = []
+    with pytest.raises(Stopped):
+        start(tmp_path, check_stop=stop_at_call(3), left=left)
+    assert [(outcome.step, outcome.finished) for outcome in left] == [(6, False)]
+    assert left[0].state.step.tolist() == [6, 6] and left[0].updates_per_second > 0
+
+    def broken(state):
+        raise InputError("no simulator")
+
+    with pytest.raises(InputError, match="no simulator"):
+        start(tmp_path, evaluate=broken, left=left)
+    assert [(outcome.step, outcome.finished) for outcome in left[1:]] == [(8, False)]
+    assert Checkpoints(str(tmp_path / "checkpoints")).latest_step == 8  # nothing is lost
+    assert start(tmp_path, left=left) is left[2]
+    assert (left[2].step, left[2].finished, len(left)) == (12, True, 3)
 
 
 def test_tables_have_a_row_per_seed_and_step(uninterrupted):
     lines = (uninterrupted[1] / "metrics.csv").read_text().splitlines()
     assert lines[0].startswith("step,seed,")
-    assert [line.split(",")[:2] for line in lines[1:5]] == [
-        ["2", "3"],
-        ["2", "4"],
-        ["4", "3"],
-        ["4", "4"],
-    ]
+    ids = [line.split(",")[:2] for line in lines[1:5]]
+    assert ids == [["2", "3"], ["2", "4"], ["4", "3"], ["4", "4"]]
     evaluations = (uninterrupted[1] / "evaluations.csv").read_text().splitlines()
     assert evaluations[0] == "step,seed,episode,return,length,score"
     assert len(evaluations) == 1 + 3 * 2 * 2  # evaluations x seeds x episodes
 
 
-def test_without_an_environment_only_metrics_are_written(tmp_path):
+def test_without_an_environment_only_metrics_are_written(tmp_path, start):
     start(tmp_path, num_steps=4, evaluate=None)
     assert (tmp_path / "metrics.csv").exists()
     assert not (tmp_path / "evaluations.csv").exists()
 
 
-def test_divergence_is_reported_with_its_seed(tmp_path, capfd):
-    dataset = make_dataset()
-    dataset = dataset.replace(
-        reward=np.full_like(dataset.reward, np.float32(1e30))
-    )  # its square is infinite in float32
+def test_divergence_is_reported_once_with_its_seed(tmp_path, tiny_learner, tiny_rows, capfd):
+    dataset = tiny_rows()
+    rows = dataset.rows.copy()
+    rows[:, -2] = 1e30  # a reward whose square is infinite in float32
+    trainer = Trainer(tiny_learner(), dataset._replace(rows=rows), seeds=SEEDS, batch_size=8)
     checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
-    schedule = Schedule(num_steps=4, log_every=2, eval_every=2, checkpoint_every=2)
-    run(
-        **arguments(tmp_path, checkpoints, dataset, schedule, None),
-        hypers=algorithms.Hypers(),
-        check_stop=lambda: None,
-    )
+    run(trainer, str(tmp_path), Schedule(4, 2, 2, 2), checkpoints=checkpoints)
     warnings = capfd.readouterr().err.splitlines()
-    assert [line[:40] for line in warnings] == [
-        f"warning: seed {seed} has diverged at update 2"[:40] for seed in SEEDS
+    assert [line.split(":")[:2] for line in warnings] == [
+        ["warning", f" seed {seed} has diverged at update 2"] for seed in SEEDS
     ]
+
+
+@pytest.mark.parametrize(
+    ("start", "num_steps", "periods", "expected"),
+    [
+        (0, 10, (4, 100, 100), [4, 8, 10]),
+        (0, 12, (4, 6, 12), [4, 6, 8, 12]),
+        (8, 12, (4, 6, 6), [12]),  # going on from 8
+        (12, 12, (4, 4, 4), []),
+        (0, 3, (100, 50, 100), [3]),
+    ],
+)
+def test_where_a_run_stops_to_write_or_save(start, num_steps, periods, expected):
+    assert list(Schedule(num_steps, *periods).stops(start)) == expected
 
 
 def test_signals_become_a_wish_to_stop():
@@ -194,9 +201,3 @@ def test_signals_become_a_wish_to_stop():
         with pytest.raises(Stopped):
             signals.check()
         assert signal.getsignal(signal.SIGTERM) != signals._request  # a second one is not held back
-
-
-def test_environment_seeds_are_distinct_and_repeatable():
-    seeds = np.stack([episode_seeds((0, 1), step, 5) for step in (0, 1000)])
-    assert len(np.unique(seeds)) == seeds.size
-    np.testing.assert_array_equal(seeds[1], episode_seeds((0, 1), 1000, 5))

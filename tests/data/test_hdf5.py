@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from edp_jax.data.d4rl import read_hdf5, write_hdf5
+from edp_jax.data.hdf5 import read_hdf5, write_hdf5
 from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
@@ -74,11 +74,11 @@ def test_missing_timeouts_come_from_the_episode_length(tmp_path):
     content = arrays(10)
     del content["timeouts"]
     path = store(tmp_path / "a.hdf5", content)
-    # Row 2 is a terminal; from row 3 on, every fourth step of the episode is a timeout: rows 6 and 10 (beyond the file).
+    # Row 2 is a terminal. Then every fourth step is a timeout: row 6, and row 10 beyond the file.
     np.testing.assert_array_equal(
         np.flatnonzero(read_hdf5(path, max_episode_steps=4).timeouts), [6]
     )
-    # With episodes of 3 steps the first ends by its terminal in row 2, and no timeout is set there; then rows 5 and 8.
+    # With episodes of 3 steps the first ends by its terminal in row 2, no timeout is set there.
     np.testing.assert_array_equal(
         np.flatnonzero(read_hdf5(path, max_episode_steps=3).timeouts), [5, 8]
     )
@@ -224,7 +224,8 @@ def test_synonyms_are_accepted_and_doubles_refused(tmp_path):
 
 
 def test_episodes_of_a_file_without_timeouts_are_told_apart_by_their_next_observations(tmp_path):
-    # Rows 0-2 end in a terminal; rows 3-4 were cut off (what follows row 4 is not row 5), rows 5-6 end with the file.
+    # Rows 0-2 end in a terminal, rows 3-4 were cut off: what follows row 4 is not row 5. Rows 5-6
+    # end with the file.
     observations = np.array([0, 1, 2, 10, 11, 20, 21], np.float32)[:, None]
     following = np.array([1, 2, 3, 11, 12, 21, 22], np.float32)[:, None]
     content = {"observations": observations, "next_observations": following, "rewards": np.ones(7)}

@@ -1,0 +1,99 @@
+"""Reading a dataset, and making it ready for training in one call."""
+
+import dataclasses
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+
+from edp_jax import settings
+from edp_jax.data.folder import data_folder
+from edp_jax.data.prepare import Dataset, Preprocessing, prepare
+from edp_jax.data.raw import RawDataset
+from edp_jax.data.reader import Progress, Request
+from edp_jax.data.readers import READERS, find_task
+from edp_jax.data.storage import MEMORY, Storage
+from edp_jax.data.summary import summarize
+from edp_jax.tasks import Task
+
+
+def load(
+    task: Task, data_dir: str, progress: Progress = print, storage: Storage = MEMORY
+) -> tuple[RawDataset, dict]:
+    """Reads the dataset of a task.
+
+    One that is not on this machine is made (built-in datasets) or downloaded (D4RL, Minari) first.
+
+    Args:
+      task: what `find_task` gives.
+      data_dir: the folder that downloaded and made files are kept in.
+      progress: takes lines that tell of waiting.
+      storage: where the arrays of a file lie; an HDF5 file may be larger than the memory.
+
+    Returns:
+      The steps, and a dict that JSON can hold: `name`, `path` and `size_bytes` (None where the
+      dataset is not one file), `sha256` (of the file, else of the arrays), and `summary`, see
+      `edp_jax.data.summary`.
+
+    Raises:
+      InputError: the data cannot be had or used. The message of a failed download says where to
+        get the file and where to put it.
+    """
+    folder = os.path.abspath(os.path.expanduser(data_dir))
+    raw, path = READERS[task.reader].read(Request(task, folder, progress, storage))
+    info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
+    if path is not None:
+        info |= {"path": os.path.abspath(path), "size_bytes": os.path.getsize(path)}
+    return raw, info | {"summary": summarize(raw)}
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    progress: Progress = print,
+    storage: Storage = MEMORY,
+    action_box: tuple | None = None,
+    environment_box: tuple | None = None,
+    discount: float = Preprocessing.discount,
+    **preprocessing: Any,
+) -> Dataset:
+    """Finds, reads and prepares a dataset: all that comes before training, in one call.
+
+    Args:
+      name: a task of `list_tasks`, such as "builtin/hopper-medium-expert" or "hopper-medium-v2",
+        minari:<dataset id>, or the path of an .hdf5 or .npz file.
+      data_dir: the folder that downloaded and made files are kept in; None: see `data_folder`.
+      progress: takes lines that tell of waiting.
+      storage: where large arrays lie; `storage_near` gives one for data larger than the memory.
+      action_box: low and high of the stored actions. None: those that the dataset declares.
+      environment_box: low and high to use where the dataset declares none. None: [-1, 1].
+      discount: the learner's, which rewards over several steps (`n_step`) need.
+      **preprocessing: settings of `Preprocessing`, such as `normalize_observations=True`.
+
+    Raises:
+      InputError: there is no such task, the data cannot be had or used, or a setting is of no use.
+    """
+    options = settings.make(Preprocessing, preprocessing)
+    task = find_task(name)
+    raw, info = load(task, data_folder() if data_dir is None else data_dir, progress, storage)
+    return prepare(
+        task,
+        raw,
+        info,
+        dataclasses.replace(options, discount=discount),
+        action_box=action_box,
+        environment_box=environment_box,
+        storage=storage,
+    )
+
+
+def _sha256(raw: RawDataset, path: str | None) -> str:
+    if path is not None:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for array in (raw.observations, raw.actions, raw.rewards, raw.terminals, raw.timeouts):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,42 @@
+"""What a format of datasets has to say of itself; `edp_jax.data.readers` lists them all."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+from edp_jax.data.raw import RawDataset
+from edp_jax.data.storage import MEMORY, Storage
+from edp_jax.tasks import Task
+
+Progress = Callable[[str], None]  # takes one line for the user
+
+
+class Request(NamedTuple):
+    """A dataset to read, and how."""
+
+    task: Task
+    data_dir: str  # the folder that downloaded and made files are kept in
+    progress: Progress = print
+    storage: Storage = MEMORY  # where large arrays lie
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A format of datasets."""
+
+    name: str  # the same as `Task.reader` of its tasks
+    usage: str  # what the name of such a task looks like, for messages
+    find: Callable[[str], Task | None]
+    """The task of a name; None where the name is not of this format.
+
+    Raises:
+      InputError: the name is of this format, but not well formed.
+    """
+    read: Callable[[Request], tuple[RawDataset, str | None]]
+    """The steps of a dataset, and the path of the one file they are in; None where there is none.
+
+    Raises:
+      InputError: the dataset cannot be had or used.
+    """
+    locate: Callable[[Task, str], str | None] = lambda task, data_dir: None
+    """The file of a task and a data folder where it is on disk, else None."""

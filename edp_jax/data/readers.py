@@ -1,0 +1,45 @@
+"""The registry of formats. Another one is a module with a `READER` and its line in `READERS`."""
+
+import difflib
+
+from edp_jax import tasks
+from edp_jax.data import builtin, d4rl, hdf5, legacy, minari, npz
+from edp_jax.data.reader import Reader
+from edp_jax.types import InputError
+
+READERS: dict[str, Reader] = {
+    reader.name: reader
+    for reader in (
+        builtin.READER,
+        d4rl.READER,
+        minari.READER,
+        legacy.READER,
+        hdf5.READER,
+        npz.READER,
+    )
+}
+
+
+def list_tasks() -> list[str]:
+    """The names of the tasks of the table; built-in ones first."""
+    return list(tasks.TASKS)
+
+
+def find_task(name: str) -> tasks.Task:
+    """The task of a name that one of `READERS` recognises: of the table, with a prefix, or a path.
+
+    Raises:
+      InputError: none does (the message lists near names), or the name is not well formed.
+    """
+    for reader in READERS.values():
+        task = reader.find(name)
+        if task is not None:
+            return task
+    near = difflib.get_close_matches(name, tasks.TASKS, n=3, cutoff=0.5) or list_tasks()[:3]
+    others = ", ".join(reader.usage for reader in READERS.values())
+    raise InputError(f"task {name!r}: no such task; use {', '.join(near)}, or {others}")
+
+
+def find_file(task: tasks.Task, data_dir: str) -> str | None:
+    """The path of a task's data file where it is on disk already, else None."""
+    return READERS[task.reader].locate(task, data_dir)

@@ -1,0 +1,71 @@
+"""Reward transforms: fitted to a dataset once, then the same for every reward."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import numpy as np
+
+from edp_jax.types import InputError
+
+REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardTransform:
+    """The reward that a learner sees: scale times the stored reward, plus shift."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def apply(self, reward: Any) -> Any:
+        """Rewards [...] of the dataset, or of new transitions, as a learner sees them."""
+        return self.scale * reward + self.shift
+
+    def then(self, scale: float, shift: float) -> "RewardTransform":
+        """This transform followed by another scale and shift."""
+        return RewardTransform(scale * self.scale, scale * self.shift + shift)
+
+
+def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
+    """Fits one kind of transform to a dataset.
+
+    | kind | rewards that a learner sees | source |
+    | --- | --- | --- |
+    | none | r | |
+    | antmaze | 4 (r - 0.5) | CQL (arXiv 2006.04779), used on AntMaze by Diffusion-QL and EDP |
+    | iql_antmaze | r - 1 | IQL (arXiv 2110.06169, appendix A), on AntMaze |
+    | iql_locomotion | 1000 r / (largest - smallest return) | IQL, on locomotion |
+    | standardize | (r - mean) / std | Diffusion-QL (arXiv 2208.06193) and EDP, on Adroit |
+
+    Args:
+      kind: one of `REWARD_KINDS`.
+      rewards: [N] of the transitions.
+      returns: [episodes], the sum of all stored rewards of each.
+
+    Raises:
+      InputError: an unknown kind, or a spread of 0 to divide by.
+    """
+    if kind == "none":
+        return RewardTransform()
+    if kind == "antmaze":
+        return RewardTransform(4.0, -2.0)
+    if kind == "iql_antmaze":
+        return RewardTransform(1.0, -1.0)
+    if kind == "iql_locomotion":
+        _check_spread(kind, "episodes return", returns)
+        return RewardTransform(float(1000.0 / np.ptp(returns)))
+    if kind == "standardize":
+        values = rewards.astype(np.float64)
+        _check_spread(kind, "rewards are", values)
+        return RewardTransform(float(1.0 / values.std()), float(-values.mean() / values.std()))
+    near = difflib.get_close_matches(kind, REWARD_KINDS, n=1, cutoff=0.0)[0]
+    listed = ", ".join(REWARD_KINDS)
+    raise InputError(f"reward transform {kind!r}: unknown; use {near!r} or one of {listed}")
+
+
+def _check_spread(kind: str, what: str, values: np.ndarray) -> None:
+    if np.ptp(values) == 0.0:
+        raise InputError(
+            f"reward transform {kind!r}: all {what} {values[0]}, nothing to scale; use 'none'"
+        )

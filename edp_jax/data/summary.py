@@ -1,0 +1,74 @@
+"""What is in a dataset, counted for files and told in lines for a terminal."""
+
+import numpy as np
+
+from edp_jax.data.preprocess import (
+    constant_columns,
+    episode_ends,
+    episode_returns,
+    usable_rows,
+)
+from edp_jax.data.raw import RawDataset
+
+
+def summarize(raw: RawDataset) -> dict:
+    """Counts, ranges and returns of a dataset as plain numbers and lists that JSON can hold.
+
+    `steps` are the rows that are stored; `transitions` are those whose next observation is known.
+    """
+    returns = episode_returns(raw)
+    return {
+        "steps": len(raw.rewards),
+        "transitions": int(usable_rows(raw).sum()),
+        "episodes": int(episode_ends(raw).sum()),
+        "terminals": int(raw.terminals.sum()),
+        "timeouts": int(raw.timeouts.sum()),
+        "observation_dim": raw.observation_dim,
+        "action_dim": raw.action_dim,
+        "return": {
+            "min": float(returns.min()),
+            "mean": float(returns.mean()),
+            "max": float(returns.max()),
+        },
+        "observation_range": [float(raw.observations.min()), float(raw.observations.max())],
+        "action_range": [float(raw.actions.min()), float(raw.actions.max())],
+        "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
+    }
+
+
+def describe(summary: dict) -> str:
+    """What `summarize` counted, in lines for a terminal."""
+    steps, transitions = summary["steps"], summary["transitions"]
+    counted, lines = f"{transitions:,} transitions", []
+    if transitions < steps:
+        lost = steps - transitions
+        whose = f"{lost:,} episodes" if lost > 1 else "one episode"
+        lines.append(
+            f"{counted} of {steps:,} steps: the last step of {whose} has no next observation"
+        )
+        counted = f"{steps:,} steps"
+    lines.append(
+        f"{counted} in {summary['episodes']:,} episodes, {summary['terminals']:,} terminals, "
+        f"{summary['timeouts']:,} timeouts"
+    )
+    measures = (f"{name} {value:.6g}" for name, value in summary["return"].items())
+    lines.append(f"return of an episode: {', '.join(measures)}")
+    constant = _ranges(summary["constant_columns"]) or "none"
+    lines.append(f"{_range(summary, 'observation')}, constant columns: {constant}")
+    lines.append(_range(summary, "action"))
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _range(summary: dict, kind: str) -> str:
+    low, high = summary[f"{kind}_range"]
+    return f"{kind}s [{summary[f'{kind}_dim']}] from {low:.6g} to {high:.6g}"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Sorted integers, those that follow each other drawn together: "0-2, 7"."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(
+        str(first) if first == last else f"{first}-{last}"
+        for first, last in zip(starts, ends, strict=True)
+    )

@@ -1,0 +1,22 @@
+"""Errors of other packages, told in one line."""
+
+from edp_jax.types import InputError
+
+_LONGEST = 150  # characters
+
+
+def one_line(error: BaseException) -> str:
+    """The beginning of an error's text in one line; its type where it has no text."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def not_installed(user: str, error: Exception, extra: str) -> InputError:
+    """What to raise where an optional package cannot be imported.
+
+    Args:
+      user: what needs the package, such as "environment 'hopper'".
+      error: the error of the import.
+      extra: the extra of edp_jax that installs the package.
+    """
+    return InputError(f"{user}: {one_line(error)}; pip install 'edp_jax[{extra}]'")

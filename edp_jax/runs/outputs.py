@@ -1,0 +1,147 @@
+"""What a run leaves whenever it stops, at its end or before: a summary, a picture, the policies."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from edp_jax.evaluation import normalized_score, summarize
+from edp_jax.export import PolicyFile, save_policy
+from edp_jax.files import write_json
+from edp_jax.runs import plots
+from edp_jax.runs.reader import Evaluations, Run
+from edp_jax.training import hosts
+from edp_jax.training.progress import duration
+from edp_jax.training.run import Outcome
+from edp_jax.training.trainer import Trainer
+from edp_jax.types import InputError, TaskSpec, Units
+
+
+class Described(Protocol):
+    """What the last files of a run need of its dataset; `edp_jax.data.Dataset` has it."""
+
+    @property
+    def spec(self) -> TaskSpec: ...
+    @property
+    def units(self) -> Units: ...
+    @property
+    def reference_scores(self) -> tuple[float, float] | None: ...
+    @property
+    def behaviour_return(self) -> float | None: ...
+
+
+def is_finished(workdir: str, num_steps: int) -> bool:
+    """Whether DIR/summary.json is that of a run that ended after `num_steps` updates."""
+    summary = Run(workdir).summary
+    return summary is not None and summary["finished"] and summary["num_steps"] == num_steps
+
+
+def finish(
+    workdir: str, trainer: Trainer, dataset: Described, outcome: Outcome, *, wall_seconds: float
+) -> None:
+    """Writes what a run leaves when it stops, and prints a few lines about it. Collective.
+
+    Args:
+      workdir: DIR; policy/, summary.json and learning_curve.png are written there.
+      trainer: of the run.
+      dataset: it was trained on.
+      outcome: what the run has reached.
+      wall_seconds: since the command began.
+    """
+    params = hosts.fetch(trainer.policy_params(outcome.state))
+    if not hosts.is_process_zero():
+        return
+    run, members = Run(workdir), tuple(member.columns for member in trainer.members)
+    name, settings = run.config["algorithm"], trainer.algorithm.settings
+    policy_file = PolicyFile(name, settings, dataset.spec, members, dataset.units)
+    save_policy(os.path.join(workdir, "policy"), policy_file, params)
+    summary = summarize_run(run, dataset, outcome, wall_seconds)
+    write_json(os.path.join(workdir, "summary.json"), summary)
+    print(describe(summary))
+    behaviour = summary["behaviour_" + summary["unit"]] if "unit" in summary else None
+    if panels := plots.panels(run, behaviour):
+        title = run.title if outcome.finished else f"{run.title}, stopped early"
+        png = os.path.join(workdir, "learning_curve.png")
+        try:
+            plots.write(plots.draw(title, panels), png)
+            print(f"learning curve: {png}")
+        except InputError as error:
+            print(error)
+    if run.evaluations is not None:
+        print(f"all episodes: {os.path.join(workdir, 'evaluations.csv')}")
+    print(f"policy, for edp_jax.load_policy: {os.path.join(workdir, 'policy')}", flush=True)
+
+
+def summarize_run(
+    run: Run, dataset: Described, outcome: Outcome, wall_seconds: float
+) -> dict[str, Any]:
+    """Returns what summary.json holds.
+
+    `num_steps` is the number of updates done, `updates_per_second` without compiling. In a sweep
+    the measures stand under `points`, one entry per point of the grid.
+
+    Args:
+      run: its tables are read.
+      dataset: it was trained on.
+      outcome: what the run has reached.
+      wall_seconds: since the command began.
+    """
+    behaviour_score = None
+    if dataset.behaviour_return is not None and dataset.reference_scores is not None:
+        returns = np.asarray(dataset.behaviour_return)
+        behaviour_score = float(normalized_score(returns, dataset.reference_scores))
+    rate, num_members = outcome.updates_per_second, len(run.members)
+    summary = {
+        "task": run.config["task"],
+        "algorithm": run.config["algorithm"],
+        "finished": outcome.finished,
+        "num_steps": outcome.step,
+        "seeds": list(dict.fromkeys(member.seed for member in run.members)),
+        "behaviour_return": dataset.behaviour_return,
+        "behaviour_score": behaviour_score,
+    }
+    if run.evaluations is not None:
+        summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations)
+    total = None if rate is None else rate * num_members
+    summary["updates_per_second"] = {"per_seed": rate, "total": total}
+    return summary | {"wall_seconds": wall_seconds}
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Returns a summary in a few lines for the terminal."""
+    steps, seeds = summary["num_steps"], len(summary["seeds"])
+    lines = [] if summary["finished"] else [f"not finished: {steps:,} updates are done"]
+    if "unit" in summary:
+        points = summary.get("points", [summary])
+        over = f"{summary['unit']}, mean of {seeds} seeds" if seeds > 1 else summary["unit"]
+        for point in points:
+            swept = "".join(f"{name} {value}, " for name, value in point.get("sweep", {}).items())
+            values = "; ".join(
+                f"{words} {point[measure]['mean']:.1f}"
+                for measure, words in (
+                    ("last", "last evaluation"),
+                    ("oms", f"best of {point['num_evaluations']} (oms)"),
+                    ("rat", f"mean of the last {min(10, point['num_evaluations'])} (rat)"),
+                )
+            )
+            lines.append(f"{swept}{over}: {values}")
+        if summary[f"behaviour_{summary['unit']}"] is not None:
+            level = summary[f"behaviour_{summary['unit']}"]
+            lines.append(f"{summary['unit']} of the dataset's behaviour: {level:.1f}")
+    else:
+        lines.append("nothing was evaluated")
+    rate = summary["updates_per_second"]["per_seed"]
+    speed = "" if rate is None else f", {rate:,.1f} updates/s per seed"
+    return "\n".join([*lines, f"time: {duration(summary['wall_seconds'])}{speed}"])
+
+
+def _measures(run: Run, evaluations: Evaluations) -> dict[str, Any]:
+    points = list(dict.fromkeys(member.point for member in run.members))
+    if points == [()]:
+        return summarize(evaluations.means)
+    measures = []
+    for point in points:
+        of_point = evaluations.means[:, [member.point == point for member in run.members]]
+        measures.append({"sweep": dict(point)} | summarize(of_point))
+    return {"points": measures}

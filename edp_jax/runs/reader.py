@@ -1,0 +1,234 @@
+"""Reading the folder of a run; the only parser of its files."""
+
+import csv
+import dataclasses
+import functools
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edp_jax.training.members import Member
+from edp_jax.types import InputError
+
+if TYPE_CHECKING:
+    from edp_jax.algorithms import AgentState, Algorithm
+    from edp_jax.export import Policy
+
+FORMAT = 2  # of config.json and checkpoints; counts up when older runs can no longer be read
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluations:
+    """All evaluations of a run: T of them, each with E episodes of R members.
+
+    Where the number of episodes changed on the way, E is the largest. An episode that an evaluation
+    did not have has the length -1, and NaN as return and score.
+    """
+
+    steps: np.ndarray  # [T] updates done
+    returns: np.ndarray  # [T, R, E]
+    lengths: np.ndarray  # [T, R, E] steps
+    scores: np.ndarray | None  # [T, R, E]; None where some evaluation has no scores
+
+    @property
+    def unit(self) -> str:
+        """What `means` are of: "score" or "return"."""
+        return "return" if self.scores is None else "score"
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean score [T, R] over the episodes of each evaluation; return where there is no score.
+
+        It is NaN where a policy gave an action that is not finite.
+        """
+        values = self.returns if self.scores is None else self.scores
+        return np.mean(values, axis=2, where=self.lengths >= 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """The metrics of a run: T rows of R members, each the mean since the row before."""
+
+    steps: np.ndarray  # [T] updates done
+    values: dict[str, np.ndarray]  # [T, R] by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, read back from its folder. Each file is read when it is first asked for, and once.
+
+        run = edp_jax.runs.Run("runs/first")
+        run.config["algorithm"], run.evaluations.means[-1], run.policy(seed=0)
+
+    What is asked for raises InputError where the folder does not have it, or where another version
+    of this library wrote it.
+    """
+
+    workdir: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All settings of the run, flat, as in `edp_jax.configuration.make_config`."""
+        return self._record["config"]
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """Where the dataset came from and what is in it."""
+        return self._record["dataset"]
+
+    @property
+    def starts(self) -> list[dict[str, Any]]:
+        """For each start of the run: its step, git commit, versions and devices."""
+        return self._record["starts"]
+
+    @functools.cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The R agents of the run, in the order of every axis R."""
+        return tuple(
+            Member(columns["seed"], tuple((k, v) for k, v in columns.items() if k != "seed"))
+            for columns in self._record["members"]
+        )
+
+    @property
+    def title(self) -> str:
+        """Learner and task, as in "edp_td3 on hopper-medium-v2"."""
+        return f"{self.config['algorithm']} on {self.config['task']}"
+
+    @functools.cached_property
+    def evaluations(self) -> Evaluations | None:
+        """The evaluations; None where there was none yet."""
+        steps, cells = self._read_table("evaluations.csv")
+        if not steps:
+            return None
+        size = max(len(rows) for of_members in cells for rows in of_members)
+        shape = len(steps), len(self.members), size
+        returns, scores = np.full(shape, np.nan), np.full(shape, np.nan)
+        lengths, scored = np.full(shape, -1), True
+        for t, of_members in enumerate(cells):
+            for r, rows in enumerate(of_members):
+                for e, row in enumerate(rows):
+                    returns[t, r, e], lengths[t, r, e] = float(row["return"]), int(row["length"])
+                    scored = scored and row["score"] != ""
+                    scores[t, r, e] = float(row["score"] or "nan")
+        return Evaluations(np.array(steps), returns, lengths, scores if scored else None)
+
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """The metrics; T is 0 where there are none yet."""
+        steps, cells = self._read_table("metrics.csv")
+        own = {"step", *self.members[0].columns}
+        names = [name for name in cells[0][0][0] if name not in own] if steps else []
+        values = {
+            name: np.array([[float(rows[0][name]) for rows in of_members] for of_members in cells])
+            for name in names
+        }
+        return Metrics(np.array(steps, int), values)
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """What summary.json holds; None where the run has not stopped yet."""
+        path = os.path.join(self.workdir, "summary.json")
+        return self._read_json(path) if os.path.isfile(path) else None
+
+    def policy(self, seed: int | None = None, **point: float) -> "Policy":
+        """Loads the policy of one member.
+
+        Args:
+          seed: the member's; by default the first.
+          **point: of a sweep, its values of the swept settings, as in eta=0.5.
+        """
+        from edp_jax.export import load_policy
+
+        return load_policy(os.path.join(self.workdir, "policy"), seed, **point)
+
+    @property
+    def checkpoint_step(self) -> int | None:
+        """Updates after which the newest checkpoint was saved; None where there is none."""
+        from edp_jax.training.checkpoint import Checkpoints
+
+        if not os.path.isdir(self._checkpoint_folder):
+            return None
+        checkpoints = Checkpoints(self._checkpoint_folder)
+        try:
+            return checkpoints.latest_step
+        finally:
+            checkpoints.close()
+
+    def state(self, algorithm: "Algorithm") -> "AgentState":
+        """Restores the newest checkpoint.
+
+        Args:
+          algorithm: the learner of the run, made with its settings.
+
+        Returns:
+          The states of all members [R].
+        """
+        from edp_jax.training import loop
+        from edp_jax.training.checkpoint import Checkpoints
+
+        if not self.config or self.checkpoint_step is None:
+            raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
+        seeds = [member.seed for member in self.members]
+        checkpoints = Checkpoints(self._checkpoint_folder)
+        try:
+            return checkpoints.restore(loop.init_members(algorithm, seeds))
+        finally:
+            checkpoints.close()
+
+    @property
+    def _checkpoint_folder(self) -> str:
+        return os.path.join(self.workdir, "checkpoints")
+
+    @functools.cached_property
+    def _record(self) -> dict[str, Any]:
+        path = os.path.join(self.workdir, "config.json")
+        if not os.path.isfile(path):
+            raise InputError(
+                f"{path}: not there, so {self.workdir} holds no run; name one that does"
+            )
+        record = self._read_json(path)
+        if record.get("config") and record.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: written by another version of edp_jax (format {record.get('format', 1)}, "
+                f"not {FORMAT}); use that version, or a new folder"
+            )
+        missing = {"config", "dataset", "members", "starts"} - record.keys()
+        if missing:
+            raise InputError(
+                f"{path}: not the config.json of a run; restore it, or use a new folder"
+            )
+        return record
+
+    def _read_json(self, path: str) -> dict[str, Any]:
+        try:
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read; restore it, or use a new folder") from error
+        return content if isinstance(content, dict) else {}
+
+    def _read_table(self, name: str) -> tuple[list[int], list[list[list[dict[str, str]]]]]:
+        """The steps [T] of a table, and per step and member its rows.
+
+        What a run is just writing, or was when it was killed, is left out: a line without an end,
+        and a last step that not all members have as many rows of.
+        """
+        path = os.path.join(self.workdir, name)
+        if not os.path.isfile(path):
+            return [], []
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
+        index = {tuple(map(float, m.columns.values())): i for i, m in enumerate(self.members)}
+        cells: dict[int, list[list[dict[str, str]]]] = {}
+        try:
+            for row in rows:
+                member = index[tuple(float(row[name]) for name in self.members[0].columns)]
+                empty: list[list[dict[str, str]]] = [[] for _ in self.members]
+                cells.setdefault(int(row["step"]), empty)[member].append(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not the table of this run; restore it") from error
+        if cells and len(set(map(len, cells[max(cells)]))) > 1:
+            del cells[max(cells)]
+        return list(cells), list(cells.values())

@@ -1,0 +1,153 @@
+"""config.json: what a run is, written at every start, and whether a folder can take a run."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from edp_jax.files import write_json
+from edp_jax.runs.reader import FORMAT, Run
+from edp_jax.training.members import Member
+from edp_jax.types import InputError
+
+PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # settings of one process
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("gymnasium", "gymnasium-robotics", "mujoco"),
+)
+
+
+def check_workdir(
+    workdir: str, config: Mapping, dataset: Mapping, may_change: Collection[str]
+) -> None:
+    """Checks that a folder can take a run, before anything is written.
+
+    Args:
+      workdir: the folder, which is made where there is none.
+      config: all settings of the run.
+      dataset: `info` of the dataset.
+      may_change: settings that may have another value when a run goes on.
+
+    Raises:
+      InputError: the folder cannot be written, or holds something else than a run of these settings
+        and this dataset.
+    """
+    try:
+        os.makedirs(workdir, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--workdir={workdir}: cannot be made ({error.strerror}); "
+            "name a folder that can be written"
+        ) from error
+    if not os.access(workdir, os.W_OK):
+        raise InputError(f"--workdir={workdir}: cannot be written; name a folder that can")
+    if not _has_config(workdir):
+        if os.path.exists(os.path.join(workdir, "checkpoints")):
+            raise InputError(
+                f"--workdir={workdir}: holds checkpoints but no config.json; use a new --workdir"
+            )
+        return
+    run = Run(workdir)
+    previous, config = run.config, json.loads(json.dumps(config))
+    for key in sorted((previous.keys() | config.keys()) - set(may_change)):
+        if previous.get(key) != config.get(key):
+            raise InputError(
+                f"--workdir={workdir}: holds a run with {key}={previous.get(key)!r}, not "
+                f"{config.get(key)!r}; use a new --workdir, or that value to go on"
+            )
+    if run.dataset["sha256"] != dataset["sha256"]:
+        name = dataset["path"] or dataset["name"]
+        raise InputError(
+            f"--workdir={workdir}: its dataset {name} has changed since; use a new --workdir"
+        )
+
+
+def shared_settings(config: Mapping, dataset: Mapping) -> dict[str, Any]:
+    """Returns what has to be the same in all processes of a run, for `hosts.check_same_in_all`.
+
+    Args:
+      config: all settings of the run.
+      dataset: `info` of the dataset.
+    """
+    shared = {key: value for key, value in config.items() if key not in PER_PROCESS}
+    return {"config": shared, "sha256": dataset["sha256"]}
+
+
+def check_shared(workdir: str) -> None:
+    """Checks that this process sees the config.json that process 0 has written.
+
+    Raises:
+      InputError: it does not, so the processes do not share the folder.
+    """
+    if not _has_config(workdir):
+        raise InputError(
+            f"--workdir={workdir}: a process does not see what process 0 wrote there; "
+            "name a folder all hosts share"
+        )
+
+
+def write_config(
+    workdir: str, config: Mapping, dataset: Mapping, members: Sequence[Member], step: int
+) -> None:
+    """Writes DIR/config.json, or adds a start to it.
+
+    Args:
+      workdir: DIR.
+      config: all settings of the run.
+      dataset: `info` of the dataset.
+      members: R of them.
+      step: updates done before.
+    """
+    start = {
+        "step": step,
+        "git_commit": git_commit(),
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
+        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+    }
+    record = {
+        "format": FORMAT,
+        "config": config,
+        "dataset": dataset,
+        "members": [member.columns for member in members],
+        "starts": [*(Run(workdir).starts if _has_config(workdir) else []), start],
+    }
+    write_json(os.path.join(workdir, "config.json"), record)
+
+
+def git_commit() -> str | None:
+    """Returns the commit of this library's own checkout, with "-dirty" where it was changed.
+
+    None where it is not in a checkout of its own: an installed copy may lie in the folder of
+    somebody else's repository.
+    """
+    root = pathlib.Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        own = bool(top) and os.path.samefile(top, root) and git("ls-files", "edp_jax/__init__.py")
+        return git("describe", "--always", "--abbrev=40", "--dirty") if own else None
+    except OSError:
+        return None
+
+
+def _has_config(workdir: str) -> bool:
+    return os.path.isfile(os.path.join(workdir, "config.json"))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,63 @@
+"""The one loop that steps environments: for evaluation, for recording, for online data."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import numpy as np
+
+
+class Step(NamedTuple):
+    """What happened when E environments took a step together."""
+
+    observation: np.ndarray  # [E, O] float32, which the actions were chosen at
+    action: np.ndarray  # [E, A] as the environments got them, in their box
+    reward: np.ndarray  # [E] float64; NaN where the policy gave a NaN or infinite action
+    terminated: np.ndarray  # [E] bool: the task ended
+    truncated: np.ndarray  # [E] bool: the episode was cut off, as by a time limit
+    next_observation: np.ndarray  # [E, O] float32, the last one of its episode where that ended
+    stepped: np.ndarray  # [E] bool; the others stood still: reward 0, the same observation
+
+
+def run(
+    environments: Sequence[Any],
+    act: Callable[[np.ndarray], np.ndarray],
+    seeds: Sequence[int],
+    *,
+    restart: bool,
+) -> Iterator[Step]:
+    """Resets gymnasium environments and steps them together, one call of the policy per step.
+
+    Args:
+      environments: E of them, of one kind: observations [O], actions [A] in a box.
+      act: observations [E, O] float32 -> actions [E, A], which are clipped to the box.
+      seeds: E seeds of the first episodes.
+      restart: whether an environment begins the next episode, from its own random numbers, when one
+        has ended. Without it every environment runs one episode and then stands still.
+
+    Yields:
+      One `Step` after another, in new arrays, until all environments stand still. One whose action
+      is NaN or infinite stands still from then on.
+    """
+    box, num_envs = environments[0].action_space, len(environments)
+    first = [env.reset(seed=int(s))[0] for env, s in zip(environments, seeds, strict=True)]
+    current, running = np.asarray(first, np.float32), np.ones(num_envs, bool)
+    while running.any():
+        action = np.asarray(act(current.copy()))
+        chex.assert_shape(action, (num_envs, box.shape[0]))
+        finite = np.isfinite(action).all(axis=-1)
+        reward = np.where(running & ~finite, np.nan, 0.0)
+        running = running & finite
+        action, following = np.clip(action, box.low, box.high), current.copy()
+        terminated, truncated = np.zeros(num_envs, bool), np.zeros(num_envs, bool)
+        for e in np.flatnonzero(running):
+            outcome = environments[e].step(action[e])
+            following[e], reward[e], terminated[e], truncated[e] = outcome[:4]
+        yield Step(current, action, reward, terminated, truncated, following, running)
+        ended = terminated | truncated
+        if restart:
+            current = following.copy()
+            for e in np.flatnonzero(ended):
+                current[e] = environments[e].reset()[0]
+        else:
+            current, running = following, running & ~ended

@@ -1,0 +1,129 @@
+"""The tables of a run: metrics.csv and evaluations.csv.
+
+Floats are written with the fewest digits that read back to the same value, so the tables of a run
+that was stopped and taken up again equal those of one that was not, byte for byte.
+`edp_jax.runs.Run` reads them.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from edp_jax.files import write_bytes
+from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.members import Member
+from edp_jax.types import InputError
+
+
+def metric_rows(
+    step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]
+) -> list[dict]:
+    """Makes the rows of metrics.csv for one step.
+
+    Args:
+      step: updates done.
+      members: R of them.
+      metrics: arrays [R] by name.
+
+    Returns:
+      R rows with the columns step, seed, the swept settings, and one per metric.
+    """
+    return [
+        {"step": step} | member.columns | {name: value[index] for name, value in metrics.items()}
+        for index, member in enumerate(members)
+    ]
+
+
+def evaluation_rows(step: int, members: Sequence[Member], evaluation: Evaluation) -> list[dict]:
+    """Makes the rows of evaluations.csv for one step.
+
+    Args:
+      step: updates done.
+      members: R of them.
+      evaluation: E episodes of each. Without scores that column is left empty.
+
+    Returns:
+      R E rows with the columns step, seed, the swept settings, episode, return, length and score.
+    """
+    returns, lengths, scores = evaluation
+    return [
+        {"step": step}
+        | member.columns
+        | {
+            "episode": episode,
+            "return": returns[index, episode],
+            "length": lengths[index, episode],
+            "score": None if scores is None else scores[index, episode],
+        }
+        for index, member in enumerate(members)
+        for episode in range(returns.shape[1])
+    ]
+
+
+class CsvTable:
+    """A table that only grows; its columns are those of its first row, or of the file there."""
+
+    def __init__(self, path: str):
+        """Opens a table; the file is made with the first row.
+
+        Args:
+          path: the csv file.
+        """
+        self._path = path
+        self._columns: list[str] | None = None
+        if os.path.isfile(path):
+            with open(path, newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), None)
+
+    def append(self, rows: Iterable[Mapping]) -> None:
+        """Appends rows and hands them to the operating system.
+
+        Rows of a step are appended before the checkpoint of that step is saved: a table may have
+        rows that the newest checkpoint does not cover, never the other way round.
+
+        Raises:
+          InputError: a row has other columns than the table.
+        """
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        for row in rows:
+            if self._columns is None:
+                self._columns = list(row)
+                writer.writerow(self._columns)
+            if set(row) != set(self._columns):
+                different = ", ".join(sorted(set(row) ^ set(self._columns)))
+                raise InputError(
+                    f"table {self._path!r}: its columns differ from this run's in {different}; "
+                    "use a new --workdir"
+                )
+            values = (row[column] for column in self._columns)
+            writer.writerow("" if value is None else str(value) for value in values)
+        with open(self._path, "a", newline="", encoding="utf-8") as file:
+            file.write(buffer.getvalue())
+
+
+def truncate(path: str, step: int) -> int | None:
+    """Drops what a table holds beyond a checkpoint: later rows, and a last line that is not whole.
+
+    Args:
+      path: the csv file. There may be none; one without a whole header is removed.
+      step: of the checkpoint.
+
+    Returns:
+      The step of the last row that is left, None where there is no row.
+    """
+    if not os.path.isfile(path):
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    if not lines:
+        os.remove(path)
+        return None
+    position = next(csv.reader(lines[:1])).index("step")
+    steps = [int(line.split(",")[position]) for line in lines[1:]]
+    kept = [line for line, of in zip(lines[1:], steps, strict=True) if of <= step]
+    write_bytes(path, "".join(lines[:1] + kept).encode())
+    return max((of for of in steps if of <= step), default=None)

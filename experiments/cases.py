@@ -1,0 +1,135 @@
+"""What experiments.benchmark measures: sizes, and the programs of each of its parts."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from edp_jax import TaskSpec, algorithms
+
+from .paper_speed import ABLATIONS
+
+LEARNERS = tuple(algorithms.REGISTRY)
+PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
+MAIN = "edp_td3"  # the learner of the parts that look at one only
+CHAIN = 256  # width of the paper's networks
+CURVES = {  # settings whose cost part curves measures one at a time
+    "num_timesteps": (20, 100, 1000),
+    "sampler_calls": (1, 2, 5, 10, 15, 30),
+    "width": (64, 128, 256, 512),
+    "num_transitions": (1_000, 10_000, 100_000, 1_000_000),
+}
+
+Path = tuple[str, ...]  # of an entry in benchmark.json
+
+
+def _option(default: int | float, meaning: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": meaning})
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How large and how long; every field is a flag of experiments.benchmark."""
+
+    observation_dim: int = _option(17, "O; 17 is walker2d's")
+    action_dim: int = _option(6, "A")
+    num_transitions: int = _option(1_000_000, "Rows of the random dataset")
+    batch_size: int = _option(256, "B")
+    max_batch: int = _option(4096, "Part batch doubles B up to so many")
+    max_points: int = _option(8, "Part curves takes so many values of each setting, smallest first")
+    max_observations: int = _option(
+        1000, "Part sampling acts on 1, 10, ... observations at once, up to so many"
+    )
+    width: int = _option(0, "Width of all hidden layers; 0: as configured")
+    max_calls: int = _option(0, "Upper limit of sampler calls and candidates; 0: as configured")
+    matmul_size: int = _option(2048, "Rows and columns of the large matrix product")
+    num_seeds: int = _option(1, "Seeds that every compiled training program trains at once")
+    max_seeds: int = _option(16, "Part seeds tries 1, 2, 4, ... seeds up to so many")
+    rounds: int = _option(5, "Times that every program is measured; the median counts")
+    seconds: float = _option(2.0, "Length of one measurement")
+
+    @property
+    def spec(self) -> TaskSpec:
+        return TaskSpec(self.observation_dim, self.action_dim)
+
+
+QUICK = Sizes(
+    observation_dim=3,
+    action_dim=2,
+    num_transitions=1000,
+    batch_size=16,
+    max_batch=32,
+    max_points=1,
+    max_observations=10,
+    width=16,
+    max_calls=2,
+    matmul_size=256,
+    max_seeds=2,
+    rounds=1,
+    seconds=0.02,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One program to measure; equal cases are measured once."""
+
+    kind: str  # a key of `measure.UNITS`
+    size: int  # batch (train, stream, naive), observations (act), rows and columns (matmul)
+    learner: str = ""  # a key of `algorithms.REGISTRY`
+    changes: tuple[tuple[str, Any], ...] = ()  # of its settings
+    num_transitions: int | None = None  # of the dataset; None: all
+
+    def __str__(self) -> str:
+        rows = f"{self.num_transitions} transitions" if self.num_transitions else ""
+        return f"{self.kind} {self.size} {self.learner} {dict(self.changes) or rows}".rstrip()
+
+
+def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[Path, Case]:
+    """Chooses what to measure for which entry of benchmark.json; entries may share a case."""
+    batch = sizes.batch_size
+    training = {name: Case("train", batch, name) for name in learners}
+    cases: dict[Path, Case] = {}
+    if "learners" in parts:
+        cases |= {("learners", name): case for name, case in training.items()}
+    if "ablations" in parts:
+        for title, bar in ABLATIONS.items():
+            if bar.learner:
+                case = Case(bar.kind, batch, bar.learner, bar.changes)
+                cases["ablations", title, "training"] = case
+            if bar.learner and bar.kind == "train":
+                cases["ablations", title, "acting"] = Case("act", 1, bar.learner, bar.changes)
+    if "batch" in parts:
+        batches = powers(batch, 2, sizes.max_batch)
+        cases |= {("batch", str(rows)): Case("train", rows, MAIN) for rows in batches}
+    if "curves" in parts:
+        for setting, values in CURVES.items():
+            for value in values[: sizes.max_points]:
+                cases["curves", setting, str(value)] = curve_case(setting, value, sizes)
+    if "stream" in parts:
+        cases["stream", "device"] = Case("train", batch, MAIN)
+        cases["stream", "host"] = Case("stream", batch, MAIN)
+    if "sampling" in parts:
+        for rows in powers(1, 10, sizes.max_observations):
+            cases["sampling", str(rows)] = Case("act", rows, MAIN)
+    if "roofline" in parts:
+        cases["roofline", "matmul"] = Case("matmul", sizes.matmul_size)
+        cases["roofline", "chain"] = Case("matmul", CHAIN)
+        cases |= {("roofline", "learners", name): case for name, case in training.items()}
+    return cases
+
+
+def curve_case(setting: str, value: int, sizes: Sizes) -> Case:
+    """Gives `MAIN` another value of one of `CURVES`."""
+    if setting == "num_transitions":
+        rows = min(value, sizes.num_transitions)
+        return Case("train", sizes.batch_size, MAIN, num_transitions=rows)
+    change = ("hidden_dims", (value,) * 3) if setting == "width" else (setting, value)
+    return Case("train", sizes.batch_size, MAIN, (change,))
+
+
+def powers(first: int, factor: int, last: int) -> list[int]:
+    """Lists first, first * factor, ... up to `last`, and `first` in any case."""
+    values = [first]
+    while values[-1] * factor <= last:
+        values.append(values[-1] * factor)
+    return values

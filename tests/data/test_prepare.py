@@ -1,0 +1,119 @@
+"""From the stored numbers to those that a learner sees, and back by what was fitted."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edp_jax import data, settings
+from edp_jax.types import ACTION_LIMIT, InputError, TaskSpec
+
+TASK = dataclasses.replace(data.find_task("mine.npz"), max_episode_steps=None)
+
+
+@pytest.fixture
+def raw() -> data.RawDataset:
+    """Two episodes of three steps, the first ends in a terminal; torques in [-2, 2]."""
+    rng = np.random.default_rng(0)
+    return data.RawDataset(
+        observations=rng.normal(3.0, 2.0, (6, 2)).astype(np.float32),
+        actions=np.array([[-2], [-1], [0], [1], [2], [0.5]], np.float32),
+        rewards=np.arange(6, dtype=np.float32),
+        terminals=np.arange(6) == 2,
+        timeouts=np.arange(6) == 5,
+        action_low=np.array([-2], np.float32),
+        action_high=np.array([2], np.float32),
+    )
+
+
+def prepare(raw, **options) -> data.Dataset:
+    return data.prepare(TASK, raw, {}, data.Preprocessing(**options))
+
+
+def test_transitions_are_views_of_the_rows(raw):
+    dataset = prepare(raw)
+    assert dataset.rows.shape == (5, 2 * 2 + 1 + 2) and dataset.rows.dtype == np.float32
+    assert (dataset.size, dataset.spec) == (5, TaskSpec(2, 1))
+    assert all(
+        np.shares_memory(getattr(dataset.transitions, name), dataset.rows)
+        for name in ("observation", "action", "next_observation", "reward", "discount")
+    )
+
+
+def test_units_lead_from_the_stored_numbers_to_the_learners(raw):
+    dataset, kept = prepare(raw, normalize_observations=True), np.arange(5)
+    seen, units = dataset.transitions, dataset.units
+    np.testing.assert_array_equal(units.normalize(raw.observations[kept]), seen.observation)
+    np.testing.assert_array_equal(units.scale(raw.actions[kept]), seen.action)
+    np.testing.assert_allclose(seen.observation.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(seen.observation.std(axis=0), 1, rtol=1e-6)
+    limit = np.float32(ACTION_LIMIT)
+    np.testing.assert_array_equal(seen.action[:, 0], [-limit, -0.5, 0, 0.5, limit])
+    np.testing.assert_array_equal(units.unscale(seen.action[1:4]), raw.actions[1:4])
+
+
+def test_actions_of_the_learners_own_box_keep_their_bits(raw):
+    actions = np.random.default_rng(0).uniform(-0.99, 0.99, (6, 1)).astype(np.float32)
+    plain = dataclasses.replace(raw, actions=actions, action_low=None, action_high=None)
+    np.testing.assert_array_equal(prepare(plain).transitions.action, actions[:5])
+
+
+def test_the_reward_transform_leads_from_stored_rewards_to_the_learners(raw):
+    dataset = prepare(raw, reward_transform="iql_antmaze", reward_scale=2.0, reward_shift=0.5)
+    np.testing.assert_array_equal(dataset.transitions.reward, 2 * (raw.rewards[:5] - 1) + 0.5)
+    assert dataset.reward_transform == data.RewardTransform(2.0, -1.5)
+    assert dataset.reward_transform.apply(10.0) == 18.5
+
+
+def test_locomotion_is_scaled_by_returns_that_count_every_stored_step(raw):
+    # returns 0 + 1 + 2 and 3 + 4 + 5, although the last step is no transition
+    assert prepare(raw, reward_transform="iql_locomotion").reward_transform.scale == 1000 / 9
+
+
+def test_weights_prefer_the_better_episode(raw):
+    weights = prepare(raw, return_weighting=0.5).weights  # scaled returns 0 and 1: 1 to e^2
+    np.testing.assert_allclose(weights[3:] / weights[0], np.exp(2.0))
+    np.testing.assert_allclose(weights.sum(), 1.0)
+
+
+def test_rows_of_another_width_are_no_dataset(raw):
+    with pytest.raises(AssertionError):
+        dataclasses.replace(prepare(raw), spec=TaskSpec(3, 1))
+
+
+def test_reference_scores_must_give_a_scale(raw):
+    upside_down = dataclasses.replace(TASK, reference_scores=(4.0, 0.0))
+    with pytest.raises(InputError, match="not a scale"):
+        data.prepare(upside_down, raw, {}, data.Preprocessing())
+
+
+def test_settings_are_the_options_but_for_the_learners_discount():
+    names = [entry.name for entry in settings.describe(data.Preprocessing)]
+    assert names == [
+        *("reward_transform", "reward_scale", "reward_shift", "n_step", "return_weighting"),
+        "normalize_observations",
+    ]
+    assert data.Preprocessing(n_step=3, discount=0.5).discount == 0.5
+
+
+def test_one_call_from_a_file_to_training(tmp_path, raw):
+    path = str(tmp_path / "mine.npz")
+    np.savez(path, **{key: value for key, value in vars(raw).items() if value is not None})
+    lines = []
+    dataset = data.load_dataset(path, progress=lines.append, n_step=2, discount=0.5)
+    np.testing.assert_array_equal(dataset.transitions.reward, [0.5, 2.0, 2.0, 5.0, 4.0])
+    assert dataset.info["path"] == path and dataset.behaviour_return == 7.5 and not lines
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"n_stepp": 3}, "'n_stepp' is unknown here: did you mean 'n_step'"),
+        ({"n_step": 0}, "n_step=0 must be at least 1"),
+        ({"return_weighting": -1.0}, "return_weighting=-1.0 must be at least 0"),
+        ({"reward_transform": "standard"}, "must be one of none, antmaze"),
+    ],
+)
+def test_options_of_no_use_are_refused_before_the_data_are_read(options, says):
+    with pytest.raises(InputError, match=says):
+        data.load_dataset("nowhere.npz", **options)

@@ -1,0 +1,52 @@
+"""Reward transforms: fitted to a few numbers by hand, and applied to new ones."""
+
+import numpy as np
+import pytest
+
+from edp_jax.data import RewardTransform, rewards
+from edp_jax.types import InputError
+
+REWARDS = np.array([0, 1, 3, 0], np.float32)
+RETURNS = np.array([1.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("none", [0, 1, 3, 0]),
+        ("antmaze", [-2, 2, 10, -2]),  # 4 (r - 0.5)
+        ("iql_antmaze", [-1, 0, 2, -1]),  # r - 1
+        ("standardize", np.array([-1, 0, 2, -1]) / np.sqrt(1.5)),  # mean 1, variance 6 / 4
+        ("iql_locomotion", [0, 500, 1500, 0]),  # 1000 r / (3 - 1)
+    ],
+)
+def test_each_kind_by_hand(kind, expected):
+    learned = rewards.fit(kind, REWARDS, RETURNS).apply(REWARDS)
+    np.testing.assert_allclose(learned, expected, rtol=1e-6, atol=1e-7)
+    assert learned.dtype == np.float32
+
+
+def test_rewards_that_are_not_transformed_keep_their_bits():
+    stored = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    np.testing.assert_array_equal(rewards.fit("none", stored, RETURNS).apply(stored), stored)
+
+
+def test_a_fitted_transform_is_the_same_for_a_new_reward():
+    fitted = rewards.fit("standardize", REWARDS, RETURNS)
+    assert fitted.apply(7.0) == pytest.approx((7.0 - 1.0) / np.sqrt(1.5))
+
+
+def test_another_scale_and_shift_come_afterwards():
+    # 10 (4 (r - 0.5)) + 1
+    assert rewards.fit("antmaze", REWARDS, RETURNS).then(10.0, 1.0) == RewardTransform(40.0, -19.0)
+
+
+@pytest.mark.parametrize("kind", ["standardize", "iql_locomotion"])
+def test_rewards_without_spread_cannot_be_scaled(kind):
+    with pytest.raises(InputError, match=f"'{kind}'.*nothing to scale; use 'none'"):
+        rewards.fit(kind, np.ones(4, np.float32), np.array([2.0, 2.0]))
+
+
+def test_unknown_kind_names_the_nearest():
+    with pytest.raises(InputError, match="'standardise': unknown; use 'standardize'"):
+        rewards.fit("standardise", REWARDS, RETURNS)

@@ -1,0 +1,108 @@
+"""What a run leaves when it stops."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+import edp_jax
+from edp_jax import InputError, TaskSpec
+from edp_jax.runs import Run, outputs, plots
+from edp_jax.training.run import Outcome
+from edp_jax.training.trainer import Trainer
+from edp_jax.types import Units
+
+DATASET = types.SimpleNamespace(
+    spec=TaskSpec(3, 2),
+    units=Units(np.zeros(3), np.ones(3), -np.ones(2), np.ones(2)),
+    reference_scores=(0.0, 10.0),
+    behaviour_return=5.0,
+)
+SEEDS = [{"seed": 3}, {"seed": 4}]
+
+
+def outcome(finished=True, rate=50.0, state=None) -> Outcome:
+    return Outcome(state, 20, finished, rate)
+
+
+def test_a_summary_holds_the_measures_of_all_evaluations(make_run, run_record, episode_lines):
+    """One episode of each, (t + 100 r) / 10: 1 and 11, then 2 and 12."""
+    run = make_run(episode_lines((10, 20), SEEDS, episodes=1), record=run_record(SEEDS))
+    summary = outputs.summarize_run(run, DATASET, outcome(), 75.0)
+    assert summary["algorithm"] == "edp_iql" and summary["seeds"] == [3, 4]
+    assert (summary["finished"], summary["num_steps"], summary["unit"]) == (True, 20, "score")
+    assert (summary["behaviour_return"], summary["behaviour_score"]) == (5.0, 50.0)
+    np.testing.assert_allclose(summary["per_seed"]["last"], [2, 12])
+    assert summary["rat"]["mean"] == pytest.approx(6.5)
+    assert summary["updates_per_second"] == {"per_seed": 50.0, "total": 100.0}
+    assert outputs.describe(summary).splitlines() == [
+        "score, mean of 2 seeds: last evaluation 7.0; best of 2 (oms) 7.0; "
+        "mean of the last 2 (rat) 6.5",
+        "score of the dataset's behaviour: 50.0",
+        "time: 1 min 15 s, 50.0 updates/s per seed",
+    ]
+
+
+def test_a_sweep_is_summed_up_point_by_point(make_run, episode_lines):
+    run = make_run(episode_lines((10,), scored=False))
+    summary = outputs.summarize_run(run, DATASET, outcome(finished=False, rate=None), 5.0)
+    assert [point["sweep"] for point in summary["points"]] == [{"eta": 0.5}, {"eta": 2.0}]
+    assert [point["last"]["mean"] for point in summary["points"]] == [60.5, 260.5]
+    lines = outputs.describe(summary).splitlines()
+    assert lines[0] == "not finished: 20 updates are done"
+    assert lines[1].startswith("eta 0.5, return, mean of 2 seeds: last evaluation 60.5; best of 1")
+    assert lines[3:] == ["return of the dataset's behaviour: 5.0", "time: 5 s"]
+
+
+def test_without_an_environment_nothing_was_evaluated(make_run, metric_lines):
+    summary = outputs.summarize_run(make_run(metrics=metric_lines), DATASET, outcome(), 5.0)
+    assert "unit" not in summary and "nothing was evaluated" in outputs.describe(summary)
+
+
+@pytest.fixture
+def finish(make_run, run_record, metric_lines, tiny_learner, tiny_rows, tmp_path):
+    """finish(finished) writes the last files of a run of seeds 3 and 4."""
+    record = run_record(SEEDS)
+    record["config"] |= {"algorithm": "edp_td3"}
+    lines = [f"{step},{seed},{step},1,2\n" for step in (5, 10) for seed in (3, 4)]
+    make_run(metrics=lines, record=record)
+    trainer = Trainer(tiny_learner(), tiny_rows(), seeds=(3, 4), batch_size=8)
+
+    def finish(finished):
+        reached = outcome(finished, state=trainer.init())
+        outputs.finish(str(tmp_path), trainer, DATASET, reached, wall_seconds=5.0)
+        return Run(str(tmp_path))
+
+    return finish
+
+
+def test_an_unfinished_run_leaves_summary_picture_and_policies(finish, tmp_path, capsys):
+    run = finish(finished=False)
+    assert (run.summary["finished"], run.summary["num_steps"]) == (False, 20)
+    assert not outputs.is_finished(str(tmp_path), 20)
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    observation = np.random.default_rng(0).normal(size=(50, 3))
+    actions = [run.policy(seed=seed)(observation) for seed in (3, 4)]
+    assert actions[0].shape == (50, 2) and not np.array_equal(*actions)
+    expected = edp_jax.load_policy(str(tmp_path / "policy"), seed=4)(observation)
+    np.testing.assert_array_equal(actions[1], expected)
+    printed = capsys.readouterr().out
+    for name in ("learning_curve.png", "policy"):
+        assert str(tmp_path / name) in printed
+
+
+def test_only_a_finished_run_of_that_length_counts_as_finished(finish, tmp_path):
+    finish(finished=True)
+    assert outputs.is_finished(str(tmp_path), 20) and not outputs.is_finished(str(tmp_path), 21)
+
+
+def test_a_run_does_not_fail_for_want_of_a_picture(finish, tmp_path, capsys, monkeypatch):
+    def missing():
+        raise InputError("package 'matplotlib': not installed")
+
+    monkeypatch.setattr(plots, "_figure_class", missing)
+    finish(finished=True)
+    assert "package 'matplotlib': not installed\n" in capsys.readouterr().out
+    assert not (tmp_path / "learning_curve.png").exists()
+    assert json.loads((tmp_path / "summary.json").read_text())["finished"]

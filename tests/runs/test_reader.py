@@ -1,0 +1,100 @@
+"""A run is read back from its files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edp_jax import InputError
+from edp_jax.runs import Run
+from edp_jax.training.members import Member
+
+
+def test_settings_members_and_starts_are_those_of_config_json(make_run):
+    run = make_run()
+    assert run.config["num_steps"] == 20 and run.dataset["sha256"] == "abc"
+    assert run.title == "edp_iql on hopper-medium-v2" and run.starts == [{"step": 0}]
+    assert run.members == tuple(
+        Member(seed, (("eta", eta),)) for eta in (0.5, 2.0) for seed in (3, 4)
+    )
+    assert run.evaluations is None and run.summary is None and run.checkpoint_step is None
+    assert run.metrics.steps.size == 0 and run.metrics.values == {}
+
+
+def test_evaluations_have_the_axes_time_member_episode(make_run, episode_lines, returns_at):
+    found = make_run(episode_lines((10, 20))).evaluations
+    assert found.steps.tolist() == [10, 20]
+    np.testing.assert_array_equal(found.returns, returns_at((10, 20)))
+    np.testing.assert_allclose(found.scores, found.returns / 10)
+    np.testing.assert_array_equal(found.lengths, np.broadcast_to([7, 8], (2, 4, 2)))
+    assert found.unit == "score"
+    np.testing.assert_allclose(found.means[0], [1.05, 11.05, 21.05, 31.05])
+
+
+def test_rows_may_stand_in_any_order(make_run, episode_lines, returns_at):
+    lines = episode_lines((10,))
+    found = make_run(lines[4:] + lines[:4]).evaluations
+    np.testing.assert_array_equal(found.returns, returns_at((10,)))
+
+
+def test_where_a_score_is_missing_returns_are_compared(make_run, episode_lines):
+    lines = episode_lines((10,)) + episode_lines((20,), scored=False)
+    found = make_run(lines).evaluations
+    assert found.scores is None and found.unit == "return"
+    np.testing.assert_array_equal(found.means[:, 1], [110.5, 120.5])
+
+
+def test_the_number_of_episodes_may_change(make_run, episode_lines):
+    """Two episodes, then three: the missing one does not count; a NaN that was run does."""
+    lines = episode_lines((10,)) + episode_lines((20,), episodes=3)
+    lines[1] = "10,3,0.5,1,nan,8,nan\n"
+    found = make_run(lines).evaluations
+    assert found.returns.shape == (2, 4, 3) and found.lengths[0, :, 2].tolist() == [-1] * 4
+    np.testing.assert_allclose(found.means[0], [np.nan, 11.05, 21.05, 31.05])
+    np.testing.assert_allclose(found.means[1], [2.1, 12.1, 22.1, 32.1])
+
+
+def test_what_was_not_written_to_its_end_is_left_out(make_run, episode_lines, metric_lines):
+    cut = episode_lines((10, 20))[:-1]
+    run = make_run(cut, metric_lines[:-1] + ["10,4,2.0,13,20,0."])
+    assert run.evaluations.steps.tolist() == [10] and run.metrics.steps.tolist() == [5]
+
+
+def test_metrics_have_the_axes_time_member(make_run, metric_lines):
+    metrics = make_run(metrics=metric_lines).metrics
+    assert metrics.steps.tolist() == [5, 10]
+    assert list(metrics.values) == ["actor/loss", "critic/loss", "critic/q_mean"]
+    np.testing.assert_array_equal(metrics.values["actor/loss"], [[5, 6, 7, 8], [10, 11, 12, 13]])
+    assert np.isnan(metrics.values["critic/q_mean"]).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "not there, so .* holds no run"),
+        ("{", "cannot be read"),
+        ('{"format": 2}', "not the config.json of a run"),
+        (
+            json.dumps({"config": {"algorithm": "td3"}, "dataset": {}, "starts": []}),
+            r"another version of edp_jax \(format 1, not 2\); use that version, or a new folder",
+        ),
+    ],
+)
+def test_a_folder_without_a_run_of_this_version_is_refused(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    for ask in (lambda run: run.config, lambda run: run.state(None), lambda run: run.metrics):
+        (tmp_path / "metrics.csv").write_text("step,seed\n1,0\n")
+        with pytest.raises(InputError, match=says) as error:
+            ask(Run(str(tmp_path)))
+        assert "\n" not in str(error.value)
+
+
+def test_what_a_run_does_not_have_is_said(make_run, episode_lines):
+    run = make_run(["10,9,0.5,0,1,1,1\n"])
+    with pytest.raises(InputError, match="evaluations.csv: not the table of this run"):
+        _ = run.evaluations
+    with pytest.raises(InputError, match="has no checkpoint yet"):
+        run.state(None)
+    with pytest.raises(InputError, match="no policy.json there"):
+        run.policy()

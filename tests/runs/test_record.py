@@ -1,0 +1,105 @@
+"""config.json: what a folder takes up again and what it refuses."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from edp_jax import InputError
+from edp_jax.runs import Run, record
+from edp_jax.training.members import grid
+
+CONFIG = {"algorithm": "edp_td3", "eta": 1.0, "eval_every": 10, "hidden_dims": (8, 8)}
+DATASET = {"sha256": "abc", "path": None, "name": "hopper-medium-v2"}
+MAY_CHANGE = {"eval_every"}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    record.write_config(str(tmp_path), CONFIG, DATASET, grid((3, 4)), 0)
+    return str(tmp_path)
+
+
+def check(workdir, dataset=DATASET, **changes):
+    record.check_workdir(workdir, CONFIG | changes, dataset, MAY_CHANGE)
+
+
+def test_a_run_may_go_on_with_other_settings_that_do_not_train(workdir):
+    check(workdir)
+    check(workdir, eval_every=20)
+    record.write_config(workdir, CONFIG | {"eval_every": 20}, DATASET, grid((3, 4)), 40)
+    run = Run(workdir)
+    assert run.config["eval_every"] == 20 and [start["step"] for start in run.starts] == [0, 40]
+    assert run.members == grid((3, 4)) and run.starts[0]["versions"]["jax"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"eta": 0.5}, "holds a run with eta=1.0, not 0.5; use a new --workdir"),
+        ({"hidden_dims": (8,)}, r"hidden_dims=\[8, 8\], not \[8\]"),
+        ({"algorithm": "edp_iql"}, "algorithm='edp_td3', not 'edp_iql'"),
+        ({"dataset": DATASET | {"sha256": "abd"}}, "its dataset hopper-medium-v2 has changed"),
+    ],
+)
+def test_another_run_is_refused(workdir, changes, says):
+    with pytest.raises(InputError, match=says):
+        check(workdir, **changes)
+
+
+def test_folders_that_cannot_take_a_run_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        check(str(tmp_path / "file" / "run"))
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="holds checkpoints but no config.json"):
+        check(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"config": {"algorithm": "td3"}}')
+    with pytest.raises(InputError, match="written by another version"):
+        check(str(tmp_path))
+
+
+def test_processes_share_all_settings_but_those_of_the_machine():
+    config = CONFIG | {"process_id": 1, "data_dir": "/mine", "compilation_cache": "none"}
+    assert record.shared_settings(config, DATASET) == {"config": CONFIG, "sha256": "abc"}
+
+
+def test_a_folder_that_is_not_shared_is_refused(workdir, tmp_path):
+    record.check_shared(workdir)
+    with pytest.raises(InputError, match="name a folder all hosts share"):
+        record.check_shared(str(tmp_path / "elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("place", "tracked", "is_own"),
+    [("", True, True), ("", False, False), (".venv/site-packages", False, False)],
+)
+def test_only_a_checkout_of_its_own_has_a_commit(tmp_path, monkeypatch, place, tracked, is_own):
+    """The library as somebody's checkout, copied into a repository, and installed within one."""
+    package = tmp_path / place / "edp_jax"
+    (package / "runs").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (tmp_path / "README").write_text("")
+
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    git("add", "README", *(["edp_jax"] if tracked else []))
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(record, "__file__", str(package / "runs" / "record.py"))
+    commit = record.git_commit()
+    assert (commit is not None and len(commit) == 40) == is_own
+    if is_own:
+        (tmp_path / "README").write_text("changed")
+        assert record.git_commit() == f"{commit}-dirty"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert record.git_commit() is None  # no git here
+
+
+def test_config_json_is_plain_json(workdir):
+    with open(os.path.join(workdir, "config.json")) as file:
+        content = json.load(file)
+    assert set(content) == {"format", "config", "dataset", "members", "starts"}

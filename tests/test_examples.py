@@ -1,0 +1,74 @@
+"""The scripts of examples/, each with little to do, and what they print."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def tiny(tmp_path) -> str:
+    """A dataset of Hopper's sizes."""
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "tiny.npz",
+        observations=rng.normal(size=(400, 11)),
+        actions=rng.uniform(-1, 1, (400, 3)),
+        rewards=rng.normal(size=400),
+        terminals=np.arange(400) % 20 == 19,
+        timeouts=np.zeros(400, bool),
+        action_low=-np.ones(3),
+        action_high=np.ones(3),
+    )
+    return str(tmp_path / "tiny.npz")
+
+
+def run(script: str, *arguments: str) -> str:
+    """What an example prints."""
+    command = (sys.executable, str(ROOT / "examples" / script), *arguments)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_every_example_is_short_and_tested():
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+    assert len(scripts) >= 4
+    for script in scripts:
+        assert len(script.read_text().splitlines()) < 60
+        assert f'run("{script.name}"' in pathlib.Path(__file__).read_text()
+
+
+def test_train_and_deploy_runs_an_episode(tiny):
+    printed = run("train_and_deploy.py", f"--task={tiny}", "--num_updates=20")
+    assert printed.count("mean Q per seed: [") == 5
+    assert np.isfinite(float(re.search(r"return: (\S+)", printed)[1]))
+
+
+def test_own_data_learns_to_go_to_zero():
+    printed = run("own_data.py", "--num_updates=1000")
+    left = re.search(r"on: \[(.*)\]", printed)[1].split()
+    assert np.mean([float(distance) for distance in left]) < 0.1  # 0.6 where nothing is done
+
+
+def test_sweep_prints_a_row_for_each_agent(tiny):
+    rows = run("sweep.py", f"--task={tiny}", "--num_updates=20").splitlines()[1:]
+    agents = [row[:20].strip() for row in rows]
+    assert agents == [f"seed {seed}, eta {eta}" for eta in (0.01, 0.1, 1.0) for seed in (0, 1)]
+    assert len({row[20:] for row in rows}) == 6
+
+
+def test_samplers_come_near_the_exact_deviation():
+    rows = run("sample_a_diffusion.py", "--num_samples=20000").splitlines()[1:]
+    deviations = {row.split()[0]: [float(value) for value in row.split()[1:]] for row in rows}
+    assert len(deviations) == 9
+    for few, _, many in deviations.values():
+        assert abs(many - 0.3) < abs(few - 0.3)
+    assert abs(deviations["dpm_solver_2"][2] - 0.3) < 0.01

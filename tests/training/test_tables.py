@@ -1,0 +1,101 @@
+"""The tables of a run."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from edp_jax.training import tables
+from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.members import grid
+from edp_jax.types import InputError
+
+
+def test_metric_rows_have_one_row_per_member():
+    metrics = {"critic/loss": np.array([0.5, 1.5]), "critic/q_mean": np.array([2.0, 4.0])}
+    assert tables.metric_rows(10, grid((3, 5)), metrics) == [
+        {"step": 10, "seed": 3, "critic/loss": 0.5, "critic/q_mean": 2.0},
+        {"step": 10, "seed": 5, "critic/loss": 1.5, "critic/q_mean": 4.0},
+    ]
+
+
+def test_evaluation_rows_have_one_row_per_member_and_episode():
+    returns, lengths = np.array([[1.0, 2.0]]), np.array([[7, 8]])
+    members = grid((3,))
+    rows = tables.evaluation_rows(10, members, Evaluation(returns, lengths, 10 * returns))
+    assert rows == [
+        {"step": 10, "seed": 3, "episode": 0, "return": 1.0, "length": 7, "score": 10.0},
+        {"step": 10, "seed": 3, "episode": 1, "return": 2.0, "length": 8, "score": 20.0},
+    ]
+    rows = tables.evaluation_rows(10, members, Evaluation(returns, lengths, None))
+    assert [row["score"] for row in rows] == [None, None]
+
+
+def test_table_is_plain_csv_with_the_columns_of_the_first_row(tmp_path):
+    path = tmp_path / "metrics.csv"
+    table = tables.CsvTable(str(path))
+    table.append([{"step": 1, "seed": 0, "loss": np.float32(0.1), "score": None}])
+    table.append([{"step": 2, "loss": np.float64(1 / 3), "seed": 0, "score": 1e-20}])
+    assert path.read_text() == "step,seed,loss,score\n1,0,0.1,\n2,0,0.3333333333333333,1e-20\n"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_read_back_to_the_same_value(tmp_path, dtype):
+    sizes = dtype(10.0) ** np.arange(-20, 30, 0.5).astype(dtype)
+    values = np.random.default_rng(0).normal(size=100).astype(dtype) * sizes
+    path = tmp_path / "metrics.csv"
+    rows = tables.metric_rows(1, grid(range(100)), {"loss": values})
+    tables.CsvTable(str(path)).append(rows)
+    with open(path, newline="") as file:
+        read = np.array([row["loss"] for row in csv.DictReader(file)]).astype(dtype)
+    np.testing.assert_array_equal(read, values)
+
+
+def test_reopened_table_goes_on_without_a_second_header(tmp_path):
+    path = tmp_path / "metrics.csv"
+    tables.CsvTable(str(path)).append([{"step": 1, "seed": 0}])
+    tables.CsvTable(str(path)).append([{"step": 2, "seed": 0}])
+    assert path.read_text() == "step,seed\n1,0\n2,0\n"
+
+
+def test_other_columns_are_refused_and_nothing_is_written(tmp_path):
+    path = tmp_path / "metrics.csv"
+    table = tables.CsvTable(str(path))
+    table.append([{"step": 1, "seed": 0, "loss": 1.0}])
+    with pytest.raises(InputError, match="metrics.csv.*differ.*loss, other; use a new --workdir"):
+        table.append([{"step": 2, "seed": 0, "loss": 1.0}, {"step": 2, "seed": 0, "other": 1.0}])
+    assert path.read_text() == "step,seed,loss\n1,0,1.0\n"
+
+
+def test_interrupted_and_resumed_table_equals_the_uninterrupted_one(tmp_path):
+    def write(path, steps) -> None:
+        table = tables.CsvTable(str(path))
+        for step in steps:
+            loss = np.sin([step, step + 0.5]).astype(np.float32)
+            table.append(tables.metric_rows(step, grid((0, 1)), {"loss": loss}))
+
+    whole, resumed = tmp_path / "whole.csv", tmp_path / "resumed.csv"
+    write(whole, range(10, 101, 10))
+    write(resumed, range(10, 71, 10))
+    with open(resumed, "a") as file:
+        file.write("80,0,0.12")
+    assert tables.truncate(str(resumed), 45) == 40
+    kept = whole.read_text().splitlines()[: 1 + 2 * 4]
+    assert resumed.read_text() == "".join(line + "\n" for line in kept)
+    write(resumed, range(50, 101, 10))
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_restart_without_a_checkpoint_keeps_only_the_header(tmp_path):
+    path = tmp_path / "metrics.csv"
+    tables.CsvTable(str(path)).append([{"step": 5, "seed": 0}])
+    assert tables.truncate(str(path), 0) is None
+    assert path.read_text() == "step,seed\n"
+
+
+def test_truncate_without_a_table_or_without_a_whole_header(tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert tables.truncate(str(path), 10) is None
+    path.write_text("step,se")
+    assert tables.truncate(str(path), 10) is None
+    assert not list(tmp_path.iterdir())
