@@ -174,18 +174,23 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
 }
 
 
-def update_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -> int:
+def update_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -> int | None:
     """Counts the operations of one update's matrix products: 2 * in * out per row of each layer.
 
     Left out are everything that is no matrix product (activations, optimiser, averages, random
     numbers), and the time embedding along a sampler's chain, whose calls share one row.
 
     Args:
-      learner: a key of `PARTS`.
+      learner: its name.
       settings: of that learner.
       spec: sizes of the task.
       batch_size: B.
+
+    Returns:
+      The count, or None for a learner that `PARTS` does not have.
     """
+    if learner not in PARTS:
+        return None
     update = Update(settings, spec, batch_size)
     return sum(part(update) for part in PARTS[learner])
 

@@ -199,7 +199,9 @@ def _other_keys(name: str, function: ast.AST | None) -> list[str]:
         return []
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
-            together = [element.id for element in node.targets[0].elts if isinstance(element, ast.Name)]
+            together = [
+                element.id for element in node.targets[0].elts if isinstance(element, ast.Name)
+            ]
             if name in together:
                 return [other for other in together if other != name and other.endswith("_key")]
     return []
@@ -240,7 +242,14 @@ def run_tests(folder: str, tests: list[str], log: str) -> str:
         os.chdir(folder)
         import pytest
 
-        options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+        options = [
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "addopts=--import-mode=importlib",
+        ]
         os._exit(int(pytest.main(["-x", "-q", *options, *tests])))
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
