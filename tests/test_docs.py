@@ -23,7 +23,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from edp_jax import types
+from edp_jax import algorithms, types
 from experiments import settings
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -188,6 +188,12 @@ def test_lines_are_short(page):
 
 def test_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/algorithms.md"])
+def test_every_learner_is_in_the_table(page):
+    cells = re.findall(r"^\| (`.*?`) \|", (ROOT / page).read_text(), re.MULTILINE)
+    assert set(algorithms.REGISTRY) <= set(re.findall(r"`(\w+)`", " ".join(cells)))
 
 
 def test_axes_are_those_of_the_types():

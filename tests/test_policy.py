@@ -1,12 +1,23 @@
-"""Acting: candidates, energy-based selection, and the sampling chain over batches."""
+"""Policies: what a pass of their network predicts, sampling, and the choice among candidates."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from edp_jax import diffusion, networks
-from edp_jax.policy import DiffusionPolicy, in_dataset_units, select_by_energy, take_candidate
-from edp_jax.types import TaskSpec
+from edp_jax.networks import Network
+from edp_jax.policy import (
+    Corruption,
+    DiffusionPolicy,
+    GaussianPolicy,
+    in_dataset_units,
+    select_by_energy,
+    take_candidate,
+)
+from edp_jax.types import TaskSpec, Transition, Units
+
+from .algorithms.builders import CONSTANT_DIFFUSION, assert_close, rows
 
 DRAWS = 4000
 
@@ -18,16 +29,13 @@ def choices(q, temperature: float) -> np.ndarray:
 
 
 def test_choices_follow_the_softmax_of_their_own_row():
-    q = jnp.array(
-        [[0.0, 1.0, -2.0, 5.0], [1.0, 1.0, 0.0, 0.0], [2.0, 1.0, 2.0, -5.0]]
-    )  # N = 3, B = 4
+    q = jnp.array([[0.0, 1.0, -2.0, 5.0], [1.0, 1.0, 0.0, 0.0], [2.0, 1.0, 2.0, -5.0]])  # [M, B]
     chosen = choices(q, 2.0)
     assert chosen.shape == (DRAWS, 4)
     p = np.exp(q / 2.0) / np.exp(q / 2.0).sum(axis=0)
-    frequency = np.stack([(chosen == n).mean(axis=0) for n in range(3)])
-    assert np.all(
-        np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / DRAWS)
-    )  # standard error of a binomial frequency
+    frequency = np.stack([(chosen == m).mean(axis=0) for m in range(3)])
+    # standard error of a binomial frequency
+    assert np.all(np.abs(frequency - p) < 4 * np.sqrt(p * (1 - p) / DRAWS))
 
 
 def test_rows_choose_independently():
@@ -36,47 +44,156 @@ def test_rows_choose_independently():
     assert abs(agreement - 0.5) < 4 * np.sqrt(0.25 / DRAWS)
 
 
-def test_low_temperature_takes_the_best_candidate():
+@pytest.mark.parametrize("temperature", [0.0, 1e-6])
+def test_low_temperature_takes_the_best_candidate(temperature):
     q = jax.random.normal(jax.random.key(3), (10, 5, 7))
-    np.testing.assert_array_equal(
-        select_by_energy(q, 1e-6, jax.random.key(0)), jnp.argmax(q, axis=0)
-    )
+    chosen = select_by_energy(q, temperature, jax.random.key(0))
+    np.testing.assert_array_equal(chosen, jnp.argmax(q, axis=0))
 
 
 def test_take_candidate_indexes_every_row():
-    actions = jnp.arange(12.0).reshape(3, 2, 2)  # actions[n, b] = (4n + 2b, 4n + 2b + 1)
+    actions = jnp.arange(12.0).reshape(3, 2, 2)  # actions[m, b] = (4 m + 2 b, 4 m + 2 b + 1)
     np.testing.assert_array_equal(
         take_candidate(actions, jnp.array([2, 0])), [[8.0, 9.0], [2.0, 3.0]]
     )
     np.testing.assert_array_equal(take_candidate(actions[:, 0], jnp.array(1)), [4.0, 5.0])
+    with pytest.raises(AssertionError):
+        take_candidate(actions, jnp.array([[2, 0]]))
 
 
-def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be():
+@pytest.mark.parametrize("sampler", ["dpm_solver_3", "ddpm"])
+def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be(sampler):
+    """And from numbers that were drawn before as from the keys themselves."""
     schedule = diffusion.make_schedule("vp", 10)
     policy = DiffusionPolicy(
         networks.make_noise_net(TaskSpec(3, 2), (8, 8), "mish"),
         schedule,
-        diffusion.make_sampler("dpm_solver_3", schedule, 4),
+        diffusion.make_sampler(sampler, schedule, 4),
     )
     params = jax.jit(policy.network.init)(jax.random.key(0))
-    sample = jax.jit(policy.sample)
-    observation, x_T = (
-        jax.random.normal(jax.random.key(1), (4, 3)),
-        3.0 * jax.random.normal(jax.random.key(2), (5, 4, 2)),
-    )
-    actions = sample(params, observation, x_T, jax.random.key(3))
+    observation = jax.random.normal(jax.random.key(1), (4, 3))
+    key = jax.random.key(2)
+    noise_key, chain_key = jax.random.split(key)
+    x_T = jax.random.normal(noise_key, (5, 4, 2))
+    actions = jax.jit(policy.sample)(params, observation, 3.0 * x_T, chain_key)
     assert actions.shape == (5, 4, 2) and np.all(np.abs(actions) <= 1.0)
-    alone = sample(params, observation[1], x_T[2, 1], jax.random.key(3))
-    np.testing.assert_allclose(actions[2, 1], alone, atol=1e-5)
+    chain = policy.draw_chain(key, (5, 4, 2))
+    assert_close(chain.x_T, x_T)
+    drawn = jax.jit(policy.run_chain)(params, observation, chain._replace(x_T=3.0 * x_T))
+    assert_close(drawn, actions, atol=1e-5)
+    if sampler == "dpm_solver_3":
+        alone = policy.sample(params, observation[1], 3.0 * x_T[2, 1], chain_key)
+        assert_close(actions[2, 1], alone, atol=1e-5)
 
 
-def test_units_of_the_data_by_hand():
+def test_samples_are_kept_in_the_box_at_every_call():
+    """With the noise eps = 0, a_0 is x / alpha > 1; clipped, the chain ends at 1."""
+    x_T, params = jnp.array([[1.0], [-1.0]]), {"eps": jnp.zeros(1)}
+    action = CONSTANT_DIFFUSION.sample(params, jnp.zeros((2, 1)), x_T, jax.random.key(0))
+    expected = diffusion.sample(
+        CONSTANT_DIFFUSION.sampler, lambda x, t: jnp.zeros_like(x), x_T, jax.random.key(0), clip=1.0
+    )
+    assert_close(action, expected)
+    assert np.all(np.abs(action) <= 1.0) and np.all(np.sign(action) == np.sign(x_T))
+
+
+def test_prediction_of_a_diffusion_policy():
+    """eps is 0.5, the noise 1, and abar = exp(-0.1/5 - 9.9/50) at t = 0: a0_hat is off by
+    sqrt(1/abar - 1) 0.5. The log-density is that of N(a0_hat, 1)."""
+    batch, corruption = rows(s=0.0, a=0.3), Corruption(jnp.array([0]), jnp.array([[1.0]]))
+    params = {"eps": jnp.array([0.5]), "log_std": jnp.log(jnp.array([2.0]))}
+    abar = np.exp(-0.1 / 5 - 9.9 / 50)
+    error = np.sqrt(1 / abar - 1) * 0.5
+    found = CONSTANT_DIFFUSION.predict(params, batch, corruption)
+    assert_close(found.action, [[0.3 + error]])
+    assert_close(found.std, [1.0])
+    assert_close(found.denoising_loss, [0.25])
+    assert_close(found.log_likelihood, [-0.5 * error**2 - 0.5 * np.log(2 * np.pi)])
+    assert_close(CONSTANT_DIFFUSION.cloning_loss(found), 0.0)
+    learned = CONSTANT_DIFFUSION._replace(likelihood="learned_std")
+    found = learned.predict(params, batch, corruption)
+    assert_close(found.std, [2.0])
+    expected = -0.5 * (error / 2) ** 2 - np.log(2.0) - 0.5 * np.log(2 * np.pi)
+    assert_close(found.log_likelihood, [expected])
+    bound = CONSTANT_DIFFUSION._replace(likelihood="elbo")
+    found = bound.predict(params, batch, corruption)
+    beta = 1 - abar  # of the first timestep
+    assert_close(found.log_likelihood, [-5 * beta / (2 * (1 - beta) * (1 - abar)) * 0.25])
+    assert_close(found.std, [1.0])
+
+
+def test_the_network_sees_the_noisy_action_and_its_timestep():
+    """sqrt(abar) a + sqrt(1 - abar) noise at the row's own t, with the batch's observations."""
+    seen = []
+
+    def apply(params, *inputs):
+        seen.extend(inputs)
+        return jnp.zeros_like(inputs[1])
+
+    policy = CONSTANT_DIFFUSION._replace(network=Network(lambda key: None, apply))
+    timestep, noise = jnp.array([0, 4]), jnp.array([[1.0], [-2.0]])
+    batch = rows(s=[3.0, 4.0], a=[0.3, -0.6])
+    policy.predict({}, batch, Corruption(timestep, noise))
+    abar = np.asarray(policy.schedule.alphas_cumprod)[[0, 4]]
+    assert_close(seen[0], batch.observation)
+    expected = np.sqrt(abar) * [0.3, -0.6] + np.sqrt(1 - abar) * [1.0, -2.0]
+    assert_close(seen[1][:, 0], expected)
+    assert_close(seen[2], timestep)
+    with pytest.raises(AssertionError):
+        policy.predict({}, batch, Corruption(timestep, jnp.zeros((1, 1))))
+
+
+@pytest.mark.parametrize(("action", "clipped"), [(0.9, 1.0), (-0.9, -1.0)])
+def test_approximated_actions_stay_in_the_box(action, clipped):
+    corruption = Corruption(jnp.array([0]), jnp.array([[9.0 * action]]))
+    found = CONSTANT_DIFFUSION.predict({"eps": jnp.zeros(1)}, rows(s=0.0, a=action), corruption)
+    assert_close(found.action, [[clipped]])
+
+
+def test_corruptions_cover_all_timesteps():
+    drawn = CONSTANT_DIFFUSION.draw(jax.random.key(0), jnp.zeros((2000, 3)))
+    assert drawn.timestep.shape == (2000,) and drawn.noise.shape == (2000, 3)
+    frequency = np.bincount(drawn.timestep) / 2000
+    assert frequency.shape == (5,)
+    assert np.all(np.abs(frequency - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000))
+
+
+def test_gaussian_policy():
+    """Mean 0.5, std 2: the density of 0.9, and samples clipped to the box."""
+    params = {"log_std": jnp.log(jnp.array([2.0]))}
+    policy = GaussianPolicy(Network(lambda key: params, lambda params, s: s + 0.5))
+    batch = Transition(jnp.zeros((1, 1)), jnp.array([[0.9]]), *(jnp.zeros(1),) * 3)
+    found = policy.predict(params, batch)
+    density = -0.5 * 0.2**2 - np.log(2.0) - 0.5 * np.log(2 * np.pi)
+    assert_close(found.log_likelihood, [density])
+    assert_close(policy.cloning_loss(found), -density)
+    assert_close((found.action, found.std, found.denoising_loss), ([[0.5]], [2.0], [0.0]))
+    assert policy.draw(jax.random.key(0), batch.action) == ()
+    x_T = jnp.array([[[0.1]], [[3.0]], [[-3.0]]])
+    action = policy.sample(params, batch.observation, x_T, jax.random.key(0))
+    assert_close(action[:, 0, 0], [0.7, 1.0, -1.0])
+
+
+@pytest.mark.parametrize(("log_std", "used"), [(-9.0, -5.0), (9.0, 2.0), (1.0, 1.0)])
+def test_a_learned_spread_stays_within_its_bounds(log_std, used):
+    """The density at the mean is 1 / (std sqrt(2 pi))."""
+    params = {"log_std": jnp.array([log_std])}
+    policy = GaussianPolicy(Network(lambda key: params, lambda params, s: s))
+    batch = rows(s=0.5, a=0.5)
+    found = policy.predict(params, batch)
+    assert_close(found.log_likelihood, [-used - 0.5 * np.log(2 * np.pi)])
+    assert_close(found.std, [np.exp(used)])
+
+
+def test_units_of_the_data():
+    """((2 - 1) / 2, (5 - 10) / 5) = (0.5, -1); centre (0, 4) and half width (1, 4) of the box."""
+
     def act(params, observation, key):
         return params * observation  # [-1, 1] in, [-1, 1] out
 
     mean, std = jnp.array([1.0, 10.0]), jnp.array([2.0, 5.0])
     low, high = jnp.array([-1.0, 0.0]), jnp.array([1.0, 8.0])
-    scaled = in_dataset_units(act, mean, std, low, high)
-    # ((2 - 1) / 2, (5 - 10) / 5) = (0.5, -1); centre (0, 4) and half width (1, 4) of the box
-    np.testing.assert_allclose(scaled(1.0, jnp.array([2.0, 5.0]), None), [0.5, 0.0])
-    np.testing.assert_allclose(scaled(-1.0, jnp.array([[2.0, 5.0]]), None), [[-0.5, 8.0]])
+    scaled = in_dataset_units(act, Units(mean, std, low, high))
+    key = jax.random.key(0)
+    assert_close(scaled(1.0, jnp.array([2.0, 5.0]), key), [0.5, 0.0])
+    assert_close(scaled(-1.0, jnp.array([[2.0, 5.0]]), key), [[-0.5, 8.0]])

@@ -1,0 +1,312 @@
+"""Mutation check: changes one thing at a time and tells which changes no test notices.
+
+    python -m tests.mutation edp_jax/losses.py edp_jax/algorithms/crr.py
+
+With no file, all of losses.py, policy.py and algorithms/ are changed, which takes hours. With
+--quick the slow test files are left out; most of what they notice the others notice, too.
+
+The tree itself is not touched: the package and its tests are copied, and the changes are made in
+the copy. Each change is tested in a process of its own, forked from one that has loaded the
+libraries already. The tests stop at the first failure. Run by hand; it is not part of the tests.
+
+What is changed: signs, operators, comparisons, constants, min and max, means and sums, the order of
+two arguments, the key of a draw, params and target_params, observation and next_observation, stopped
+gradients, clips, conditions, keyword arguments, and whole statements.
+"""
+
+import ast
+import collections
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parents[1]
+TESTS = ("tests/algorithms", "tests/test_losses.py", "tests/test_policy.py", "tests/golden")
+LEFT_OUT = ("test_bandit.py", "test_values.py")  # learning takes minutes
+SLOW = ("test_learners.py", "test_golden.py")
+LIMIT_S = 900  # of the tests of one change
+
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Mod: ast.Mult,
+}
+COMPARISONS = {
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Gt,
+    ast.Gt: ast.LtE,
+    ast.GtE: ast.Lt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+ATTRIBUTES = {
+    "params": "target_params",
+    "target_params": "params",
+    "observation": "next_observation",
+    "next_observation": "observation",
+    "min": "max",
+    "max": "min",
+    "minimum": "maximum",
+    "maximum": "minimum",
+    "mean": "sum",
+    "sum": "mean",
+    "argmax": "argmin",
+    "averaged_actor": "averaged_actor_and_critic",
+    "normal": "uniform",
+}
+DROPPED_CALLS = ("stop_gradient", "clip", "abs", "square", "exp", "maximum", "minimum", "copy")
+OPTIONAL = ("axis", "ensemble", "average", "without_average", "weight_decay", "minval", "maxval")
+OPTIONAL += ("draws_ahead", "eta", "is_ensemble", "clip", "unroll", "has_aux")
+
+
+class Change(NamedTuple):
+    """A piece of source text and what is put in its place."""
+
+    line: int
+    start: int  # in characters from the beginning of the file
+    end: int
+    new: str
+    what: str
+
+
+def changes_of(source: str) -> list[Change]:
+    """All changes of a file, in the order of its lines."""
+    tree = ast.parse(source)
+    starts = [0]
+    for text in source.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(text))
+    hidden = {id(node) for node in _not_run(tree)}
+    found = []
+    for function, node in _nodes(tree, None):
+        if id(node) in hidden or not hasattr(node, "lineno"):
+            continue
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[node.end_lineno - 1] + node.end_col_offset
+        for new, what in _changes_of_node(node, function):
+            found.append(Change(node.lineno, begin, end, new, what))
+    return sorted(set(found))
+
+
+def _nodes(node: ast.AST, function: ast.AST | None) -> Iterator[tuple[ast.AST | None, ast.AST]]:
+    yield function, node
+    inner = node if isinstance(node, ast.FunctionDef) else function
+    for child in ast.iter_child_nodes(node):
+        yield from _nodes(child, inner)
+
+
+def _not_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Annotations, imports, texts and messages: what does not compute anything."""
+    for node in ast.walk(tree):
+        left_out = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, ast.JoinedStr | ast.Raise | ast.Import | ast.ImportFrom):
+            left_out.append(node)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if node.targets[0].id == "__all__" or _is_type(node.value):
+                left_out.append(node)
+        for part in left_out:
+            if part is not None:
+                yield from ast.walk(part)
+
+
+def _is_type(node: ast.AST) -> bool:
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node.value) in ("Callable", "dict", "tuple")
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr)
+
+
+def _changes_of_node(node: ast.AST, function: ast.AST | None) -> Iterator[tuple[str, str]]:
+    """(new text, what it is) for each change of one node."""
+    text = ast.unparse
+    if isinstance(node, ast.BinOp):
+        if type(node.op) in OPERATORS:
+            new = ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+            yield f"({text(new)})", "operator"
+        if isinstance(node.op, ast.BitOr):
+            yield text(node.left), "right side dropped"
+            yield text(node.right), "left side dropped"
+    elif isinstance(node, ast.UnaryOp):
+        yield text(node.operand), "sign or not dropped"
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+        new = ast.Compare(node.left, [COMPARISONS[type(node.ops[0])]()], node.comparators)
+        yield f"({text(new)})", "comparison"
+        if isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            near = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+            new = ast.Compare(node.left, [near[type(node.ops[0])]()], node.comparators)
+            yield f"({text(new)})", "equality of a comparison"
+    elif isinstance(node, ast.BoolOp):
+        other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield f"({text(ast.BoolOp(other, node.values))})", "and, or"
+    elif isinstance(node, ast.Constant):
+        if isinstance(node.value, bool):
+            yield str(not node.value), "constant"
+        elif isinstance(node.value, int | float):
+            yield repr(node.value + 1), "constant"
+    elif isinstance(node, ast.IfExp):
+        yield f"({text(node.body)})", "condition always true"
+        yield f"({text(node.orelse)})", "condition always false"
+    elif isinstance(node, ast.If):
+        for value in ("True", "False"):
+            new = ast.If(ast.Name(value), node.body, node.orelse)
+            yield _indented(text(new), node), f"condition always {value}"
+    elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
+        yield f"{text(node.value)}.{ATTRIBUTES[node.attr]}", "attribute"
+    elif isinstance(node, ast.Call):
+        yield from _changes_of_call(node)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        for other in _other_keys(node.id, function):
+            yield other, "another key"
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield "pass", "statement dropped"
+    elif isinstance(node, ast.Assign) and function is not None:
+        target = node.targets[0]
+        if isinstance(target, ast.Name) and target.id in _names(node.value):
+            yield "pass", "statement dropped"
+
+
+def _changes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
+    name = ast.unparse(node.func).rpartition(".")[2]
+    if name == "setting":  # the tests of settings tell what these are
+        return
+    of_arrays = ast.unparse(node.func).startswith(("jnp.", "losses.", "jax.nn", "value_of"))
+    of_arrays = of_arrays or name in ("apply", "sample", "select_by_energy")
+    for first in range(len(node.args) - 1 if of_arrays else 0):
+        args = list(node.args)
+        args[first : first + 2] = reversed(args[first : first + 2])
+        yield ast.unparse(ast.Call(node.func, args, node.keywords)), "order of arguments"
+    if name in DROPPED_CALLS and node.args:
+        yield f"({ast.unparse(node.args[0])})", "call dropped"
+    for index, keyword in enumerate(node.keywords):
+        if keyword.arg in OPTIONAL:
+            rest = [*node.keywords[:index], *node.keywords[index + 1 :]]
+            yield ast.unparse(ast.Call(node.func, node.args, rest)), f"no {keyword.arg}"
+
+
+def _other_keys(name: str, function: ast.AST | None) -> list[str]:
+    """Keys that were split off together with this one."""
+    if function is None or not name.endswith("_key"):
+        return []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+            together = [element.id for element in node.targets[0].elts if isinstance(element, ast.Name)]
+            if name in together:
+                return [other for other in together if other != name and other.endswith("_key")]
+    return []
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _indented(text: str, node: ast.AST) -> str:
+    return text.replace("\n", "\n" + " " * node.col_offset)
+
+
+def tests_for(path: str, left_out: tuple[str, ...] = LEFT_OUT) -> list[str]:
+    """The test files, those of the changed file first and the slow ones last."""
+    stem = pathlib.Path(path).stem
+    files = [
+        file
+        for name in TESTS
+        for file in (sorted((ROOT / name).glob("test_*.py")) if "." not in name else [ROOT / name])
+        if file.name not in left_out
+    ]
+    names = [str(file.relative_to(ROOT)) for file in files]
+    order = lambda name: (f"test_{stem}.py" not in name, name.endswith(SLOW), name)  # noqa: E731
+    if path == "edp_jax/algorithms/groups.py":
+        names.append("tests/test_settings.py")
+    return sorted(names, key=order)
+
+
+def run_tests(folder: str, tests: list[str], log: str) -> str:
+    """Runs the tests of a copy in a forked process: "noticed", "survived" or "too slow"."""
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        with open(log, "w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        os.chdir(folder)
+        import pytest
+
+        options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+        os._exit(int(pytest.main(["-x", "-q", *options, *tests])))
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return "survived" if status == 0 else "noticed"
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "too slow"
+
+
+def main(paths: list[str]) -> None:
+    """Changes the files one place at a time and prints what was not noticed."""
+    left_out = LEFT_OUT + SLOW if "--quick" in paths else LEFT_OUT
+    paths = [path for path in paths if path != "--quick"]
+    if not paths:
+        algorithms = sorted((ROOT / "edp_jax/algorithms").glob("*.py"))
+        paths = ["edp_jax/losses.py", "edp_jax/policy.py"]
+        paths += [str(file.relative_to(ROOT)) for file in algorithms]
+    counts, survivors = collections.Counter(), []
+    with tempfile.TemporaryDirectory(prefix="mutation_") as folder:
+        for name in ("edp_jax", "tests", "experiments", "configs"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, os.path.join(folder, name), ignore=ignore)
+        _prepare(folder)
+        log = os.path.join(folder, "log")
+        for path in paths:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            target = pathlib.Path(folder, path)
+            if run_tests(folder, tests_for(path, left_out)[:1], log) != "survived":
+                sys.exit(pathlib.Path(log).read_text() + "the tests fail without any change")
+            for change in changes_of(source):
+                text = source.encode()
+                old = text[change.start : change.end].decode()
+                changed = text[: change.start] + change.new.encode() + text[change.end :]
+                target.write_bytes(changed)
+                outcome = run_tests(folder, tests_for(path, left_out), log)
+                counts[outcome] += 1
+                line = f"{path}:{change.line}: {change.what}: {_short(old)} -> {_short(change.new)}"
+                print(f"{outcome:9} {line}", flush=True)
+                if outcome == "survived":
+                    survivors.append(line)
+            target.write_text(source, encoding="utf-8")
+    print(f"\n{sum(counts.values())} changes: {dict(counts)}")
+    print("\n".join(["Survivors:", *survivors]))
+
+
+def _prepare(folder: str) -> None:
+    """Loads the libraries, but none of our modules, and makes the copy the one that is found."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(folder, "cache")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    sys.dont_write_bytecode = True
+    sys.path[:] = [folder, *(path for path in sys.path if path not in ("", str(ROOT)))]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("edp_jax", "tests")]:
+        del sys.modules[name]
+    for name in ("pytest", "jax", "flax.linen", "flax.struct", "optax", "chex", "numpy.random"):
+        __import__(name)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
