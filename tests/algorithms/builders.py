@@ -23,6 +23,7 @@ TINY = dict(
     num_backup_actions=2,
     num_baseline_actions=2,
     num_cql_actions=2,
+    flow_steps=2,
     num_critics=3,
     num_target_critics=2,
     ema_period=2,
