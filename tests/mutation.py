@@ -28,9 +28,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[1]
-TESTS = ("tests/algorithms", "tests/test_losses.py", "tests/test_policy.py", "tests/golden")
+TESTS = (
+    "tests/algorithms",
+    "tests/test_losses.py",
+    "tests/test_policy.py",
+    "tests/test_settings.py",
+    "tests/golden",
+)
 LEFT_OUT = ("test_bandit.py", "test_values.py")  # learning takes minutes
-SLOW = ("test_learners.py", "test_golden.py")
+SLOW = ("test_learners.py", "test_randomness.py", "test_golden.py")
 LIMIT_S = 900  # of the tests of one change
 AT_ONCE = 60  # changes per process, whose memory grows
 
@@ -201,7 +207,9 @@ def _other_keys(name: str, function: ast.AST | None) -> list[str]:
         return []
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
-            together = [element.id for element in node.targets[0].elts if isinstance(element, ast.Name)]
+            together = [
+                element.id for element in node.targets[0].elts if isinstance(element, ast.Name)
+            ]
             if name in together:
                 return [other for other in together if other != name and other.endswith("_key")]
     return []
@@ -225,10 +233,8 @@ def tests_for(path: str, left_out: tuple[str, ...] = LEFT_OUT) -> list[str]:
         if file.name not in left_out
     ]
     names = [str(file.relative_to(ROOT)) for file in files]
-    order = lambda name: (f"test_{stem}.py" not in name, name.endswith(SLOW), name)  # noqa: E731
-    if path == "edp_jax/algorithms/groups.py":
-        names.append("tests/test_settings.py")
-    return sorted(names, key=order)
+    first = (f"/test_{stem}.py", "/test_settings.py")
+    return sorted(names, key=lambda name: (not name.endswith(first), name.endswith(SLOW), name))
 
 
 def run_tests(tests: list[str]) -> bool:

@@ -22,8 +22,8 @@ from edp_jax.types import Transition
 FILE = pathlib.Path(__file__).with_name("updates.npz")
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
 BATCH_SIZE = 4
-# Every part of a learner has something to do: three critics of which two count, two actions in every
-# maximum, a clip that is active, weights that decay. Numbers of one learner only are left out.
+# Every part of a learner has something to do: three critics of which two count, two actions in
+# every maximum, a clip that is active, weights that decay.
 SETTINGS = dict(
     hidden_dims=(8,),
     num_timesteps=5,

@@ -1,7 +1,7 @@
 """Recorded numbers of the public EDP implementation, as arrays and as parameters of our networks.
 
-The folder is EDP_PARITY_DIR, by default ../shared/parity beside the repository; without it these tests are skipped. Sizes are
-read from the recordings.
+The folder is EDP_PARITY_DIR, by default ../shared/parity beside the repository; without it these
+tests are skipped. Sizes are read from the recordings.
 """
 
 import os
