@@ -3,11 +3,13 @@
     python -m tests.mutation edp_jax/losses.py edp_jax/algorithms/crr.py
 
 With no file, all of losses.py, policy.py and algorithms/ are changed, which takes hours. With
---quick the slow test files are left out; most of what they notice the others notice, too.
+--quick only the tests of the changed file itself are run, as a first sieve. With --every=3 every
+third change is made.
 
 The tree itself is not touched: the package and its tests are copied, and the changes are made in
-the copy. Each change is tested in a process of its own, forked from one that has loaded the
-libraries already. The tests stop at the first failure. Run by hand; it is not part of the tests.
+the copy. The changes of a file are tested one after the other in one process, which loads our
+modules anew each time; what the libraries have compiled stays. The tests stop at the first failure.
+Run by hand; it is not part of the tests.
 
 What is changed: signs, operators, comparisons, constants, min and max, means and sums, the order of
 two arguments, the key of a draw, params and target_params, observation and next_observation, stopped
@@ -15,22 +17,28 @@ gradients, clips, conditions, keyword arguments, and whole statements.
 """
 
 import ast
-import collections
+import importlib
 import os
 import pathlib
 import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[1]
-TESTS = ("tests/algorithms", "tests/test_losses.py", "tests/test_policy.py", "tests/golden")
+TESTS = (
+    "tests/algorithms",
+    "tests/test_losses.py",
+    "tests/test_policy.py",
+    "tests/test_settings.py",
+    "tests/golden",
+)
 LEFT_OUT = ("test_bandit.py", "test_values.py")  # learning takes minutes
-SLOW = ("test_learners.py", "test_golden.py")
+SLOW = ("test_learners.py", "test_randomness.py", "test_golden.py")
 LIMIT_S = 900  # of the tests of one change
+AT_ONCE = 60  # changes per process, whose memory grows
 
 OPERATORS = {
     ast.Add: ast.Sub,
@@ -181,6 +189,7 @@ def _changes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
         return
     of_arrays = ast.unparse(node.func).startswith(("jnp.", "losses.", "jax.nn", "value_of"))
     of_arrays = of_arrays or name in ("apply", "sample", "select_by_energy")
+    of_arrays = of_arrays and name not in ("minimum", "maximum", "clip")  # would change nothing
     for first in range(len(node.args) - 1 if of_arrays else 0):
         args = list(node.args)
         args[first : first + 2] = reversed(args[first : first + 2])
@@ -215,91 +224,99 @@ def _indented(text: str, node: ast.AST) -> str:
     return text.replace("\n", "\n" + " " * node.col_offset)
 
 
-def tests_for(path: str, left_out: tuple[str, ...] = LEFT_OUT) -> list[str]:
+def tests_for(path: str, quick: bool) -> list[str]:
     """The test files, those of the changed file first and the slow ones last."""
-    stem = pathlib.Path(path).stem
     files = [
         file
         for name in TESTS
         for file in (sorted((ROOT / name).glob("test_*.py")) if "." not in name else [ROOT / name])
-        if file.name not in left_out
+        if file.name not in LEFT_OUT
     ]
     names = [str(file.relative_to(ROOT)) for file in files]
-    order = lambda name: (f"test_{stem}.py" not in name, name.endswith(SLOW), name)  # noqa: E731
-    if path == "edp_jax/algorithms/groups.py":
-        names.append("tests/test_settings.py")
-    return sorted(names, key=order)
+    own = f"/test_{pathlib.Path(path).stem}.py", "/test_settings.py"
+    names.sort(key=lambda name: (not name.endswith(own), name.endswith(SLOW), name))
+    return [name for name in names if name.endswith(own)] if quick else names
 
 
-def run_tests(folder: str, tests: list[str], log: str) -> str:
-    """Runs the tests of a copy in a forked process: "noticed", "survived" or "too slow"."""
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        with open(log, "w") as out:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
-        os.chdir(folder)
-        import pytest
+def run_tests(tests: list[str]) -> bool:
+    """Whether the tests of the copy, which is the current folder, pass; our modules load anew."""
+    import pytest
 
-        options = [
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:cacheprovider",
-            "-o",
-            "addopts=--import-mode=importlib",
-        ]
-        os._exit(int(pytest.main(["-x", "-q", *options, *tests])))
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return "survived" if status == 0 else "noticed"
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "too slow"
+    for name in [name for name in sys.modules if name.split(".")[0] in ("edp_jax", "tests")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+    signal.alarm(LIMIT_S)
+    passed = pytest.main(["-x", "-q", *options, *tests]) == 0
+    signal.alarm(0)
+    return passed
 
 
-def main(paths: list[str]) -> None:
-    """Changes the files one place at a time and prints what was not noticed."""
-    left_out = LEFT_OUT + SLOW if "--quick" in paths else LEFT_OUT
-    paths = [path for path in paths if path != "--quick"]
+def run_changes(path: str, source: str, changes: list[Change], tests: list[str], out) -> None:
+    """Makes the changes of a file one after the other and writes what became of each."""
+    text, target = source.encode(), pathlib.Path(path)
+    if not run_tests(tests[:1]):
+        out.write(f"broken    {path}: its tests fail without any change\n")
+        return
+    for change in changes:
+        old = text[change.start : change.end].decode()
+        target.write_bytes(text[: change.start] + change.new.encode() + text[change.end :])
+        outcome = "survived" if run_tests(tests) else "noticed"
+        what = f"{change.what}: {_short(old)} -> {_short(change.new)}"
+        out.write(f"{outcome:9} {path}:{change.line}: {what}\n")
+        out.flush()
+    target.write_bytes(text)
+
+
+def main(arguments: list[str]) -> None:
+    """Changes the files one place at a time, and prints what was not noticed in the end."""
+    every = next((int(word[8:]) for word in arguments if word.startswith("--every=")), 1)
+    paths = [word for word in arguments if not word.startswith("--")]
     if not paths:
-        algorithms = sorted((ROOT / "edp_jax/algorithms").glob("*.py"))
+        files = sorted((ROOT / "edp_jax/algorithms").glob("*.py"))
         paths = ["edp_jax/losses.py", "edp_jax/policy.py"]
-        paths += [str(file.relative_to(ROOT)) for file in algorithms]
-    counts, survivors = collections.Counter(), []
+        paths += [str(file.relative_to(ROOT)) for file in files]
     with tempfile.TemporaryDirectory(prefix="mutation_") as folder:
         for name in ("edp_jax", "tests", "experiments", "configs"):
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, os.path.join(folder, name), ignore=ignore)
         _prepare(folder)
-        log = os.path.join(folder, "log")
-        for path in paths:
-            source = (ROOT / path).read_text(encoding="utf-8")
-            target = pathlib.Path(folder, path)
-            if run_tests(folder, tests_for(path, left_out)[:1], log) != "survived":
-                sys.exit(pathlib.Path(log).read_text() + "the tests fail without any change")
-            for change in changes_of(source):
-                text = source.encode()
-                old = text[change.start : change.end].decode()
-                changed = text[: change.start] + change.new.encode() + text[change.end :]
-                target.write_bytes(changed)
-                outcome = run_tests(folder, tests_for(path, left_out), log)
-                counts[outcome] += 1
-                line = f"{path}:{change.line}: {change.what}: {_short(old)} -> {_short(change.new)}"
-                print(f"{outcome:9} {line}", flush=True)
-                if outcome == "survived":
-                    survivors.append(line)
-            target.write_text(source, encoding="utf-8")
-    print(f"\n{sum(counts.values())} changes: {dict(counts)}")
-    print("\n".join(["Survivors:", *survivors]))
+        results = pathlib.Path(folder, "results")
+        with results.open("w") as out:
+            for path in paths:
+                source = (ROOT / path).read_text(encoding="utf-8")
+                changes = changes_of(source)[::every]
+                tests = tests_for(path, "--quick" in arguments)
+                for first in range(0, len(changes), AT_ONCE):
+                    part = changes[first : first + AT_ONCE]
+                    _in_a_process(run_changes, path, source, part, tests, out)
+        lines = results.read_text().splitlines()
+    survivors = [line for line in lines if not line.startswith("noticed")]
+    print("\n".join([f"{len(lines)} changes, {len(survivors)} not noticed:", *survivors]))
+
+
+def _in_a_process(function, *arguments) -> None:
+    """Calls the function in a forked process, whose own output is dropped."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, _too_slow)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        try:
+            function(*arguments)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _too_slow(*_) -> None:
+    raise TimeoutError("the tests of a change take too long")
 
 
 def _prepare(folder: str) -> None:
     """Loads the libraries, but none of our modules, and makes the copy the one that is found."""
+    os.chdir(folder)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(folder, "cache")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

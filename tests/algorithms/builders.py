@@ -1,11 +1,13 @@
 """Small learners, batches, and networks that can be worked out by hand: what these tests share."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from edp_jax import algorithms, diffusion
 from edp_jax.algorithms import AgentState, Algorithm, TrainState, base
@@ -15,6 +17,7 @@ from edp_jax.types import TaskSpec, Transition
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
 LEARNERS = tuple(algorithms.REGISTRY)
+EVERY_LEARNER = pytest.mark.parametrize("name", LEARNERS)
 TINY = dict(
     hidden_dims=(8,),
     num_timesteps=5,
@@ -23,6 +26,7 @@ TINY = dict(
     num_backup_actions=2,
     num_baseline_actions=2,
     num_cql_actions=2,
+    flow_steps=2,
     num_critics=3,
     num_target_critics=2,
     ema_period=2,
@@ -53,6 +57,17 @@ def make_batch(size: int = 4, spec: TaskSpec = SPEC, **changes) -> Transition:
         next_observation=numbers(size, spec.observation_dim),
     )
     return batch.replace(**changes)
+
+
+BATCH = make_batch()
+
+
+@functools.cache
+def compiled(name: str):
+    """(learner, its compiled update, its state): compiled once per test file."""
+    learner = tiny_learner(name, lr_decay_steps=100)
+    learner = learner._replace(draw=jax.jit(learner.draw), act=jax.jit(learner.act))
+    return learner, jax.jit(learner.update_step), jax.jit(learner.init)(jax.random.key(0))
 
 
 # Networks small enough to work out by hand. The observation has one column s.
@@ -137,3 +152,9 @@ def same(left, right) -> bool:
     """Whether two trees have the same numbers everywhere."""
     pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
+
+
+def as_data(leaf):
+    """A leaf of a state as numbers, random keys too."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf

@@ -22,8 +22,8 @@ from .builders import (
 )
 
 UPDATE = crr.make_update(CONSTANT_GAUSSIAN, LINEAR_CRITICS)
-# Two actions at s = 3. Q_i = w_i a + s with w = (2, -1), so min_i Q_i = 3 + min(2 a, -a). The policy
-# is N(0, 1), and its two actions are 0.2 and -0.4.
+# Two actions at s = 3. Q_i = w_i a + s with w = (2, -1), so min_i Q_i = 3 + min(2 a, -a). The
+# policy is N(0, 1), and its two actions are 0.2 and -0.4.
 #   the dataset's actions 0.1 and -0.5:  3 - 0.1 and 3 - 1.0
 #   the policy's actions:                3 - 0.2 and 3 - 0.8, mean 3 - 0.5, maximum 3 - 0.2
 ACTIONS, ONLINE, TARGET = np.array([0.1, -0.5]), [[2.0], [-1.0]], [[1.0], [-3.0]]

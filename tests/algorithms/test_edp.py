@@ -1,4 +1,4 @@
-"""The parts of learners: which critics count, what is chosen when acting, what a policy step does."""
+"""The parts of learners: the critics that count, the choice when acting, the policy's step."""
 
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Fixed(NamedTuple):
         return jnp.broadcast_to(candidates.reshape(-1, *(1,) * (x_T.ndim - 1)), x_T.shape)
 
 
-# Q_i = w_i a + s with w = (2, -1): min_i Q of the candidates -0.4, 0.1, 0.9 is s plus -0.8, -0.1, -0.9.
+# Q_i = w_i a + s with w = (2, -1): of the candidates -0.4, 0.1 and 0.9, min_i Q is s plus VALUES.
 # The largest mean has 0.9, the largest maximum too, and the smallest minimum as well.
 CANDIDATES = (-0.4, 0.1, 0.9)
 VALUES = np.array([-0.8, -0.1, -0.9])

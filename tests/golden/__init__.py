@@ -4,12 +4,14 @@ Nothing is drawn: parameters, batch and random numbers are waves, the same on ev
 array of the state after the update the recording holds two weighted sums, which see every entry,
 and of each metric its value. To add a learner, or after a change that is meant, run
 
-    python -m tests.golden
+    python -m tests.golden fql
 
-and say in the commit which learners changed and why. The tests do not run that.
+(without a name: for all learners) and say in the commit which changed and why. The tests do not
+run that.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +24,8 @@ from edp_jax.types import Transition
 FILE = pathlib.Path(__file__).with_name("updates.npz")
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
 BATCH_SIZE = 4
-# Every part of a learner has something to do: three critics of which two count, two actions in every
-# maximum, a clip that is active, weights that decay. Numbers of one learner only are left out.
+# Every part of a learner has something to do: three critics of which two count, two actions in
+# every maximum, a clip that is active, weights that decay.
 SETTINGS = dict(
     hidden_dims=(8,),
     num_timesteps=5,
@@ -31,6 +33,7 @@ SETTINGS = dict(
     num_backup_actions=2,
     num_baseline_actions=2,
     num_cql_actions=2,
+    flow_steps=2,
     num_critics=3,
     num_target_critics=2,
     ema_period=2,
@@ -107,11 +110,13 @@ def read() -> dict[str, dict[str, np.ndarray]]:
         }
 
 
-def write() -> None:
-    """Records every learner anew."""
-    arrays = {"learners": np.array(list(algorithms.REGISTRY))}
-    for name in algorithms.REGISTRY:
-        found = {key: np.resize(value, 2) for key, value in sorted(update(name).items())}
+def write(names: Sequence[str]) -> None:
+    """Records those learners anew; the others stay as they are."""
+    recorded = read() if FILE.exists() else {}
+    for name in names:
+        recorded[name] = {key: np.resize(value, 2) for key, value in update(name).items()}
+    arrays = {"learners": np.array(list(recorded))}
+    for name, found in recorded.items():
         arrays[f"{name}/names"] = np.array(list(found))
         arrays[f"{name}/numbers"] = np.array(list(found.values()), np.float32)
     np.savez_compressed(FILE, **arrays)

@@ -68,7 +68,7 @@ def corruption(recorded) -> Corruption:
 
 
 def targets(recorded) -> edp.TargetDraws:
-    """TD3's recording holds the target actions of CRR's, too: batch, noise and policy are the same."""
+    """TD3's recorded target actions, and CRR's: batch, noise and policy are the same."""
     return edp.TargetDraws(jnp.asarray(recorded["next_action"])[None], None)
 
 
@@ -116,7 +116,7 @@ def test_td3(recordings, setting):
 
 
 def test_crr(recordings, setting, monkeypatch):
-    """The recorded baseline actions are not clipped (a fault there); here they are fed as they are."""
+    """The recorded baseline actions are not clipped, a fault there; they are fed as they are."""
     own, policy, critics, _, state = setting("edp_crr")
     recorded = recordings.load("crr")
     actions = jnp.asarray(recorded["baseline_actions"])
