@@ -112,11 +112,14 @@ def nest(entries: Mapping[Path, Any]) -> dict[str, Any]:
 def compare_with_limits(entries: Mapping[str, Mapping]) -> dict[str, Any]:
     """Computes the operations per second of every learner.
 
-    They are also given as fractions of what the machine does in matrix products alone.
+    They are also given as fractions of what the machine does in matrix products alone. Learners
+    whose operations are not counted (`flops.PARTS`) are left out.
     """
     limits = {name: entries[name]["flops_per_second"] for name in ("matmul", "chain")}
     learners = {}
     for name, entry in entries["learners"].items():
+        if entry["flops_per_update"] is None:
+            continue
         rate = entry["flops_per_update"] * entry["updates_per_second"]
         learners[name] = {
             "flops_per_update": entry["flops_per_update"],

@@ -67,8 +67,7 @@ class Update:
 
     def denoiser(self) -> int:
         """A diffusion policy, forward and gradient, also through its time embedding, B rows."""
-        inner, behind = _weights(*EMBEDDING[:2]), _weights(*EMBEDDING[1:])
-        behind += EMBEDDING[-1] * self._settings.hidden_dims[0]
+        inner, behind = self._embedding
         return self._denoiser.train(self._rows) + 2 * self._rows * (2 * inner + 3 * behind)
 
     def critics(self) -> int:
@@ -123,6 +122,30 @@ class Update:
         rows = (self._settings.num_cql_actions + 1) * self._rows
         return self._settings.num_critics * self._critic.train(rows, 0)
 
+    def student_target(self) -> int:
+        """FQL: one pass of the student, then target critics, B rows."""
+        critics = self._target_critics * self._critic.forward(self._rows)
+        return self._denoiser.forward(self._rows) + self._times() + critics
+
+    def flow_action(self) -> int:
+        """FQL: the flow's passes; the observation is multiplied once, not once per step."""
+        calls = self._settings.flow_steps * (self._denoiser.forward(self._rows, 0) + self._times())
+        return calls + self._denoiser.forward(0, self._rows)
+
+    def mean_guidance(self) -> int:
+        """FQL: every critic forward and back to the action, B rows."""
+        return self._settings.num_critics * self.guidance()
+
+    def _times(self) -> int:
+        """The time embedding and its columns of the first layer, forward, B rows."""
+        return 2 * self._rows * sum(self._embedding)
+
+    @property
+    def _embedding(self) -> tuple[int, int]:
+        """Weights of the time embedding's first layer, and of what comes behind it."""
+        behind = EMBEDDING[-1] * self._settings.hidden_dims[0]
+        return _weights(*EMBEDDING[:2]), _weights(*EMBEDDING[1:]) + behind
+
     @property
     def _target_critics(self) -> int:
         return self._settings.num_target_critics or self._settings.num_critics
@@ -133,6 +156,7 @@ class Update:
         return calls + self._denoiser.forward(0, self._rows)
 
 
+_FQL = (Update.student_target, Update.flow_action, Update.mean_guidance)
 _TD3 = (Update.denoiser, Update.critics, Update.sampled_target, Update.guidance)
 PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "edp_td3": _TD3,
@@ -142,6 +166,7 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "edp_bcq": (Update.denoiser, Update.critics, Update.sampled_target),
     "diffusion_ql": (*_TD3, Update.sampled_action),
     "bc_diffusion": (Update.denoiser,),
+    "fql": (Update.denoiser, Update.denoiser, Update.critics, *_FQL),  # flow and student
     "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),
     "crr": (Update.actor, Update.critics, Update.mean_target, Update.baseline),
     "iql": (Update.actor, Update.critics, Update.value_target),
@@ -149,18 +174,23 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
 }
 
 
-def update_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -> int:
+def update_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -> int | None:
     """Counts the operations of one update's matrix products: 2 * in * out per row of each layer.
 
     Left out are everything that is no matrix product (activations, optimiser, averages, random
-    numbers), and the time embedding along a chain, whose calls share one row.
+    numbers), and the time embedding along a sampler's chain, whose calls share one row.
 
     Args:
-      learner: a key of `PARTS`.
+      learner: its name.
       settings: of that learner.
       spec: sizes of the task.
       batch_size: B.
+
+    Returns:
+      The count, or None for a learner that `PARTS` does not have.
     """
+    if learner not in PARTS:
+        return None
     update = Update(settings, spec, batch_size)
     return sum(part(update) for part in PARTS[learner])
 

@@ -61,7 +61,7 @@ def tiny_rows():
 
 @dataclasses.dataclass
 class Server:
-    """Sends `content` for every path; each request sends at most the next number of `cuts` bytes of what it announces."""
+    """Sends `content` for every path, of which each request gets at most the next of `cuts` bytes."""
 
     url: str
     content: bytes

@@ -65,10 +65,16 @@ def test_sweep_prints_a_row_for_each_agent(tiny):
     assert len({row[20:] for row in rows}) == 6
 
 
-def test_samplers_come_near_the_exact_deviation():
+def test_samplers_come_near_the_exact_deviation_and_print_what_the_page_says():
     rows = run("sample_a_diffusion.py", "--num_samples=20000").splitlines()[1:]
     deviations = {row.split()[0]: [float(value) for value in row.split()[1:]] for row in rows}
     assert len(deviations) == 9
     for few, _, many in deviations.values():
         assert abs(many - 0.3) < abs(few - 0.3)
     assert abs(deviations["dpm_solver_2"][2] - 0.3) < 0.01
+
+    page = (ROOT / "docs" / "samplers.md").read_text().split("| sampler | 5 calls")[1]
+    written = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", page, re.MULTILINE)
+    assert {name for name, *_ in written} == set(deviations)
+    for name, *values in written:
+        np.testing.assert_allclose(list(map(float, values)), deviations[name], atol=0.003)

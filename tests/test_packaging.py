@@ -1,4 +1,4 @@
-"""What is built can be installed: a wheel and an sdist, made from a copy of the tree and used away from it."""
+"""What is built can be installed: a wheel and an sdist, used away from the tree."""
 
 import importlib.metadata
 import os

@@ -96,7 +96,7 @@ def integrate(
     """Actions [B, A] that the flow carries noise [B, A] to, by Euler's method in equal steps."""
 
     def step(x: Array, index: Array) -> tuple[Array, None]:
-        time = jnp.full(x.shape[:-1], TIME_SCALE * index / num_steps)
+        time = TIME_SCALE * index / num_steps
         return x + flow.apply(params, observation, x, time) / num_steps, None
 
     x, _ = jax.lax.scan(step, noise, jnp.arange(num_steps), unroll=min(num_steps, 16))
@@ -110,7 +110,7 @@ def student_action(
     noise: Array,
 ) -> Array:
     """The student's actions [..., A] for noise [..., A]; its network sees a constant time."""
-    return student.apply(params, observation, noise, jnp.zeros(noise.shape[:-1]))
+    return student.apply(params, observation, noise, jnp.zeros(()))
 
 
 def make(settings: FQL, spec: TaskSpec) -> Algorithm:

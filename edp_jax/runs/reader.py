@@ -66,7 +66,7 @@ class Run:
     of this library wrote it.
     """
 
-    workdir: str
+    workdir: str | os.PathLike[str]
 
     @property
     def config(self) -> dict[str, Any]:

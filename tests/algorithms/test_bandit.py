@@ -29,7 +29,7 @@ def test_diffusion_covers_all_modes():
 
 @pytest.mark.slow
 def test_a_gaussian_cannot():
-    """The moments are right, mean 0 and standard deviation 0.8, and most samples lie where no data is."""
+    """The moments are right: mean 0, standard deviation 0.8. Most samples lie where no data is."""
     actions = actions_of("Gaussian BC")
     np.testing.assert_allclose(actions.mean(axis=0), 0.0, atol=0.15)
     assert bandit.share_in_modes(actions).sum() < 0.4

@@ -113,7 +113,7 @@ def train(num_updates: int, **changes):
 
 @pytest.mark.parametrize(("alpha", "least", "most"), [(1000.0, 0.35, 0.65), (1.0, 0.9, 1.0)])
 def test_alpha_weighs_imitation_against_value(alpha, least, most):
-    """Far from the critics the student clones both modes, near to them it takes the one that pays."""
+    """A heavy alpha clones both modes, a light one takes the mode that pays."""
     actions = train(500, fql_alpha=alpha)
     assert least <= np.mean(actions.sum(axis=1) > 0) <= most
 

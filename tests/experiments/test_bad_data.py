@@ -55,7 +55,8 @@ def snapshot(folder) -> dict:
     }
 
 
-CASES = {  # what is written into the data folder, the task, and what the line says; hopper-medium-v2 where there is no task
+# What is written into the data folder, the task (by default hopper-medium-v2), what the line says.
+CASES = {
     "truncated HDF5": (truncated, None, "truncated or damaged at 3000 bytes"),
     "missing key": (
         lambda f: hdf5(f, {k: v for k, v in arrays().items() if k != "actions"}),
@@ -119,7 +120,7 @@ CASES = {  # what is written into the data folder, the task, and what the line s
 
 
 def refused(type_main, folder, task, says, **keywords) -> None:
-    """The command exits with 2 and one line that `says` why, and all below `folder` is as it was."""
+    """The command exits with 2 and one line that says why; all below `folder` is as it was."""
     before = snapshot(folder)
     result = type_main(
         f"--config=configs/edp_td3.py:{task}",

@@ -8,7 +8,6 @@ import pytest
 
 from edp_jax import TaskSpec, Transition, algorithms
 from experiments import flops
-from experiments.cases import LEARNERS
 
 SPEC = TaskSpec(17, 6)
 ROWS = 256
@@ -32,7 +31,7 @@ MORE_ACTIONS = LARGER | {"num_backup_actions": 3}
 
 @pytest.mark.parametrize(
     ("learner", "changes"),
-    [(name, {}) for name in LEARNERS]
+    [(name, {}) for name in flops.PARTS]
     + [("edp_cql", MORE_ACTIONS), ("crr", MORE_ACTIONS), ("iql", LARGER)],
 )
 def test_the_count_is_what_the_compiled_update_does(learner: str, changes: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A file of the user's own and an environment the project does not know, from the data to the deployed policy."""
+"""A user's own file and environment, from the data to the deployed policy."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ class Signals:
 
 @pytest.fixture(scope="module")
 def recorded() -> dict:
-    """Two episodes of Pendulum-v1 (torque in [-2, 2], 200 steps, no terminals) under a random policy."""
+    """Two episodes of Pendulum-v1 under random torques in [-2, 2]: 200 steps, no terminals."""
     env, rng = gymnasium.make("Pendulum-v1"), np.random.default_rng(0)
     steps = {key: [] for key in ("obs", "action", "reward", "done", "truncated")}
     for episode in range(2):
@@ -87,7 +87,7 @@ def test_from_the_users_file_to_the_deployed_policy(tmp_path, recorded, capsys):
 def test_without_an_environment_the_box_has_to_be_given(tmp_path, recorded):
     with pytest.raises(
         InputError,
-        match=r"action values outside their box, the first .* --config.action_low and --config.action_high",
+        match=r"action values outside their box, .* --config.action_low and --config.action_high",
     ):
         train(tmp_path, recorded)
     assert not (tmp_path / "run").exists()
