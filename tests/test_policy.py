@@ -167,6 +167,8 @@ def test_gaussian_policy():
     density = -0.5 * 0.2**2 - np.log(2.0) - 0.5 * np.log(2 * np.pi)
     assert_close(found.log_likelihood, [density])
     assert_close(policy.cloning_loss(found), -density)
+    two = found._replace(log_likelihood=jnp.array([1.0, 2.0]))
+    assert_close(policy.cloning_loss(two), -1.5)
     assert_close((found.action, found.std, found.denoising_loss), ([[0.5]], [2.0], [0.0]))
     assert policy.draw(jax.random.key(0), batch.action) == ()
     x_T = jnp.array([[[0.1]], [[3.0]], [[-3.0]]])

@@ -126,6 +126,8 @@ def test_draws_ahead_see_what_the_update_would(name):
             assert not moved or not looked_at
         before = fresh(state)
     assert looked_at == (name in READ_POLICY)
+    stands_still = getattr(learner.settings, "ema_period", base.MOST_AHEAD)
+    assert learner.draws_ahead == stands_still  # no fewer than could be
 
 
 READ_POLICY = ("edp_td3", "edp_crr", "edp_cql", "edp_bcq", "diffusion_ql", "crr")

@@ -30,7 +30,7 @@ from .builders import (
 UPDATE = td3.make_update(CONSTANT_DIFFUSION, LINEAR_CRITICS)
 # Q_i(s, a) = w_i a + s: w = (2, -1), in the averages (1, -3). The noise prediction is 0.5.
 ONLINE, TARGET, EPS = [[2.0], [-1.0]], [[1.0], [-3.0]], 0.5
-BATCH = rows(s=0.0, a=0.5, r=1.0, next_s=10.0)
+BATCH = rows(s=0.0, a=[0.5, 0.5], r=1.0, next_s=10.0)  # twice the same row
 
 
 def settings(**changes):
@@ -44,9 +44,9 @@ def state_of(settings, step: int = 0):
 
 
 def draws(next_actions=(0.0,), guide: int = 0, noise: float = 1.0, critics=None) -> td3.Draws:
-    next_action = jnp.asarray(next_actions, jnp.float32).reshape(-1, 1, 1)
+    next_action = jnp.asarray(next_actions, jnp.float32).reshape(-1, 1, 1).repeat(2, axis=1)
     target = edp.TargetDraws(next_action, critics)
-    return td3.Draws(first_timestep(noise), target, jnp.asarray(guide))
+    return td3.Draws(first_timestep(noise, noise), target, jnp.asarray(guide))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def draws(next_actions=(0.0,), guide: int = 0, noise: float = 1.0, critics=None)
     ],
 )
 def test_target(next_actions, ends, target):
-    batch = BATCH.replace(discount=np.array([0.0 if ends else 1.0], np.float32))
+    batch = BATCH.replace(discount=np.full(2, 0.0 if ends else 1.0, np.float32))
     own = settings(discount=0.9)
     new, metrics = UPDATE(state_of(own), batch, own, draws(next_actions))
     assert_close(metrics["critic/target_mean"], target)
@@ -92,7 +92,7 @@ def test_policy_losses(guide, action, noise):
     Loss: (eps - noise)^2 - eta q / |q| with q = w a0_hat, and d a0_hat / d eps = -sqrt(1/abar - 1).
     """
     own = settings(eta=3.0, learning_rate=1.0)
-    batch = rows(s=0.0, a=action, next_s=10.0)
+    batch = rows(s=0.0, a=[action, action], next_s=10.0)
     new, metrics = UPDATE(state_of(own), batch, own, draws(guide=guide, noise=noise))
     q = ONLINE[guide][0] * a0_hat(action, noise, EPS)
     slope = 0.0 if action == 0.9 else -np.sqrt(1 / ABAR - 1) * ONLINE[guide][0]

@@ -22,7 +22,7 @@ UPDATE = td3_bc.make_update(SHIFTED_MEAN, LINEAR_CRITICS)
 # The policy's action is mean + s / 10. Q_i = w_i a + s: w = (2, -1), in the averages (1, -3).
 ONLINE, TARGET = [[2.0], [-1.0]], [[1.0], [-3.0]]
 MEAN, AVERAGED_MEAN = 0.2, 0.4
-BATCH = rows(s=3.0, a=0.1, r=1.0, next_s=1.0)
+BATCH = rows(s=3.0, a=[0.1, 0.1], r=1.0, next_s=1.0)  # twice the same row
 
 
 def updated(step: int, smoothing: float = 1.0, critics=None, **changes):
@@ -31,7 +31,7 @@ def updated(step: int, smoothing: float = 1.0, critics=None, **changes):
     critic = train_state(own, {"w": ONLINE}, {"w": TARGET}, ensemble=True)
     actor = train_state(own, {"mean": [MEAN]}, {"mean": [AVERAGED_MEAN]})
     before = agent(step, actor=actor, critic=critic)
-    new, metrics = UPDATE(before, BATCH, own, td3_bc.Draws(jnp.full((1, 1), smoothing), critics))
+    new, metrics = UPDATE(before, BATCH, own, td3_bc.Draws(jnp.full((2, 1), smoothing), critics))
     return before, new, metrics
 
 
@@ -60,7 +60,7 @@ def test_a_smoothed_action_stays_in_the_box():
     critic = train_state(own, {"w": ONLINE}, {"w": TARGET}, ensemble=True)
     for mean, edge in ((0.8, 1.0), (-1.2, -1.0)):
         state = agent(actor=train_state(own, {"mean": [mean]}), critic=critic)
-        draws = td3_bc.Draws(jnp.full((1, 1), 9.0 * edge), None)
+        draws = td3_bc.Draws(jnp.full((2, 1), 9.0 * edge), None)
         _, metrics = UPDATE(state, BATCH, own, draws)
         assert_close(metrics["critic/target_mean"], 1 + 0.9 * (min(edge, -3 * edge) + 1))
 
