@@ -61,7 +61,7 @@ def tiny_rows():
 
 @dataclasses.dataclass
 class Server:
-    """Sends `content` for every path, of which each request gets at most the next of `cuts` bytes."""
+    """Sends `content` for every path; a request gets at most the next of `cuts` bytes."""
 
     url: str
     content: bytes
