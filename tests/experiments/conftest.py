@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from edp_jax import configuration
+from experiments import main
+
 ROOT = pathlib.Path(__file__).parents[2]
 # Reads a list of arguments per line and answers with the exit code of a child, so that what is slow
 # to import is imported once.
@@ -69,3 +72,35 @@ def type_main(main_server, tmp_path_factory):
         return Result(code, *(pathlib.Path(path).read_text() for path in printed.values()))
 
     return run
+
+
+TINY = {
+    "hidden_dims": (8, 8),
+    "num_timesteps": 10,
+    "sampler_calls": 2,
+    "batch_size": 8,
+    "seeds": (0,),
+    "num_steps": 4,
+    "log_every": 2,
+    "eval_every": 4,
+    "eval_episodes": 2,
+}
+
+
+class NoSignals:
+    """Stands in for `StopSignals` where none will come."""
+
+    def check(self) -> None:
+        pass
+
+
+@pytest.fixture
+def train_tiny(tmp_path):
+    """train_tiny(task, **settings): a run of EDP-TD3 with tiny networks in tmp_path/run."""
+
+    def train(task: str, **changes) -> pathlib.Path:
+        config = configuration.make_config("edp_td3", task, **TINY | changes)
+        main.train(configuration.resolve(config), str(tmp_path / "run"), NoSignals())
+        return tmp_path / "run"
+
+    return train

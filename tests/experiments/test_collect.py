@@ -13,30 +13,16 @@ import numpy as np
 import pytest
 
 import edp_jax
-from configs import edp_td3
 from edp_jax import InputError, data
 from edp_jax.data.behaviour import Behaviour, read_behaviour, save_behaviour
 from edp_jax.data.hdf5 import read_hdf5
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
-from experiments import collect, launch, main
+from experiments import collect
 from experiments.keeper import Keeper
 from experiments.train_behaviour import name_of
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = {
-    "hidden_dims": (8, 8),
-    "num_timesteps": 10,
-    "sampler_calls": 2,
-    "batch_size": 8,
-    "num_steps": 4,
-}
-TINY |= {"log_every": 2, "eval_every": 4, "eval_episodes": 2}
-
-
-class Signals:
-    def check(self) -> None:
-        pass
 
 
 def constant(action, observation_dim=3) -> Behaviour:
@@ -94,12 +80,9 @@ def test_the_same_command_makes_the_same_data_and_another_seed_others(tmp_path):
         assert not np.array_equal(getattr(first, key), getattr(other, key))
 
 
-def test_the_data_trains_a_policy_which_makes_data_in_turn(tmp_path):
+def test_the_data_trains_a_policy_which_makes_data_in_turn(tmp_path, train_tiny):
     record(tmp_path)
-    config = edp_td3.get_config(str(tmp_path / "data.hdf5"))
-    config.update({**TINY, "env_id": "Pendulum-v1"})
-    main.train(launch.resolve(config), str(tmp_path / "run"), Signals())
-    policy = str(tmp_path / "run" / "policy")
+    policy = str(train_tiny(str(tmp_path / "data.hdf5"), env_id="Pendulum-v1") / "policy")
     raw = record(
         tmp_path, output=str(tmp_path / "new" / "data.hdf5"), policies=(policy,), num_transitions=30
     )

@@ -10,26 +10,9 @@ import numpy as np
 import pytest
 
 import edp_jax
-from configs import edp_td3
 from edp_jax import data, legacy
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
-from experiments import launch, main
-
-TINY = {
-    "hidden_dims": (8, 8),
-    "num_timesteps": 10,
-    "sampler_calls": 2,
-    "batch_size": 8,
-    "seeds": (0,),
-    "num_steps": 4,
-}
-TINY |= {"log_every": 2, "eval_every": 4, "eval_episodes": 2}
-
-
-class Signals:
-    def check(self) -> None:
-        pass
 
 
 class Reach(gymnasium.Env):
@@ -66,16 +49,22 @@ class Reach(gymnasium.Env):
 gymnasium.register("EdpReach-v0", f"{__name__}:Reach", max_episode_steps=10)
 
 
-def train(folder, task, **changes):
-    config = edp_td3.get_config(task)
-    config.update({**TINY, **changes})
-    main.train(launch.resolve(config), str(folder / "run"), Signals())
-    with open(folder / "run" / "evaluations.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return json.loads((folder / "run" / "config.json").read_text())["dataset"], rows
+@pytest.fixture
+def train(train_tiny):
+    """train(task, **settings) -> what config.json says of the dataset, rows of evaluations.csv."""
+
+    def run(task, **changes):
+        folder = train_tiny(task, **changes)
+        with open(folder / "evaluations.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return json.loads((folder / "config.json").read_text())["dataset"], rows
+
+    return run
 
 
-def test_a_minari_dataset_is_trained_on_and_evaluated_in_its_environment(tmp_path, monkeypatch):
+def test_a_minari_dataset_is_trained_on_and_evaluated_in_its_environment(
+    tmp_path, monkeypatch, train
+):
     minari = pytest.importorskip(
         "minari", reason="the optional package minari is not installed: pip install -e '.[test]'"
     )
@@ -97,7 +86,7 @@ def test_a_minari_dataset_is_trained_on_and_evaluated_in_its_environment(tmp_pat
         np.testing.assert_array_equal(
             env.reset(seed=0)[0], raw.observations[0]
         )  # one order in training and evaluation
-    dataset, rows = train(tmp_path, "minari:test/reach-hdf5-v0")
+    dataset, rows = train("minari:test/reach-hdf5-v0")
     assert dataset["summary"]["transitions"] == 30 and dataset["summary"]["timeouts"] == 3
     assert (dataset["action_low"], dataset["action_high"], dataset["reference_scores"]) == (
         [0.0],
@@ -113,7 +102,7 @@ def test_a_minari_dataset_is_trained_on_and_evaluated_in_its_environment(tmp_pat
     assert actions.min() >= 0.0 and 2.0 < actions.max() <= 4.0
 
 
-def test_d4rls_own_packages_give_data_and_environment(tmp_path, monkeypatch):
+def test_d4rls_own_packages_give_data_and_environment(tmp_path, monkeypatch, train):
     rng = np.random.default_rng(0)
     arrays = {
         "observations": rng.normal(size=(40, 3)),
@@ -126,7 +115,7 @@ def test_d4rls_own_packages_give_data_and_environment(tmp_path, monkeypatch):
     monkeypatch.setattr(
         legacy, "make_env", lambda name: gymnasium.make("Pendulum-v1", max_episode_steps=7)
     )
-    dataset, rows = train(tmp_path, "legacy:swing-random-v2")
+    dataset, rows = train("legacy:swing-random-v2")
     assert dataset["summary"]["episodes"] == 2 and dataset["path"] is None
     assert (dataset["action_low"], dataset["action_high"]) == ([-2.0], [2.0])  # the environment's
     assert [row["length"] for row in rows] == ["7", "7"] and rows[0]["score"] == ""
