@@ -13,7 +13,7 @@ import pytest
 from edp_jax import TaskSpec, algorithms
 from edp_jax.algorithms import base, edp
 from edp_jax.data import RawDataset, preprocess
-from edp_jax.types import Transition
+from edp_jax.types import Transition, unpack
 
 SPEC = TaskSpec(1, 1)
 COMMON = dict(hidden_dims=(32,), learning_rate=3e-3, tau=0.1, discount=0.5)
@@ -110,5 +110,6 @@ def test_a_timeout_is_not_a_terminal(cut, values):
         **flags,
         next_observations=steps.next_observation,
     )
-    found = learned_values("edp_td3", preprocess.to_transitions(raw), [0.0, 1.0])
+    recorded = unpack(preprocess.to_rows(raw), TaskSpec(1, 1))
+    found = learned_values("edp_td3", recorded, [0.0, 1.0])
     np.testing.assert_allclose(found, values, atol=0.15)
