@@ -12,8 +12,8 @@ modules anew each time; what the libraries have compiled stays. The tests stop a
 Run by hand; it is not part of the tests.
 
 What is changed: signs, operators, comparisons, constants, min and max, means and sums, the order of
-two arguments, the key of a draw, params and target_params, observation and next_observation, stopped
-gradients, clips, conditions, keyword arguments, and whole statements.
+two arguments, the key of a draw, params and target_params, observation and next_observation,
+stopped gradients, clips, conditions, keyword arguments, and whole statements.
 """
 
 import ast

@@ -23,9 +23,9 @@ from .builders import (
 )
 
 UPDATE = iql.make_update(CONSTANT_GAUSSIAN, LINEAR_CRITICS, SHIFTED_VALUE)
-# Two actions at s = 3. The averaged critics say 3 + min(2 a, -a), 3 - 0.1 and 3 - 1.0; V says
-# 3 - 0.5, so its errors are Q - V = (0.4, -0.5). One step of V with learning rate 0.2 takes it to 3 - 0.3,
-# because the gradient of V's loss is negative: -(0.7 * 0.4 - 0.3 * 0.5).
+# Two actions at s = 3. The averaged critics say 3 + min(2 a, -a), 3 - 0.1 and 3 - 1.0. V says
+# 3 - 0.5, so its errors are Q - V = (0.4, -0.5). One step of V with learning rate 0.2 takes it to
+# 3 - 0.3, because the gradient of V's loss is negative: -(0.7 * 0.4 - 0.3 * 0.5).
 ACTIONS, ONLINE, TARGET, VALUE = np.array([0.1, -0.5]), [[1.0], [-3.0]], [[2.0], [-1.0]], -0.5
 BATCH = rows(s=3.0, a=ACTIONS, r=1.0, next_s=10.0, d=[1.0, 0.0])
 ADVANTAGE = np.array([0.2, -0.7])
