@@ -151,8 +151,7 @@ def _record(
         declared["reference_scores"] = np.array(plan.reference_scores)
     if np.isfinite([box.low, box.high]).all():
         declared |= {"action_low": box.low, "action_high": box.high}
-    recorded = {key: value for key, value in vars(concatenate(parts)).items() if value is not None}
-    return from_arrays(f"environment {plan.env_id!r}", recorded | declared)
+    return from_arrays(f"environment {plan.env_id!r}", concatenate(parts).arrays() | declared)
 
 
 def _check(plan: Plan) -> None:

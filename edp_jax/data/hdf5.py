@@ -1,12 +1,12 @@
 """HDF5 files in D4RL's layout (arXiv 2004.07219), read and written with h5py alone."""
 
-import dataclasses
 import os
 from typing import Any
 
 import h5py
 
-from edp_jax.data.raw import RawDataset, check_readable, find_names, from_arrays
+from edp_jax.data.names import find_names
+from edp_jax.data.raw import RawDataset, check_readable, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line
@@ -60,10 +60,8 @@ def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) ->
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        for field in dataclasses.fields(raw):
-            value = getattr(raw, field.name)
-            if value is not None:
-                file.create_dataset(field.name, data=value)
+        for name, value in raw.arrays().items():
+            file.create_dataset(name, data=value)
         for key, value in attributes.items():
             file.attrs[key] = value
 

@@ -5,7 +5,8 @@ import re
 
 from edp_jax import legacy
 from edp_jax.data import d4rl
-from edp_jax.data.raw import RawDataset, find_names, from_arrays
+from edp_jax.data.names import find_names
+from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.tasks import TASKS, Task
 from edp_jax.types import InputError

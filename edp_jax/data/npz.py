@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edp_jax.data.raw import RawDataset, check_readable, find_names, from_arrays
+from edp_jax.data.names import find_names
+from edp_jax.data.raw import RawDataset, check_readable, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line

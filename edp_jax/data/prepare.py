@@ -122,6 +122,7 @@ def prepare(
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
 
+    comparable = task.stored_returns_compare and raw.whole_episodes
     weights = None
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)
@@ -135,7 +136,7 @@ def prepare(
         reward_transform=transform,
         info=info | found,
         reference_scores=scores,
-        behaviour_return=float(episode_returns.mean()) if task.stored_returns_compare else None,
+        behaviour_return=float(episode_returns.mean()) if comparable else None,
     )
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from edp_jax.data.columns import constant_columns, moments
 from edp_jax.data.raw import RawDataset
-from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows, row_blocks
+from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows
 from edp_jax.types import InputError, TaskSpec, unpack
 
+_FAR = 1e3  # up to here a constant column is rounded by less than 0.001
 _ACTION_TOLERANCE = 1e-5  # of half the box: what counts as rounding
-_CONSTANT_TOLERANCE = 1e-6
 
 
 def episode_ends(raw: RawDataset) -> np.ndarray:
@@ -78,25 +79,16 @@ def to_rows(raw: RawDataset, storage: Storage = MEMORY) -> np.ndarray:
     return rows
 
 
-def constant_columns(observations: np.ndarray) -> np.ndarray:
-    """[O] bool: which columns of observations [N, O] are constant to the accuracy of float32.
-
-    The range decides, since rounding gives a constant column a standard deviation that is seldom 0.
-    """
-    low, high = observations.min(axis=0), observations.max(axis=0)
-    return high - low <= _CONSTANT_TOLERANCE * np.maximum(np.abs(low), np.abs(high))
-
-
 def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [O] and standard deviation [O] of each column of observations [N, O], float32.
 
-    A constant column gets the standard deviation 1, so that normalisation makes it 0.
+    A constant column gets the standard deviation 1, so that normalisation makes it 0. Far from 0,
+    where rounding would leave more of it, it gets its magnitude.
     """
-    size, blocks = len(observations), list(row_blocks(observations))
-    mean = sum(observations[rows].sum(axis=0, dtype=np.float64) for rows in blocks) / size
-    std = np.sqrt(sum(np.square(observations[rows] - mean).sum(axis=0) for rows in blocks) / size)
-    std = np.where(constant_columns(observations), 1.0, std)
-    return np.asarray(mean, np.float32), std.astype(np.float32)
+    mean, std = moments(observations)
+    far = np.abs(mean) > _FAR
+    std = np.where(constant_columns(observations), np.where(far, np.abs(mean), 1.0), std)
+    return mean.astype(np.float32), std.astype(np.float32)
 
 
 def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, np.ndarray]:

@@ -2,25 +2,16 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from edp_jax.data import ends
 from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows
 from edp_jax.types import InputError
 
-REQUIRED = ("observations", "actions", "rewards", "terminals")
-OPTIONAL = ("timeouts", "next_observations", "action_low", "action_high", "reference_scores")
-SYNONYMS = {
-    "observations": "obs",
-    "actions": "action",
-    "rewards": "reward",
-    "terminals": "done",
-    "timeouts": "truncated",
-    "next_observations": "next_obs",
-}
-_STEPS = ("rewards", "terminals", "timeouts")  # [N]
+_STEPS = ("rewards", *ends.FLAGS)  # [N]
 _ROWS = ("observations", "actions", "next_observations")  # [N, dimension]
 _NUMERIC_KINDS = "buif"
 
@@ -42,6 +33,14 @@ class RawDataset:
     action_low: np.ndarray | None = None  # [A] float32, where the source declares an action box
     action_high: np.ndarray | None = None  # [A] float32
     reference_scores: np.ndarray | None = None  # [2] float64, returns that count as 0 and 100
+    whole_episodes: bool = (
+        True  # False: rows are shuffled, or episodes divided, so no return counts
+    )
+    notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that are there, by their names."""
+        return {key: value for key, value in vars(self).items() if isinstance(value, np.ndarray)}
 
     @property
     def observation_dim(self) -> int:
@@ -68,60 +67,33 @@ def check_readable(path: str) -> None:
         )
 
 
-def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
-    """Finds the arrays of a dataset among those of a file.
-
-    Args:
-      source: what error messages call the file.
-      present: the names of all its arrays.
-
-    Returns:
-      For each field of `RawDataset` that is there the name of its array: its own, or its synonym.
-
-    Raises:
-      InputError: a required array is missing, or one is there under both names.
-    """
-    present = list(present)
-    names = {}
-    for key in REQUIRED + OPTIONAL:
-        found = [name for name in (key, SYNONYMS.get(key)) if name in present]
-        if len(found) > 1:
-            raise InputError(
-                f"{source}: {found[0]!r} and {found[1]!r} mean the same; keep one of them"
-            )
-        if found:
-            names[key] = found[0]
-    missing = [key for key in REQUIRED if key not in names]
-    if missing:
-        raise InputError(
-            f"{source}: no key {', '.join(map(repr, missing))} "
-            f"(found: {', '.join(present) or 'no keys'}); store arrays named {', '.join(REQUIRED)}"
-        )
-    return names
-
-
 def from_arrays(
     source: str,
     arrays: Mapping[str, Any],
     *,
     max_episode_steps: int | None = None,
+    apart: bool = False,
+    notes: tuple[str, ...] = (),
     storage: Storage = MEMORY,
 ) -> RawDataset:
     """Checks arrays and converts them: numbers of any width become float32, flags bool.
 
-    Where `timeouts` is missing, an episode that no terminal ends is cut at every
-    `max_episode_steps`-th step. Where that is unknown too, it is cut at the steps whose next
-    observation is not the observation of the following row.
+    `edp_jax.data.ends` says which flags there may be and what they mean. Where none marks cuts, an
+    episode that no terminal ends is cut at every `max_episode_steps`-th step. Where that is unknown
+    too, it is cut at the steps whose next observation is not the observation of the following row.
 
     Args:
       source: what error messages begin with.
-      arrays: numpy's, or h5py's, which are read block by block, under the names of `RawDataset`.
+      arrays: numpy's, or h5py's, which are read block by block, under the keys of
+        `edp_jax.data.names.NAMES`.
       max_episode_steps: the time limit, where it is known.
+      apart: whether the source keeps episodes apart, so that their ends need no check by the rows.
+      notes: lines for the user, to which those on the flags are added.
       storage: where the new arrays lie.
 
     Raises:
-      InputError: a shape or type is wrong, a value is not finite, there are fewer than 2 steps, or
-        nothing tells where episodes were cut off.
+      InputError: a shape or type is wrong, a value is not finite, a flag is neither 0 nor 1, there
+        are fewer than 2 steps, or nothing tells where episodes were cut off.
     """
     arrays = {key: _check_array(source, key, value) for key, value in arrays.items()}
     _check_shapes(source, arrays)
@@ -129,19 +101,28 @@ def from_arrays(
     arrays = {key: _to_float32(source, key, value, storage) for key, value in arrays.items()}
     if scores is not None:
         arrays["reference_scores"] = np.asarray(scores)
-    arrays["terminals"] = arrays["terminals"] != 0
-    if "timeouts" in arrays:
-        arrays["timeouts"] = arrays["timeouts"] != 0
-    elif max_episode_steps is not None:
-        arrays["timeouts"] = _timeouts_by_length(arrays["terminals"], max_episode_steps)
-    elif "next_observations" in arrays:
-        arrays["timeouts"] = _timeouts_by_jumps(arrays)
-    else:
+    found = ends.read_flags(source, arrays)
+    found = found._replace(notes=(*notes, *found.notes, *ends.hidden_limit(found)))
+    arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
+    if found.timeouts is None and max_episode_steps is not None:
+        limited = ends.timeouts_by_length(found.terminals, max_episode_steps)
+        found = found._replace(timeouts=limited)
+    if "next_observations" in arrays and not apart:
+        found, arrays["next_observations"] = ends.compare_rows(
+            found, arrays["observations"], arrays["next_observations"]
+        )
+    if found.timeouts is None:
         raise InputError(
             f"{source}: nothing tells which steps were the last before a time limit; store "
             "'timeouts' (all False where every episode ends in a terminal) or 'next_observations'"
         )
-    return RawDataset(**arrays)
+    return RawDataset(
+        **arrays,
+        terminals=found.terminals,
+        timeouts=found.timeouts,
+        whole_episodes=found.whole,
+        notes=found.notes,
+    )
 
 
 def _check_array(source: str, key: str, value: Any) -> Any:
@@ -195,21 +176,3 @@ def _to_float32(source: str, key: str, value: Any, storage: Storage) -> np.ndarr
             f"the first in row {first[0]}; remove the episodes with such values"
         )
     return value
-
-
-def _timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.ndarray:
-    """[N] bool: every `max_episode_steps`-th step of an episode, unless it is a terminal."""
-    timeouts = np.zeros_like(terminals)
-    start = 0
-    for end in np.append(np.flatnonzero(terminals), len(terminals)):
-        timeouts[start + max_episode_steps - 1 : end : max_episode_steps] = True
-        start = end + 1
-    return timeouts
-
-
-def _timeouts_by_jumps(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """[N] bool: where the next row is not what followed, and the last row, but for terminals."""
-    jumps = np.ones(len(arrays["rewards"]), bool)
-    following, observations = arrays["next_observations"][:-1], arrays["observations"][1:]
-    map_rows(lambda a, b: (a != b).any(axis=1), following, observations, out=jumps[:-1])
-    return jumps & ~arrays["terminals"]

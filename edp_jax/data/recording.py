@@ -1,6 +1,5 @@
 """Recording the steps that policies take in gymnasium environments."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -104,22 +103,25 @@ def record(
     def flat(array: np.ndarray) -> np.ndarray:
         return array.reshape(num_envs * num_steps, *array.shape[2:])[:num_transitions]
 
-    recorded = (observations, actions, rewards, terminals, timeouts, next_observations)
-    raw = RawDataset(*map(flat, recorded))
+    raw = RawDataset(
+        observations=flat(observations),
+        actions=flat(actions),
+        rewards=flat(rewards),
+        terminals=flat(terminals),
+        timeouts=flat(timeouts),
+        next_observations=flat(next_observations),
+    )
     raw.timeouts[-1] = not raw.terminals[-1]
     return raw
 
 
 def concatenate(parts: Sequence[RawDataset]) -> RawDataset:
     """The steps of several recordings, one after the other."""
-    fields = [
-        field.name
-        for field in dataclasses.fields(RawDataset)
-        if getattr(parts[0], field.name) is not None
-    ]
-    return RawDataset(
-        **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
-    )
+    stored = [part.arrays() for part in parts]
+    joined: dict[str, Any] = {
+        key: np.concatenate([arrays[key] for arrays in stored]) for key in stored[0]
+    }
+    return RawDataset(**joined)
 
 
 def _with_progress(steps: int, title: str, progress: Callable[[str], None]) -> Iterator[int]:

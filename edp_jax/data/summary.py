@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from edp_jax.data.preprocess import (
-    constant_columns,
-    episode_ends,
-    episode_returns,
-    usable_rows,
-)
+from edp_jax.data.columns import constant_columns
+from edp_jax.data.preprocess import episode_ends, episode_returns, usable_rows
 from edp_jax.data.raw import RawDataset
 
 
@@ -33,6 +29,7 @@ def summarize(raw: RawDataset) -> dict:
         "observation_range": [float(raw.observations.min()), float(raw.observations.max())],
         "action_range": [float(raw.actions.min()), float(raw.actions.max())],
         "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
+        "notes": list(raw.notes),
     }
 
 
@@ -56,6 +53,7 @@ def describe(summary: dict) -> str:
     constant = _ranges(summary["constant_columns"]) or "none"
     lines.append(f"{_range(summary, 'observation')}, constant columns: {constant}")
     lines.append(_range(summary, "action"))
+    lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join(f"  {line}" for line in lines)
 
 

@@ -118,6 +118,21 @@ def test_constant_columns_get_std_1_even_where_their_computed_std_is_not_0():
     np.testing.assert_allclose(std, [1, 5e-6, 1, 1], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("start", "step"), [(1.7e9, 5.0), (1.7e18, 5e9)])
+def test_a_clock_too_far_from_0_for_float32_counts_as_constant_and_becomes_0(start, step):
+    clock = (start + step * np.arange(200)[:, None]).astype(np.float32)
+    mean, std = preprocess.normalization(clock)
+    assert preprocess.constant_columns(clock).all() and np.ptp(clock) >= 512
+    np.testing.assert_allclose((clock - mean) / std, 0, atol=1e-6)
+
+
+def test_a_column_on_an_offset_gets_mean_0_and_standard_deviation_1():
+    column = (1e6 + 10 * np.random.default_rng(0).normal(size=(5000, 1))).astype(np.float32)
+    mean, std = preprocess.normalization(column)
+    normal = (column - mean) / std
+    np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=5e-3)
+
+
 def with_actions(actions) -> RawDataset:
     actions = np.asarray(actions, np.float32)
     return dataclasses.replace(dataset([0] * len(actions), [0] * len(actions)), actions=actions)

@@ -36,17 +36,20 @@ def test_what_is_counted(raw):
         "observation_range": [0.0, 103.0],
         "action_range": [-0.5, 0.5],
         "constant_columns": [],
+        "notes": [],
     }
     assert json.loads(json.dumps(counted)) == counted
 
 
 def test_it_is_told_in_lines(raw):
     counted = summarize(raw) | {"transitions": 4, "constant_columns": [0, 1, 2, 7]}
+    counted["notes"] = ["3 rows are odd"]
     assert data.describe(counted).splitlines() == [
         "  4 transitions in 2 episodes, 1 terminals, 1 timeouts",
         "  return of an episode: min 3, mean 6, max 9",
         "  observations [2] from 0 to 103, constant columns: 0-2, 7",
         "  actions [1] from -0.5 to 0.5",
+        "  note: 3 rows are odd",
     ]
 
 

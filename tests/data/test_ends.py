@@ -1,0 +1,155 @@
+"""Where episodes end and where learners bootstrap, in every convention of files."""
+
+import numpy as np
+import pytest
+
+from edp_jax import data
+from edp_jax.data.names import find_names
+from edp_jax.data.raw import RawDataset, from_arrays
+from edp_jax.types import InputError
+
+LIMIT = np.arange(12) % 4 == 3  # three episodes of four steps
+OBSERVATIONS = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+
+
+def following(observations=OBSERVATIONS) -> np.ndarray:
+    """The next row's observation; after the last step of an episode one that no row holds."""
+    after = np.roll(observations, -1, axis=0)
+    after[LIMIT] += 0.5
+    return after
+
+
+def read(observations=OBSERVATIONS, **flags) -> RawDataset:
+    content = {"observations": observations, "actions": np.zeros((12, 1)), "rewards": np.ones(12)}
+    names = find_names("data", content | flags)
+    return from_arrays("data", {key: (content | flags)[name] for key, name in names.items()})
+
+
+def rows_of(flags: np.ndarray) -> list[int]:
+    return np.flatnonzero(flags).tolist()
+
+
+def prepared(raw: RawDataset, **options) -> data.Dataset:
+    task = data.find_task("mine.npz")
+    return data.prepare(task, raw, {}, data.Preprocessing(**options))
+
+
+@pytest.mark.parametrize("name", ["terminals", "dones_float", "done", "dones"])
+def test_masks_decide_and_the_other_flag_marks_ends_of_trajectories(name, paired):
+    masks = np.ones(12)
+    masks[3] = 0  # the goal, at the end of the first trajectory; the others are cut
+    raw = read(**{name: LIMIT.astype(float)}, masks=masks, next_observations=following())
+    assert (rows_of(raw.terminals), rows_of(raw.timeouts)) == ([3], [7, 11])
+    np.testing.assert_array_equal(paired(raw).discount, masks)
+    assert "of 3 marked ends, 1 end the task and 2 are cuts" in raw.notes[0]
+    assert prepared(raw).behaviour_return == 4
+
+
+def test_a_goal_inside_a_trajectory_divides_it_and_leaves_no_behaviour_return():
+    masks = np.ones(12)
+    masks[[1, 7]] = 0
+    raw = read(terminals=LIMIT, masks=masks)
+    assert (rows_of(raw.terminals), rows_of(raw.timeouts)) == ([1, 7], [3, 11])
+    assert "1 steps end the task inside an episode" in raw.notes[1]
+    assert prepared(raw).behaviour_return is None
+
+
+@pytest.mark.parametrize("name", ["masks", "not_done"])
+def test_masks_alone_need_to_know_the_cuts(name):
+    flag = {name: np.arange(12) != 3}
+    with pytest.raises(InputError, match="nothing tells which steps were the last"):
+        read(**flag)
+    assert rows_of(read(**flag, timeouts=np.arange(12) == 7).timeouts) == [7]
+    raw = read(**flag, next_observations=following())
+    assert (rows_of(raw.terminals), rows_of(raw.timeouts)) == ([3], [7, 11])
+    # terminals that say what masks say add nothing
+    raw = read(**flag, terminals=np.arange(12) == 3, next_observations=following())
+    assert (rows_of(raw.terminals), rows_of(raw.timeouts)) == ([3], [7, 11])
+
+
+@pytest.mark.parametrize("cut", ["timeouts", "truncated", "truncations"])
+def test_a_step_that_is_done_and_truncated_was_cut(cut):
+    raw = read(done=LIMIT, **{cut: np.arange(12) == 7})
+    assert (rows_of(raw.terminals), rows_of(raw.timeouts)) == ([3, 11], [7])
+    assert "1 steps are both done and truncated: they count as cut" in raw.notes[0]
+    assert not read(done=np.arange(12) == 3, **{cut: np.arange(12) == 7}).notes
+
+
+@pytest.mark.parametrize("name", ["terminals", "terminated", "terminations"])
+def test_a_terminal_that_is_a_timeout_too_counts_as_ended_and_a_line_tells_where_all_are(name):
+    raw = read(**{name: LIMIT}, timeouts=np.arange(12) == 7)
+    assert rows_of(raw.terminals) == [3, 7, 11]
+    assert "all 1 timeouts are terminals as well and count as ended" in raw.notes[0]
+    some = read(**{name: np.arange(12) == 7}, timeouts=LIMIT)
+    assert (rows_of(some.terminals), some.notes) == ([7], ())
+
+
+def test_terminals_that_look_like_a_time_limit_are_told():
+    content = {"observations": np.zeros((36, 1)), "actions": np.zeros((36, 1))}
+    content |= {"rewards": np.zeros(36), "timeouts": np.zeros(36)}
+    raw = from_arrays("data", content | {"terminals": np.arange(36) % 12 == 11})
+    assert "3 episodes end the task after exactly 12 steps, the longest of all" in raw.notes[0]
+    # 11, 13 and 12 steps
+    several = from_arrays("data", content | {"terminals": np.isin(np.arange(36), [10, 23, 35])})
+    assert not several.notes
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"terminals": LIMIT, "done": LIMIT}, "'terminals' and 'done' both mark ends"),
+        ({"terminals": LIMIT, "terminated": LIMIT}, "'terminals' and 'terminated' mean the same"),
+        ({"terminals": LIMIT, "is_last": LIMIT}, "'is_last' is not read"),
+        ({"terminals": LIMIT, "discount": ~LIMIT}, "'discount' is not read"),
+        ({"terminals": LIMIT, "valids": LIMIT}, "'valids' is not read (OGBench's compact"),
+        ({"dones_float": LIMIT}, "no key 'terminals'"),
+        ({"done": LIMIT, "timeouts": LIMIT, "masks": np.full(12, 0.99)}, "neither 0 nor 1"),
+        ({"terminals": np.full(12, 2), "timeouts": LIMIT}, "12 values that are neither 0 nor 1"),
+    ],
+)
+def test_flags_that_cannot_be_understood_are_refused(flags, says):
+    with pytest.raises(InputError) as error:
+        read(**flags)
+    assert says in str(error.value) and len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    "rounded",
+    [lambda x: np.round(x, 2), lambda x: x.astype(np.float16), lambda x: x + np.float32(1e-4)],
+)
+def test_episodes_are_told_apart_by_observations_that_were_rounded(rounded):
+    raw = read(terminals=np.zeros(12), next_observations=rounded(following()))
+    assert rows_of(raw.timeouts) == [3, 7, 11] and not raw.notes
+    # a number on an offset: float16 keeps 1000.6 as 1000.5
+    shifted = OBSERVATIONS + np.float32(1000)
+    raw = read(shifted, terminals=np.zeros(12), next_observations=following(shifted))
+    assert rows_of(raw.timeouts) == [3, 7, 11]
+
+
+@pytest.mark.parametrize("flags", [{}, {"timeouts": LIMIT}])
+def test_shuffled_rows_are_told_and_have_no_behaviour_return(flags):
+    order = np.random.default_rng(4).permutation(12)
+    flags = {key: value[order] for key, value in flags.items()}
+    raw = read(
+        OBSERVATIONS[order], terminals=np.zeros(12), next_observations=following()[order], **flags
+    )
+    assert "steps are followed by their next observation: the rows are shuffled" in raw.notes[0]
+    assert prepared(raw).behaviour_return is None
+
+
+def test_an_end_that_the_flags_miss_is_found_by_the_rows():
+    raw = read(terminals=np.zeros(12), timeouts=np.arange(12) == 11, next_observations=following())
+    assert rows_of(raw.timeouts) == [3, 7, 11]
+    assert "2 steps inside episodes are not followed" in raw.notes[0]
+
+
+def test_next_observations_of_an_environment_that_resets_itself_are_left_out(paired):
+    reset = np.roll(OBSERVATIONS, -1, axis=0)  # after a cut: the first of the next episode
+    raw = read(terminals=np.zeros(12), timeouts=LIMIT, next_observations=reset)
+    assert "after all 2 cuts are the first of the next episode" in raw.notes[0]
+    transitions = paired(raw)
+    assert transitions.size == 12 - 3
+    np.testing.assert_array_equal(transitions.observation, OBSERVATIONS[~LIMIT])
+    np.testing.assert_array_equal(transitions.next_observation, reset[~LIMIT])
+    # after a terminal nothing follows, whatever is stored
+    assert not read(terminals=LIMIT, timeouts=np.zeros(12), next_observations=reset).notes
