@@ -41,6 +41,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
         settings.preprocessing,
         action_box=settings.action_box,
         environment_box=box,
+        progress=progress,
         storage=storage,
     )
     if settings.run.batch_size > dataset.size:

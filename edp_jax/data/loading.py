@@ -65,7 +65,7 @@ def load_dataset(
       name: a task of `list_tasks`, such as "builtin/hopper-medium-expert" or "hopper-medium-v2",
         minari:<dataset id>, or the path of an .hdf5 or .npz file.
       data_dir: the folder that downloaded and made files are kept in; None: see `data_folder`.
-      progress: takes lines that tell of waiting.
+      progress: takes lines that tell of waiting, and of the box of the actions.
       storage: where large arrays lie; `storage_near` gives one for data larger than the memory.
       action_box: low and high of the stored actions. None: those that the dataset declares.
       environment_box: low and high to use where the dataset declares none. None: [-1, 1].
@@ -85,6 +85,7 @@ def load_dataset(
         dataclasses.replace(options, discount=discount),
         action_box=action_box,
         environment_box=environment_box,
+        progress=progress,
         storage=storage,
     )
 

@@ -6,8 +6,9 @@ from typing import Any
 import chex
 import numpy as np
 
-from edp_jax.data import preprocess, returns, rewards
+from edp_jax.data import boxes, preprocess, returns, rewards
 from edp_jax.data.raw import RawDataset
+from edp_jax.data.reader import Progress
 from edp_jax.data.rewards import REWARD_KINDS, RewardTransform
 from edp_jax.data.storage import MEMORY, Storage, map_rows
 from edp_jax.settings import setting
@@ -80,6 +81,7 @@ def prepare(
     *,
     action_box: tuple | None = None,
     environment_box: tuple | None = None,
+    progress: Progress = print,
     storage: Storage = MEMORY,
 ) -> Dataset:
     """Makes what `load` read ready for training, block by block.
@@ -92,6 +94,7 @@ def prepare(
       action_box: low and high of the stored actions, each a number or one per column. None: the box
         that the dataset declares, else that of the environment, else [-1, 1].
       environment_box: low and high of the environment's actions, where there is one.
+      progress: takes the lines that say which box was taken, and what looks wrong with it.
       storage: where the rows lie.
 
     Raises:
@@ -99,7 +102,10 @@ def prepare(
         reference scores give no scale.
     """
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
-    low, high = preprocess.action_box(raw, action_box, declared, environment_box)
+    box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
+    low, high = box.low, box.high
+    for line in box.lines:
+        progress(f"  {line}")
     rows, spec = preprocess.to_rows(raw, storage), TaskSpec(raw.observation_dim, raw.action_dim)
     parts: Any = unpack(rows, spec)
     columns = spec.observation_dim
@@ -127,7 +133,12 @@ def prepare(
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)
     scores = _reference_scores(task, raw)
-    found = {"action_low": low.tolist(), "action_high": high.tolist(), "reference_scores": scores}
+    found: dict[str, Any] = {
+        "action_box": list(box.lines),
+        "action_low": low.tolist(),
+        "action_high": high.tolist(),
+        "reference_scores": scores,
+    }
     return Dataset(
         rows=rows,
         spec=spec,

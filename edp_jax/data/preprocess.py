@@ -1,4 +1,4 @@
-"""From the steps of a file to packed transitions: episode ends, pairs, statistics, action boxes."""
+"""From the steps of a file to packed transitions: episode ends, pairs, statistics."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ import numpy as np
 
 from edp_jax.data.columns import constant_columns, moments
 from edp_jax.data.raw import RawDataset
-from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows
+from edp_jax.data.storage import MEMORY, Storage, map_rows
 from edp_jax.types import InputError, TaskSpec, unpack
 
 _FAR = 1e3  # up to here a constant column is rounded by less than 0.001
-_ACTION_TOLERANCE = 1e-5  # of half the box: what counts as rounding
 
 
 def episode_ends(raw: RawDataset) -> np.ndarray:
@@ -89,47 +88,3 @@ def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     far = np.abs(mean) > _FAR
     std = np.where(constant_columns(observations), np.where(far, np.abs(mean), 1.0), std)
     return mean.astype(np.float32), std.astype(np.float32)
-
-
-def action_box(raw: RawDataset, *candidates: tuple | None) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the box of the stored actions and checks that they lie in it.
-
-    Args:
-      raw: the dataset.
-      candidates: pairs of low and high, each a number or one per column, or None. The first pair
-        that is there and bounded is the box; without one the box is [-1, 1], as in D4RL.
-
-    Returns:
-      low [A] and high [A], float32.
-
-    Raises:
-      InputError: a box has another size or is empty, or actions lie outside by more than rounding.
-    """
-    bounded = (box for box in candidates if box is not None and np.isfinite(np.hstack(box)).all())
-    low, high = (np.asarray(side, np.float32) for side in next(bounded, (-1.0, 1.0)))
-    sizes = {low.size, high.size} - {1, raw.action_dim}
-    if sizes:
-        raise InputError(
-            f"action box: {sizes.pop()} numbers, actions have {raw.action_dim}; "
-            "give one for all, or one for each"
-        )
-    low, high = np.broadcast_to(low, raw.action_dim), np.broadcast_to(high, raw.action_dim)
-    if not (low < high).all():
-        column = int(np.argmin(low < high))
-        raise InputError(
-            f"action box: empty in column {column}, from {low[column]} to {high[column]}; "
-            "set --config.action_low below --config.action_high"
-        )
-    slack = _ACTION_TOLERANCE * (high - low) / 2
-    outside, first = count_where(
-        lambda actions: (actions < low - slack) | (actions > high + slack), raw.actions
-    )
-    if first is not None:
-        row, column = first
-        raise InputError(
-            f"dataset: {outside} action values outside their box, the first "
-            f"{raw.actions[row, column]} in row {row}, column {column} "
-            f"(box: {low[column]} to {high[column]}); set --config.action_low and "
-            "--config.action_high, or the environment, --config.env_id"
-        )
-    return low, high

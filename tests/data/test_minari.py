@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edp_jax import data
-from edp_jax.data import RawDataset, preprocess
+from edp_jax.data import RawDataset, boxes, preprocess
 from edp_jax.data.minari import check_new, write_minari
 from edp_jax.types import InputError
 
@@ -134,7 +134,7 @@ def test_an_unbounded_action_space_is_no_box(store):
     )
     raw, _ = data.load(data.find_task("minari:test/free-v0"), "unused")
     np.testing.assert_array_equal(
-        preprocess.action_box(raw, (raw.action_low, raw.action_high)), [[-1], [1]]
+        boxes.find(raw, declared=(raw.action_low, raw.action_high))[:2], [[-1], [1]]
     )
 
 

@@ -98,11 +98,12 @@ def test_settings_are_the_options_but_for_the_learners_discount():
 
 def test_one_call_from_a_file_to_training(tmp_path, raw):
     path = str(tmp_path / "mine.npz")
-    np.savez(path, **{key: value for key, value in vars(raw).items() if value is not None})
+    np.savez(path, **raw.arrays())
     lines = []
     dataset = data.load_dataset(path, progress=lines.append, n_step=2, discount=0.5)
     np.testing.assert_array_equal(dataset.transitions.reward, [0.5, 2.0, 2.0, 5.0, 4.0])
-    assert dataset.info["path"] == path and dataset.behaviour_return == 7.5 and not lines
+    assert dataset.info["path"] == path and dataset.behaviour_return == 7.5
+    assert lines == ["  actions: box -2 to 2, declared by the data"]
 
 
 @pytest.mark.parametrize(

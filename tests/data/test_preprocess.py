@@ -1,7 +1,5 @@
 """Episode ends, transitions, returns and statistics of hand-made arrays."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -131,46 +129,3 @@ def test_a_column_on_an_offset_gets_mean_0_and_standard_deviation_1():
     mean, std = preprocess.normalization(column)
     normal = (column - mean) / std
     np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=5e-3)
-
-
-def with_actions(actions) -> RawDataset:
-    actions = np.asarray(actions, np.float32)
-    return dataclasses.replace(dataset([0] * len(actions), [0] * len(actions)), actions=actions)
-
-
-def test_the_first_known_action_box_is_taken():
-    raw = with_actions([[0.5, -0.5], [0.0, 1.0]])
-    given, declared = ((-2.0,), (2.0,)), (np.array([-1.0, -3.0]), np.array([1.0, 3.0]))
-    np.testing.assert_array_equal(preprocess.action_box(raw, given, declared), [[-2, -2], [2, 2]])
-    np.testing.assert_array_equal(preprocess.action_box(raw, None, declared), [[-1, -3], [1, 3]])
-    unbounded = (np.array([-np.inf, -1.0]), np.array([np.inf, 1.0]))
-    np.testing.assert_array_equal(
-        preprocess.action_box(raw, None, unbounded, declared), [[-1, -3], [1, 3]]
-    )
-    np.testing.assert_array_equal(preprocess.action_box(raw, None, unbounded), [[-1, -1], [1, 1]])
-
-
-def test_actions_outside_their_box_are_counted_and_located():
-    raw = with_actions([[0.0, 0.5], [1.000005, 2.5], [0.0, -1.5]])  # 1.000005: rounding
-    with pytest.raises(InputError) as error:
-        preprocess.action_box(raw)
-    message = str(error.value)
-    assert (
-        "2 action values outside their box, the first 2.5 in row 1, column 1 (box: -1.0 to 1.0)"
-        in message
-    )
-    assert "--config.action_low and --config.action_high" in message and "\n" not in message
-    low, high = preprocess.action_box(raw, ((-1.0, -2.5), (1.0, 2.5)))
-    np.testing.assert_array_equal([low, high], [[-1.0, -2.5], [1.0, 2.5]])
-
-
-@pytest.mark.parametrize(
-    ("box", "says"),
-    [
-        (((-1.0,) * 3, (1.0,) * 3), "3 numbers, actions have 2"),
-        (((-1.0, 1.0), (1.0,)), "empty in column 1"),
-    ],
-)
-def test_useless_action_boxes_are_refused(box, says):
-    with pytest.raises(InputError, match=says):
-        preprocess.action_box(with_actions([[0.0, 0.0]] * 2), box)

@@ -67,9 +67,10 @@ def test_a_file_larger_than_the_memory_is_prepared_on_disk(tmp_path):
         str(50_000_000),
     ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.splitlines() == ["98714 1.0", "MemoryError"], (
-        result.stderr
-    )  # 1286 rows are timeouts and no terminals
+    assert [line for line in result.stdout.splitlines() if "box" not in line] == [
+        "98714 1.0",
+        "MemoryError",
+    ], result.stderr  # 1286 rows are timeouts and no terminals
     assert os.listdir(tmp_path) == ["large.hdf5"]
 
 
