@@ -20,6 +20,7 @@ from absl import flags
 
 from edp_jax import InputError
 from edp_jax.data import RawDataset, describe, minari
+from edp_jax.data.boxes import has_bounds
 from edp_jax.data.builtin import RANDOM
 from edp_jax.data.folder import folder_made
 from edp_jax.data.hdf5 import write_hdf5
@@ -146,12 +147,12 @@ def _record(
     for index, (name, act) in enumerate(zip(plan.policies, acts, strict=True)):
         share, seed = ends[index + 1] - ends[index], len(acts) * plan.seed + index
         parts.append(record(environments, act, share, seed=seed, title=name, progress=progress))
-    box, declared = environments[0].action_space, {}
+    box, declared, recorded = environments[0].action_space, {}, concatenate(parts).arrays()
     if plan.reference_scores:
         declared["reference_scores"] = np.array(plan.reference_scores)
-    if np.isfinite([box.low, box.high]).all():
+    if has_bounds(box.low, box.high, np.ptp(recorded["actions"], axis=0)):
         declared |= {"action_low": box.low, "action_high": box.high}
-    return from_arrays(f"environment {plan.env_id!r}", concatenate(parts).arrays() | declared)
+    return from_arrays(f"environment {plan.env_id!r}", recorded | declared)
 
 
 def _check(plan: Plan) -> None:

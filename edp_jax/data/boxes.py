@@ -57,7 +57,7 @@ def find(
         "that of the environment": _sides(raw, environment),
     }
     candidates = {why: box for why, box in candidates.items() if box is not None}
-    bounded = {why: box for why, box in candidates.items() if _has_bounds(*box, used)}
+    bounded = {why: box for why, box in candidates.items() if has_bounds(*box, used)}
     configured = candidates.get("as configured")
     if configured and "as configured" not in bounded and np.isfinite(configured).all():
         raise InputError(
@@ -89,8 +89,8 @@ def _sides(raw: RawDataset, box: tuple | None) -> tuple[np.ndarray, np.ndarray] 
     return np.broadcast_to(low, raw.action_dim), np.broadcast_to(high, raw.action_dim)
 
 
-def _has_bounds(low: np.ndarray, high: np.ndarray, used: np.ndarray) -> bool:
-    """Whether low [A] and high [A] bound actions that differ by `used` [A]."""
+def has_bounds(low: np.ndarray, high: np.ndarray, used: np.ndarray | float = 0.0) -> bool:
+    """Whether low [A] and high [A] bound actions that differ by `used` [A], where that is known."""
     if not np.isfinite([low, high]).all():
         return False
     far = np.maximum(np.abs(low), np.abs(high)) >= _HUGE

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edp_jax import stepping
+from edp_jax.data.boxes import has_bounds
 from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
@@ -35,7 +36,7 @@ def in_box(act: Act, low: np.ndarray, high: np.ndarray) -> Act:
     Raises:
       InputError: the box has no bounds.
     """
-    if not np.isfinite([low, high]).all():
+    if not has_bounds(low, high):
         raise InputError(
             f"action box from {low} to {high}: random and behaviour policies need bounds; "
             "bound it by a wrapper"

@@ -99,13 +99,17 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
       label: what error messages call it.
 
     Raises:
-      InputError: actions are not a box of one axis, observations cannot be flattened, or an episode
-        may never end.
+      InputError: actions are not a box of one axis or whole numbers, observations cannot be
+        flattened, or an episode may never end.
     """
     actions, observations = env.action_space, key_sorted(env.observation_space)
     if not (isinstance(actions, gymnasium.spaces.Box) and len(actions.shape) == 1):
         problem = f"actions are {actions}, and only a Box of one axis is supported"
         raise InputError(f"environment {label!r}: {problem}; use another")
+    if not np.issubdtype(actions.dtype, np.floating):
+        problem = f"actions are whole numbers, {actions}, and policies give numbers in between"
+        remedy = "wrap the environment so that it takes a float32 Box and rounds"
+        raise InputError(f"environment {label!r}: {problem}; {remedy}")
     if not observations.is_np_flattenable:
         problem = f"observations {observations} cannot be flattened into numbers"
         raise InputError(f"environment {label!r}: {problem}; use another")

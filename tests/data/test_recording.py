@@ -102,7 +102,7 @@ def test_random_actions_are_uniform():
     )  # four standard deviations
 
 
-@pytest.mark.parametrize("high", [[np.inf, 1.0], [1.0, np.nan]])
+@pytest.mark.parametrize("high", [[np.inf, 1.0], [1.0, np.nan], [1.0, 1e10]])
 def test_a_box_without_bounds_is_refused(high):
     with pytest.raises(InputError, match="need bounds"):
         in_box(uniform(2), np.array([-1.0, -1.0]), np.array(high))

@@ -53,13 +53,18 @@ class Boxless(Endless):
     action_space = gymnasium.spaces.Discrete(2)
 
 
+class Lots(Endless):
+    action_space = gymnasium.spaces.Box(0, 10, (1,), np.int64)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     gymnasium.register("EdpTestEndless-v0", Endless)
     gymnasium.register("EdpTestBoxless-v0", Boxless, max_episode_steps=5)
+    gymnasium.register("EdpTestLots-v0", Lots, max_episode_steps=5)
     gymnasium.register("EdpTestOrdered-v0", Ordered, max_episode_steps=5)
     yield
-    for kind in ("Endless", "Boxless", "Ordered"):
+    for kind in ("Endless", "Boxless", "Lots", "Ordered"):
         del gymnasium.registry[f"EdpTest{kind}-v0"]
 
 
@@ -144,6 +149,7 @@ def test_episodes_of_a_gymnasium_environment_in_its_own_units():
             "'{g: 1}' of environment 'gymnasium:Pendulum-v1': not a JSON object",
         ),
         ("gymnasium:Pendulum-v1", "[1]", "not a JSON object"),
+        ("gymnasium:EdpTestLots-v0", "{}", "actions are whole numbers, Box.*; wrap the env"),
         ("hopper", '{"max_episode_steps": 3}', "'hopper' takes none; leave them out"),
         ("gymnasium:", "{}", "'gymnasium:' is unknown"),
         (
