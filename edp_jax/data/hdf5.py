@@ -1,5 +1,8 @@
 """HDF5 files in D4RL's layout (arXiv 2004.07219), read and written with h5py alone."""
 
+import contextlib
+import importlib
+import math
 import os
 from typing import Any
 
@@ -32,10 +35,12 @@ def read_hdf5(
     source = f"data file {path!r}"
     check_readable(path)
     size = os.path.getsize(path)
-    if not h5py.is_hdf5(path):
-        remedy = "delete it and copy or download it again"
-        raise InputError(f"{source}: not an HDF5 file ({size} bytes); {remedy}")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")  # registers more filters
     try:
+        if not h5py.is_hdf5(path):
+            remedy = "copy or download it again"
+            raise InputError(f"{source}: not an HDF5 file ({size} bytes); {remedy}")
         with h5py.File(path, "r") as file:
             arrays = {
                 key: _array(source, name, file[name])
@@ -43,10 +48,7 @@ def read_hdf5(
             }
             return from_arrays(source, arrays, max_episode_steps=max_episode_steps, storage=storage)
     except (OSError, RuntimeError, KeyError) as error:
-        raise InputError(
-            f"{source}: truncated or damaged at {size} bytes ({one_line(error)}); "
-            "delete it and copy or download it again"
-        ) from error
+        raise InputError(f"{source}: {_reason(error, size)}") from error
 
 
 def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) -> None:
@@ -72,7 +74,57 @@ def _array(source: str, name: str, item: Any) -> h5py.Dataset:
         raise InputError(
             f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}"
         )
+    if item.is_virtual or item.external:
+        raise InputError(
+            f"{source}: the rows of key {name!r} lie in other files; store them in this one"
+        )
+    missing = [code for code in _filters(item) if not h5py.h5z.filter_avail(code)]
+    if missing:
+        raise InputError(
+            f"{source}: key {name!r} is compressed by filter {missing[0]}, which is not installed "
+            "here; pip install hdf5plugin, or store it with gzip"
+        )
+    if _has_unwritten(item):
+        raise InputError(
+            f"{source}: rows of key {name!r} were never written; let its writer finish, or leave "
+            "these rows out"
+        )
     return item
+
+
+def _filters(item: h5py.Dataset) -> list[int]:
+    properties = item.id.get_create_plist()
+    return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+
+
+def _has_unwritten(item: h5py.Dataset) -> bool:
+    """Whether a chunk of a dataset, or all of it, is not in the file: it would be read as zeros."""
+    if not item.size:
+        return False
+    if item.chunks is None:
+        return item.id.get_storage_size() == 0
+    chunks = math.prod(-(-size // each) for size, each in zip(item.shape, item.chunks, strict=True))
+    return item.id.get_num_chunks() < chunks
+
+
+def _reason(error: Exception, size: int) -> str:
+    """Why a file could not be read, and what to do: it may be sound, and only be in use."""
+    told = one_line(error)
+    if "unable to lock" in told:
+        return (
+            "locked, another program has it open for writing, or its disk has no locks; close that "
+            "program, or set HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    if "already open for write" in told:
+        return (
+            "open for writing, or its writer was killed; let the writer finish, or where there is "
+            "none, run h5clear -s on a copy"
+        )
+    if "filter" in told or "plugin" in told:
+        return f"cannot be decompressed here ({told}); pip install hdf5plugin, or store with gzip"
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be read now ({told}); try again, or copy it to another disk"
+    return f"truncated or damaged at {size} bytes ({told}); copy or download it again"
 
 
 def find(name: str) -> Task | None:

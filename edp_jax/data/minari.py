@@ -39,8 +39,9 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
 
     Observations that are dicts or tuples are flattened as gymnasium flattens them, a dict in the
     order of its sorted keys. The last step of an episode that does not end the task is a timeout.
-    The action box is the action space of the dataset. Its reference scores are the `ref_min_score`
-    and `ref_max_score` of its metadata.
+    An episode that does not have one observation more than it has steps is left out, and a note
+    says so. The action box is the action space of the dataset. Its reference scores are the
+    `ref_min_score` and `ref_max_score` of its metadata.
 
     Args:
       dataset_id: (namespace/)name-v<number>.
@@ -64,15 +65,20 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
         raise _unusable(source, error) from error
     low, high = _action_box(source, dataset.action_space)
     space = dataset.observation_space
-    episodes = _read(source, lambda: [_episode(source, space, episode) for episode in dataset])
+    found = _read(source, lambda: [_episode(source, space, episode) for episode in dataset])
+    episodes, notes = [episode for episode in found if isinstance(episode, dict)], ()
+    left_out = [episode for episode in found if isinstance(episode, str)]
+    if left_out:
+        notes = (f"{len(left_out):,} of {len(found):,} episodes are left out: {left_out[0]}",)
     if not episodes:
-        raise InputError(f"{source}: no episodes, 2 transitions needed; use another dataset")
+        reason = notes[0] if notes else "no episodes, 2 transitions needed"
+        raise InputError(f"{source}: {reason}; use another dataset")
     arrays = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
     scores = [dataset.storage.metadata.get(key) for key in _SCORES]
     declared = {"action_low": low, "action_high": high}
     if None not in scores:
         declared["reference_scores"] = np.array(scores, np.float64)
-    return from_arrays(source, arrays | declared)
+    return from_arrays(source, arrays | declared, apart=True, notes=notes)
 
 
 def check_new(dataset_id: str) -> None:
@@ -196,12 +202,37 @@ def _action_box(source: str, space: Any) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(space, Box) or len(space.shape) != 1:
         remedy = "use a dataset whose actions are vectors (a Box of one dimension)"
         raise InputError(f"{source}: actions are {space}; {remedy}")
+    if not np.issubdtype(space.dtype, np.floating):
+        problem = f"actions are whole numbers, {space}, and policies give numbers in between"
+        raise InputError(f"{source}: {problem}; use a dataset of continuous actions")
     return space.low, space.high
 
 
-def _episode(source: str, space: Any, episode: Any) -> dict[str, np.ndarray]:
-    """The steps of an episode, which has one observation more than steps."""
+def _episode(source: str, space: Any, episode: Any) -> dict[str, np.ndarray] | str:
+    """The steps of an episode, which has one observation more than steps; else what is wrong."""
     observations = _flatten(source, space, episode.observations)
+    steps = len(episode.rewards)
+    lengths = {
+        "actions": len(episode.actions),
+        "terminations": len(episode.terminations),
+        "truncations": len(episode.truncations),
+    }
+    if len(observations) != steps + 1 or set(lengths.values()) != {steps}:
+        counted = ", ".join(f"{count} {key}" for key, count in lengths.items())
+        return (
+            f"episode {episode.id} has {len(observations)} observations for {steps} rewards "
+            f"({counted}), not one more"
+        )
+    if not steps:
+        return f"episode {episode.id} has no steps"
+    values = {"observations": observations, "actions": episode.actions, "rewards": episode.rewards}
+    for key, array in values.items():
+        odd = np.argwhere(~np.isfinite(array))
+        if len(odd):
+            raise InputError(
+                f"{source}: {key} of episode {episode.id} are NaN or infinite at step {odd[0][0]}; "
+                "use another dataset, or leave that episode out"
+            )
     terminals, timeouts = np.array(episode.terminations, bool), np.array(episode.truncations, bool)
     timeouts[-1:] |= ~terminals[-1:]
     return {

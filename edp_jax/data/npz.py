@@ -39,7 +39,16 @@ def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDatase
             arrays = {key: _read_array(source, file, name) for key, name in names.items()}
     except InputError:
         raise
+    except (NotImplementedError, RuntimeError, MemoryError) as error:
+        raise InputError(
+            f"{source}: cannot be read here ({one_line(error)}); store it with numpy.savez, or, "
+            "where it is too large for the memory, as an .hdf5 file"
+        ) from error
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(
+                f"{source}: cannot be read now ({one_line(error)}); try again"
+            ) from error
         raise InputError(
             f"{source}: damaged ({one_line(error)}); write or copy it again"
         ) from error

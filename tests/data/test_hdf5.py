@@ -1,5 +1,9 @@
 """Reading, checking and writing D4RL's HDF5 layout."""
 
+import os
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -126,6 +130,93 @@ def test_damaged_compressed_data(tmp_path):
     damaged[offset : offset + 64] = b"\xff" * 64
     path.write_bytes(damaged)
     assert "damaged" in message_of(path)
+
+
+def test_a_locked_file_is_not_called_damaged(tmp_path):
+    path = store(tmp_path / "a.hdf5", arrays())
+    script = "import h5py, sys; f = h5py.File(sys.argv[1], 'r+'); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        message = message_of(path)
+        writer.communicate(b"\n")
+    assert "locked" in message and "HDF5_USE_FILE_LOCKING=FALSE" in message
+    assert "damaged" not in message and "delete" not in message
+    assert len(read_hdf5(path).rewards) == 6
+
+
+def test_a_file_whose_writer_was_killed(tmp_path):
+    path = store(tmp_path / "a.hdf5", arrays())
+    script = (
+        "import h5py, os, sys; f = h5py.File(sys.argv[1], 'w', libver='latest'); "
+        "f.swmr_mode = True; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    message = message_of(path)
+    assert "its writer was killed" in message and "h5clear" in message and "delete" not in message
+
+
+def test_a_filter_that_is_not_installed_is_named(tmp_path):
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        for key, value in arrays().items():
+            file.create_dataset(key, data=value, chunks=True, compression="gzip")
+    content = bytearray(path.read_bytes())
+    at = content.find(b"deflate\0")
+    while at >= 0:  # the filter's number is 8 bytes before its name: gzip's becomes another
+        content[at - 8 : at - 6] = (32099).to_bytes(2, "little")
+        at = content.find(b"deflate\0", at + 1)
+    path.write_bytes(content)
+    message = message_of(path)
+    assert "compressed by filter 32099, which is not installed" in message
+    assert "hdf5plugin" in message and "damaged" not in message and "delete" not in message
+
+
+@pytest.mark.parametrize("chunks", [None, (2, 3)])
+def test_rows_that_were_never_written_are_refused(tmp_path, chunks):
+    path = store(
+        tmp_path / "a.hdf5", {key: v for key, v in arrays().items() if key != "observations"}
+    )
+    with h5py.File(path, "a") as file:
+        rows = file.create_dataset("observations", (6, 3), np.float32, chunks=chunks)
+        if chunks:
+            rows[:4] = 1
+    assert "rows of key 'observations' were never written" in message_of(path)
+    with h5py.File(path, "a") as file:
+        file["observations"][:] = 0  # zeros that were written are numbers
+    assert (read_hdf5(path).observations == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["virtual", "external"])
+def test_rows_in_other_files_are_refused(tmp_path, kind):
+    path = store(
+        tmp_path / "a.hdf5", {key: v for key, v in arrays().items() if key != "observations"}
+    )
+    with h5py.File(path, "a") as file:
+        if kind == "virtual":
+            layout = h5py.VirtualLayout((6, 3), np.float32)
+            layout[:] = h5py.VirtualSource("absent.hdf5", "observations", (6, 3), np.float32)
+            file.create_virtual_dataset("observations", layout)
+        else:
+            place = [(os.fspath(tmp_path / "absent.bin"), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset("observations", (6, 3), np.float32, external=place)
+    assert "rows of key 'observations' lie in other files" in message_of(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("episode_{}", "name the dataset as minari:<dataset id>"), ("row_{}", "store arrays named")],
+)
+def test_a_file_of_many_groups_is_refused_in_a_line_that_can_be_read(tmp_path, name, says):
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        for index in range(3000):
+            file.create_group(name.format(index))
+    with pytest.raises(InputError) as error:
+        read_hdf5(path)
+    told = str(error.value).replace(str(path), "a.hdf5")
+    assert says in told and "more" in told and len(told) <= 300
 
 
 @pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminals"])

@@ -147,6 +147,11 @@ def test_an_unbounded_action_space_is_no_box(store):
             gymnasium.spaces.Box(-1, 1, (1,)),
             "observations hold a Discrete",
         ),
+        (
+            gymnasium.spaces.Box(-1, 1, (1,)),
+            gymnasium.spaces.Box(0, 10, (1,), np.int64),
+            "actions are whole numbers, Box.0, 10, .1,., int64.",
+        ),
     ],
 )
 def test_spaces_that_are_no_vectors_are_refused(store, space, action_space, says):
@@ -163,6 +168,44 @@ def test_spaces_that_are_no_vectors_are_refused(store, space, action_space, says
     with pytest.raises(InputError, match=says) as error:
         data.load(data.find_task("minari:test/odd-v0"), "unused")
     assert "\n" not in str(error.value)
+
+
+def plain_episode(observations, steps):
+    return (
+        np.arange(observations, dtype=np.float64)[:, None],
+        np.zeros((steps, 1), np.float32),
+        False,
+    )
+
+
+@pytest.mark.parametrize("observations", [3, 5])
+def test_an_episode_of_another_length_is_left_out_and_named(store, observations):
+    # the totals agree in neither case with what each episode should have
+    space, actions = (gymnasium.spaces.Box(-9, 9, (1,)), gymnasium.spaces.Box(-1, 1, (1,)))
+    episodes = [plain_episode(4, 3), plain_episode(observations, 3), plain_episode(4, 3)]
+    store("test/short-v0", space, episodes, action_space=actions)
+    raw, info = data.load(data.find_task("minari:test/short-v0"), "unused")
+    np.testing.assert_array_equal(raw.observations[:, 0], [0, 1, 2] * 2)
+    np.testing.assert_array_equal(raw.next_observations[:, 0], [1, 2, 3] * 2)
+    assert np.flatnonzero(raw.timeouts).tolist() == [2, 5]
+    told = f"1 of 3 episodes are left out: episode 1 has {observations} observations for 3 rewards"
+    assert told in info["summary"]["notes"][0]
+
+
+def test_where_all_episodes_are_short_nothing_is_left(store):
+    space, actions = (gymnasium.spaces.Box(-9, 9, (1,)), gymnasium.spaces.Box(-1, 1, (1,)))
+    store("test/short-v0", space, [plain_episode(3, 3)] * 2, action_space=actions)
+    with pytest.raises(InputError, match="2 of 2 episodes are left out: episode 0 has 3 obs"):
+        data.load(data.find_task("minari:test/short-v0"), "unused")
+
+
+def test_a_number_that_is_not_finite_is_told_with_episode_and_step(store):
+    space, actions = (gymnasium.spaces.Box(-9, 9, (1,)), gymnasium.spaces.Box(-1, 1, (1,)))
+    broken = plain_episode(4, 3)
+    broken[0][2] = np.nan
+    store("test/nan-v0", space, [plain_episode(4, 3), broken], action_space=actions)
+    with pytest.raises(InputError, match="observations of episode 1 are NaN or infinite at step 2"):
+        data.load(data.find_task("minari:test/nan-v0"), "unused")
 
 
 def test_a_damaged_dataset_is_refused(store, tmp_path):
