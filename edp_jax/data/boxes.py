@@ -14,7 +14,7 @@ _HUGE = 1e6  # a bound from which on a box counts as none, where the actions do 
 _UNUSED = 0.01  # the part of such a box that its actions stay below
 _SMALL = 0.1  # the part of a declared box below which it looks like the wrong one
 _SMALL_OF_DEFAULT = 0.5  # actions in [0, 1] fill half of [-1, 1]
-_DEFAULT = "the default: neither the data nor an environment has one"
+_DEFAULT = "the default: no bounded one in the data or an environment"
 _MOST = 4  # columns told one by one
 _REMEDY = "set --config.action_low and --config.action_high"
 
@@ -67,7 +67,7 @@ def find(
     default = np.full(raw.action_dim, -1.0), np.full(raw.action_dim, 1.0)
     why, (low, high) = next(iter(bounded.items()), (_DEFAULT, default))
     low, high = low.astype(np.float32), high.astype(np.float32)
-    _check(raw, low, high)
+    _check(raw, low, high, why)
     lines = [f"actions: box {_told(low, high)}, {why}"]
     lines += [f"note: the box {other}, {_told(*candidates[other])}, has no bounds"
               for other in candidates.keys() - bounded.keys()]  # fmt: skip
@@ -97,7 +97,7 @@ def has_bounds(low: np.ndarray, high: np.ndarray, used: np.ndarray | float = 0.0
     return not (far & (used < _UNUSED * (high / 2 - low / 2))).any()
 
 
-def _check(raw: RawDataset, low: np.ndarray, high: np.ndarray) -> None:
+def _check(raw: RawDataset, low: np.ndarray, high: np.ndarray, why: str) -> None:
     if not (low < high).all():
         column = int(np.argmin(low < high))
         raise InputError(
@@ -113,7 +113,7 @@ def _check(raw: RawDataset, low: np.ndarray, high: np.ndarray) -> None:
         raise InputError(
             f"dataset: {outside} action values outside their box, the first "
             f"{raw.actions[row, column]} in row {row}, column {column} "
-            f"(box: {low[column]} to {high[column]}); {_REMEDY}, or the environment, "
+            f"(box: {low[column]} to {high[column]}), {why}; {_REMEDY}, or the environment, "
             "--config.env_id"
         )
 

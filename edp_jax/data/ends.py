@@ -7,13 +7,13 @@
 | `masks`, and `terminals`, `done` or `ends` | OGBench, FQL, JAXRL | `masks` is 0 | the other ends |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edp_jax.data.columns import moments
-from edp_jax.data.storage import count_where, map_rows
+from edp_jax.data.storage import count_where, map_rows, row_blocks
 from edp_jax.types import InputError
 
 FLAGS = ("terminals", "done", "masks", "ends", "timeouts")  # [N]
@@ -116,6 +116,35 @@ def compare_rows(
     return Ends(terminals, timeouts, whole, tuple(notes)), following
 
 
+def check_resets(
+    source: str, ends: Ends, observations: np.ndarray, following: np.ndarray, rewards: np.ndarray
+) -> None:
+    """Refuses rows that are no steps: the resets of a vector environment (gymnasium's NEXT_STEP).
+
+    Such a row comes after each end. It begins where the episode ended, its action was ignored and
+    its reward is 0.
+
+    Args:
+      source: what error messages begin with.
+      ends: what the flags say.
+      observations, following: [N, O], those of the rows and the stored next ones.
+      rewards: [N].
+
+    Raises:
+      InputError: there are such rows.
+    """
+    stored = ends.terminals if ends.timeouts is None else ends.terminals | ends.timeouts
+    after = np.flatnonzero(stored[:-1]) + 1
+    if len(after) < 2 or rewards[after].any() or (rewards != 0).mean() < 0.5:
+        return
+    if _continues(observations, following)[after - 1].all():
+        raise InputError(
+            f"{source}: the {len(after):,} rows after the ends of episodes, the first is row "
+            f"{after[0]}, are resets of a vector environment and no steps (reward 0, from the last "
+            "observation on); leave these rows out"
+        )
+
+
 def timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.ndarray:
     """[N] bool: every `max_episode_steps`-th step of an episode, unless it is a terminal."""
     timeouts = np.zeros_like(terminals)
@@ -170,8 +199,10 @@ def _flag(source: str, key: str, values: np.ndarray) -> np.ndarray:
 
 def _continues(observations: np.ndarray, following: np.ndarray) -> np.ndarray:
     """[N - 1] bool: whether the next row begins where a step ended, but for rounding."""
-    slack = _SLACK * moments(observations)[1]
-    relative = _HALF_SLACK if _is_half(observations) or _is_half(following) else 1e-6
+    stored = observations, following
+    place = max(map(_decimal, stored))
+    slack = place / 2 if place else _SLACK * moments(observations)[1]
+    relative = _HALF_SLACK if any(map(_is_half, stored)) and not place else 1e-6
 
     def near(before: Any, after: Any) -> np.ndarray:
         return (np.abs(before - after) <= slack + relative * np.abs(after)).all(axis=1)
@@ -181,5 +212,18 @@ def _continues(observations: np.ndarray, following: np.ndarray) -> np.ndarray:
 
 
 def _is_half(values: np.ndarray) -> bool:
+    """Whether all numbers [N, O] are float16's."""
     with np.errstate(over="ignore"):
-        return count_where(lambda rows: rows != rows.astype(np.float16), values)[0] == 0
+        return _all_rows(lambda rows: rows == rows.astype(np.float16), values)
+
+
+def _decimal(values: np.ndarray) -> float:
+    """The place that all numbers [N, O] were rounded to: 1, 0.1, 0.01, or 0 where they were not."""
+    for places in range(3):
+        if _all_rows(lambda rows, places=places: rows == np.round(rows, places), values):
+            return 10.0**-places
+    return 0.0
+
+
+def _all_rows(predicate: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> bool:
+    return all(predicate(values[rows]).all() for rows in row_blocks(values))

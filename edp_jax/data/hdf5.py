@@ -4,12 +4,11 @@ import contextlib
 import importlib
 import math
 import os
-from typing import Any
 
 import h5py
 
 from edp_jax.data.names import find_names
-from edp_jax.data.raw import RawDataset, check_readable, from_arrays
+from edp_jax.data.raw import RawDataset, called, check_readable, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line
@@ -32,7 +31,7 @@ def read_hdf5(
       InputError: the file is missing, truncated or not HDF5, or see `from_arrays`.
     """
     path = os.fspath(path)
-    source = f"data file {path!r}"
+    source = called(path)
     check_readable(path)
     size = os.path.getsize(path)
     with contextlib.suppress(ImportError):
@@ -43,8 +42,7 @@ def read_hdf5(
             raise InputError(f"{source}: not an HDF5 file ({size} bytes); {remedy}")
         with h5py.File(path, "r") as file:
             arrays = {
-                key: _array(source, name, file[name])
-                for key, name in find_names(source, file).items()
+                key: _array(source, name, file) for key, name in find_names(source, file).items()
             }
             return from_arrays(source, arrays, max_episode_steps=max_episode_steps, storage=storage)
     except (OSError, RuntimeError, KeyError) as error:
@@ -68,16 +66,18 @@ def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) ->
             file.attrs[key] = value
 
 
-def _array(source: str, name: str, item: Any) -> h5py.Dataset:
+def _array(source: str, name: str, file: h5py.File) -> h5py.Dataset:
+    elsewhere = f"{source}: the rows of key {name!r} lie in other files; store them in this one"
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        raise InputError(elsewhere)
+    item = file[name]
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         kind = "an empty dataset" if isinstance(item, h5py.Dataset) else "a group"
         raise InputError(
             f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}"
         )
     if item.is_virtual or item.external:
-        raise InputError(
-            f"{source}: the rows of key {name!r} lie in other files; store them in this one"
-        )
+        raise InputError(elsewhere)
     missing = [code for code in _filters(item) if not h5py.h5z.filter_avail(code)]
     if missing:
         raise InputError(
@@ -109,7 +109,7 @@ def _has_unwritten(item: h5py.Dataset) -> bool:
 
 def _reason(error: Exception, size: int) -> str:
     """Why a file could not be read, and what to do: it may be sound, and only be in use."""
-    told = one_line(error)
+    told = one_line(error)[:100]
     if "unable to lock" in told:
         return (
             "locked, another program has it open for writing, or its disk has no locks; close that "

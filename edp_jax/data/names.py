@@ -27,6 +27,7 @@ _NOT_READ = {
     "is_terminal": "RLDS marks episodes so",
     "discount": "dm_env marks where to bootstrap so",
     "discounts": "dm_env marks where to bootstrap so",
+    "mask": "it may mean 'masks', or rows that are valid",
     "valids": "OGBench's compact layout has it",
 }
 _LISTED = 80  # characters of a list of names in an error

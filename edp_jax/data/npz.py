@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edp_jax.data.names import find_names
-from edp_jax.data.raw import RawDataset, check_readable, from_arrays
+from edp_jax.data.raw import RawDataset, called, check_readable, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line
@@ -28,7 +28,7 @@ def read_npz(path: str | os.PathLike, *, storage: Storage = MEMORY) -> RawDatase
         `from_arrays`.
     """
     path = os.fspath(path)
-    source = f"data file {path!r}"
+    source = called(path)
     check_readable(path)
     if not zipfile.is_zipfile(path):
         size, remedy = os.path.getsize(path), "write it with numpy.savez, or copy it again"

@@ -14,6 +14,7 @@ from edp_jax.types import InputError
 _STEPS = ("rewards", *ends.FLAGS)  # [N]
 _ROWS = ("observations", "actions", "next_observations")  # [N, dimension]
 _NUMERIC_KINDS = "buif"
+_LONGEST = 110  # characters of a path in an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,11 @@ class RawDataset:
         return self.actions.shape[1]
 
 
+def called(path: str) -> str:
+    """What error messages call a file: by its path, or the end of a long one."""
+    return f"data file {path!r}" if len(path) <= _LONGEST else f"data file '...{path[-_LONGEST:]}'"
+
+
 def check_readable(path: str) -> None:
     """Refuses a path of no file that can be read.
 
@@ -59,11 +65,11 @@ def check_readable(path: str) -> None:
     """
     if not os.path.isfile(path):
         raise InputError(
-            f"data file {path!r}: there is no such file; check the path, or put the file there"
+            f"{called(path)}: there is no such file; check the path, or put the file there"
         )
     if not os.access(path, os.R_OK):
         raise InputError(
-            f"data file {path!r}: no permission to read it; give yourself read access to the file"
+            f"{called(path)}: no permission to read it; give yourself read access to the file"
         )
 
 
@@ -108,9 +114,9 @@ def from_arrays(
         limited = ends.timeouts_by_length(found.terminals, max_episode_steps)
         found = found._replace(timeouts=limited)
     if "next_observations" in arrays and not apart:
-        found, arrays["next_observations"] = ends.compare_rows(
-            found, arrays["observations"], arrays["next_observations"]
-        )
+        rows = arrays["observations"], arrays["next_observations"]
+        ends.check_resets(source, found, *rows, arrays["rewards"])
+        found, arrays["next_observations"] = ends.compare_rows(found, *rows)
     if found.timeouts is None:
         raise InputError(
             f"{source}: nothing tells which steps were the last before a time limit; store "

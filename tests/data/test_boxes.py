@@ -38,7 +38,7 @@ def test_the_first_known_box_is_taken_and_said():
     assert box.lines == ("actions: box [-1 to 1, -3 to 3], declared by the data",)
     box = boxes.find(raw, environment=declared)
     assert box.lines == ("actions: box [-1 to 1, -3 to 3], that of the environment",)
-    assert "the default: neither the data nor an" in boxes.find(raw).lines[0]
+    assert "the default: no bounded one" in boxes.find(raw).lines[0]
 
 
 @pytest.mark.parametrize("bound", [np.inf, FLOAT32, FLOAT64, 1e10, 2.0**31, 1e6])
@@ -95,7 +95,7 @@ def test_prepare_tells_these_lines():
     task = data.find_task("mine.npz")
     data.prepare(task, raw, {}, data.Preprocessing(), progress=lines.append)
     assert lines == [
-        "  actions: box -1 to 1, the default: neither the data nor an environment has one"
+        "  actions: box -1 to 1, the default: no bounded one in the data or an environment"
     ]
 
 

@@ -101,6 +101,7 @@ def test_terminals_that_look_like_a_time_limit_are_told():
         ({"terminals": LIMIT, "terminated": LIMIT}, "'terminals' and 'terminated' mean the same"),
         ({"terminals": LIMIT, "is_last": LIMIT}, "'is_last' is not read"),
         ({"terminals": LIMIT, "discount": ~LIMIT}, "'discount' is not read"),
+        ({"terminals": LIMIT, "mask": LIMIT}, "'mask' is not read"),
         ({"terminals": LIMIT, "valids": LIMIT}, "'valids' is not read (OGBench's compact"),
         ({"dones_float": LIMIT}, "no key 'terminals'"),
         ({"done": LIMIT, "timeouts": LIMIT, "masks": np.full(12, 0.99)}, "neither 0 nor 1"),
@@ -115,7 +116,12 @@ def test_flags_that_cannot_be_understood_are_refused(flags, says):
 
 @pytest.mark.parametrize(
     "rounded",
-    [lambda x: np.round(x, 2), lambda x: x.astype(np.float16), lambda x: x + np.float32(1e-4)],
+    [
+        lambda x: np.round(x, 1),
+        lambda x: np.round(x, 2),
+        lambda x: x.astype(np.float16),
+        lambda x: x + np.float32(1e-4),
+    ],
 )
 def test_episodes_are_told_apart_by_observations_that_were_rounded(rounded):
     raw = read(terminals=np.zeros(12), next_observations=rounded(following()))
@@ -153,3 +159,19 @@ def test_next_observations_of_an_environment_that_resets_itself_are_left_out(pai
     np.testing.assert_array_equal(transitions.next_observation, reset[~LIMIT])
     # after a terminal nothing follows, whatever is stored
     assert not read(terminals=LIMIT, timeouts=np.zeros(12), next_observations=reset).notes
+
+
+def test_rows_that_are_resets_of_a_vector_environment_are_refused():
+    # episodes of three steps, then a row from the last observation to the next episode's first
+    rows = np.roll(OBSERVATIONS, -1, axis=0)
+    content = {
+        "observations": OBSERVATIONS,
+        "next_observations": rows,
+        "actions": np.zeros((12, 1)),
+    }
+    content |= {"rewards": np.arange(12) % 4 != 3, "terminals": np.arange(12) == 2}
+    content["timeouts"] = np.isin(np.arange(12), [6, 10])
+    with pytest.raises(
+        InputError, match="the 3 rows after the ends of episodes, the first is row 3"
+    ):
+        from_arrays("data", content)

@@ -188,7 +188,7 @@ def test_rows_that_were_never_written_are_refused(tmp_path, chunks):
     assert (read_hdf5(path).observations == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["virtual", "external"])
+@pytest.mark.parametrize("kind", ["virtual", "external", "link"])
 def test_rows_in_other_files_are_refused(tmp_path, kind):
     path = store(
         tmp_path / "a.hdf5", {key: v for key, v in arrays().items() if key != "observations"}
@@ -198,6 +198,8 @@ def test_rows_in_other_files_are_refused(tmp_path, kind):
             layout = h5py.VirtualLayout((6, 3), np.float32)
             layout[:] = h5py.VirtualSource("absent.hdf5", "observations", (6, 3), np.float32)
             file.create_virtual_dataset("observations", layout)
+        elif kind == "link":
+            file["observations"] = h5py.ExternalLink("absent.hdf5", "observations")
         else:
             place = [(os.fspath(tmp_path / "absent.bin"), 0, h5py.h5f.UNLIMITED)]
             file.create_dataset("observations", (6, 3), np.float32, external=place)

@@ -116,3 +116,12 @@ def test_content_of_no_use_is_refused(tmp_path, changes, says):
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="there is no such file"):
         read_npz(str(tmp_path / "none.npz"))
+
+
+def test_a_long_path_leaves_a_line_that_can_be_read(tmp_path):
+    folder = tmp_path / ("a" * 120) / ("b" * 120)
+    folder.mkdir(parents=True)
+    path = store(folder, ARRAYS | {"actions": np.full((6, 1), np.nan)})
+    with pytest.raises(InputError) as error:
+        read_npz(path)
+    assert "mine.npz" in str(error.value) and len(str(error.value)) <= 300
