@@ -15,6 +15,7 @@ _UNUSED = 0.01  # the part of such a box that its actions stay below
 _SMALL = 0.1  # the part of a declared box below which it looks like the wrong one
 _SMALL_OF_DEFAULT = 0.5  # actions in [0, 1] fill half of [-1, 1]
 _DEFAULT = "the default: no bounded one in the data or an environment"
+_ENVIRONMENT = "that of the environment"
 _MOST = 4  # columns told one by one
 _REMEDY = "set --config.action_low and --config.action_high"
 
@@ -54,7 +55,7 @@ def find(
     candidates = {
         "as configured": _sides(raw, given),
         "declared by the data": _sides(raw, declared),
-        "that of the environment": _sides(raw, environment),
+        _ENVIRONMENT: _sides(raw, environment),
     }
     candidates = {why: box for why, box in candidates.items() if box is not None}
     bounded = {why: box for why, box in candidates.items() if has_bounds(*box, used)}
@@ -69,9 +70,15 @@ def find(
     low, high = low.astype(np.float32), high.astype(np.float32)
     _check(raw, low, high, why)
     lines = [f"actions: box {_told(low, high)}, {why}"]
-    lines += [f"note: the box {other}, {_told(*candidates[other])}, has no bounds"
-              for other in candidates.keys() - bounded.keys()]  # fmt: skip
-    lines += _oddities(raw, low, high, why, bounded.get("that of the environment"))
+    for other, box in candidates.items():
+        if other not in bounded:
+            lines.append(f"note: another box, {other}, has no bounds: {_told(*box)}")
+        elif not np.allclose(
+            (low, high), box, rtol=0, atol=_TOLERANCE * float(np.ptp((low, high)))
+        ):
+            clipped = ": evaluation clips actions to it" if other == _ENVIRONMENT else ""
+            lines.append(f"note: another box, {other}, is {_told(*box)}{clipped}")
+    lines += _oddities(raw, low, high, _SMALL_OF_DEFAULT if why == _DEFAULT else _SMALL)
     return Box(low, high, tuple(lines))
 
 
@@ -118,13 +125,10 @@ def _check(raw: RawDataset, low: np.ndarray, high: np.ndarray, why: str) -> None
         )
 
 
-def _oddities(
-    raw: RawDataset, low: np.ndarray, high: np.ndarray, why: str, environment: tuple | None
-) -> Iterator[str]:
+def _oddities(raw: RawDataset, low: np.ndarray, high: np.ndarray, small: float) -> Iterator[str]:
     least, most = raw.actions.min(axis=0), raw.actions.max(axis=0)
     filled = (most - least) / (high - low)
     column = int(np.argmin(np.where(most > least, filled, np.inf)))  # constant ones tell nothing
-    small = _SMALL_OF_DEFAULT if why == _DEFAULT else _SMALL
     if most[column] > least[column] and filled[column] <= small + _TOLERANCE:
         yield (
             f"note: actions of column {column} lie in {least[column]:.6g} to {most[column]:.6g}, "
@@ -136,13 +140,6 @@ def _oddities(
         yield (
             f"note: all actions are whole numbers ({least.min():.6g} to {most.max():.6g}), and "
             "trained on as continuous ones: policies will give numbers in between"
-        )
-    if environment is not None and not np.allclose(
-        [low, high], environment, rtol=0, atol=_TOLERANCE * float(np.max(high - low))
-    ):
-        yield (
-            f"note: the environment's box is {_told(*environment)}: actions that leave it are "
-            "clipped there in evaluation"
         )
 
 

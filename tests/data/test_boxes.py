@@ -32,7 +32,10 @@ def test_the_first_known_box_is_taken_and_said():
     box = boxes.find(raw, given=given, declared=declared)
     np.testing.assert_array_equal([box.low, box.high], [[-2, -2], [2, 2]])
     assert box.low.dtype == box.high.dtype == np.float32
-    assert box.lines == ("actions: box -2 to 2, as configured",)
+    assert box.lines == (
+        "actions: box -2 to 2, as configured",
+        "note: another box, declared by the data, is [-1 to 1, -3 to 3]",
+    )
     box = boxes.find(raw, declared=declared, environment=declared)
     np.testing.assert_array_equal([box.low, box.high], [[-1, -3], [1, 3]])
     assert box.lines == ("actions: box [-1 to 1, -3 to 3], declared by the data",)
@@ -87,7 +90,9 @@ def test_whole_numbers_are_told():
 def test_another_box_of_the_environment_is_told():
     raw = with_actions([[-2.0], [2.0], [0.5]])
     lines = boxes.find(raw, declared=((-2.0,), (2.0,)), environment=((-1.0,), (1.0,))).lines
-    assert "the environment's box is -1 to 1: actions that leave it are clipped" in lines[1]
+    assert lines[1] == (
+        "note: another box, that of the environment, is -1 to 1: evaluation clips actions to it"
+    )
 
 
 def test_prepare_tells_these_lines():
