@@ -1,10 +1,11 @@
 """A trained policy as a folder of plain files: settings (policy.json), arrays (params.npz)."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from edp_jax import algorithms
+from edp_jax.errors import one_line
 from edp_jax.files import replacing, write_bytes
 from edp_jax.policy import in_dataset_units
 from edp_jax.types import InputError, TaskSpec, Units
@@ -88,19 +90,59 @@ class Policy:
           Action [A] or [B, A], in the units of the dataset.
 
         Raises:
-          InputError: the observation has another size than the policy's.
+          InputError: the observation has another size than the policy's, or it or the action is
+            NaN or infinite.
         """
-        observation = np.asarray(observation, np.float32)
-        size = self.observation_dim
-        if observation.ndim not in (1, 2) or observation.shape[-1] != size:
-            raise InputError(
-                f"observation of shape {observation.shape} does not fit: this policy takes "
-                f"({size},) or (B, {size})"
-            )
+        observation = self._checked(observation)
         if key is None:
             key = jax.random.fold_in(self._key, self._calls)
             self._calls += 1
-        return np.asarray(self._run(observation, key))
+        action = np.asarray(self._run(observation, key))
+        if not np.isfinite(action).all():
+            raise InputError(
+                "policy: its action is NaN or infinite; either its training has diverged (see "
+                "metrics.csv of the run), or the observation is far from the data"
+            )
+        return action
+
+    def _checked(self, observation: Any) -> np.ndarray:
+        """The observation as float32.
+
+        Raises:
+          InputError: it is none that the policy can take.
+        """
+        size = self.observation_dim
+        if isinstance(observation, tuple) and len(observation) == 2:
+            if isinstance(observation[1], Mapping):
+                raise InputError(
+                    "observation: a tuple (observation, info), as env.reset() returns; pass its "
+                    "first part"
+                )
+        try:
+            values = np.asarray(observation)
+            if values.dtype.kind not in "fiub":
+                raise ValueError(f"its type is {values.dtype}")
+            with np.errstate(over="ignore"):  # what is too large is told below
+                values = values.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"observation: no array of numbers ({one_line(error)}); pass one of shape "
+                f"({size},) or (B, {size})"
+            ) from error
+        if values.ndim not in (1, 2) or values.shape[-1] != size:
+            raise InputError(
+                f"observation of shape {values.shape} does not fit: this policy takes "
+                f"({size},) or (B, {size})"
+            )
+        broken = np.argwhere(~np.isfinite(values))
+        if len(broken):
+            place = ", ".join(map(str, broken[0]))
+            value = np.asarray(observation)[tuple(broken[0])]
+            raise InputError(
+                f"observation[{place}] is {value}, not a finite number: check the sensor, or skip "
+                "this step"
+            )
+        return values
 
 
 def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: float) -> Policy:
@@ -112,7 +154,7 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
       **point: of a sweep, the values of the swept settings, as in `eta=0.5`.
 
     Raises:
-      InputError: there is no policy in `folder`, or none of that description.
+      InputError: there is no policy in `folder`, it is damaged, or none is of that description.
     """
     folder = os.fspath(folder)
     path = os.path.join(folder, "policy.json")
@@ -120,21 +162,45 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         raise InputError(
             f"policy {folder!r}: no policy.json there; name the policy/ folder of a run"
         )
-    with open(path, encoding="utf-8") as source:
-        described = json.load(source)
+    described = _described(folder, path)
     if described.get("format") != FORMAT:
         raise InputError(
             f"policy {folder!r}: written by another version of edp_jax (format "
             f"{described.get('format', 1)}, not {FORMAT}); train it again, or use that version"
         )
-    members = tuple(described["members"])
+    with _damage_told(folder):
+        members = tuple(described["members"])
+        settings = algorithms.settings(described["algorithm"], **described["settings"])
+        spec = TaskSpec(**described["spec"])
     index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
-    with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as file:
-        arrays = traverse_util.unflatten_dict(dict(file), sep="/")
-    params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
-    settings = algorithms.settings(described["algorithm"], **described["settings"])
-    spec, units = TaskSpec(**described["spec"]), Units(**arrays["units"])
-    return Policy(PolicyFile(described["algorithm"], settings, spec, members, units), params)
+    with _damage_told(folder):
+        with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as file:
+            arrays = traverse_util.unflatten_dict(dict(file), sep="/")
+        params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
+        units = Units(**arrays["units"])
+        policy = Policy(PolicyFile(described["algorithm"], settings, spec, members, units), params)
+        jax.eval_shape(policy._run, np.zeros(spec.observation_dim, np.float32), policy._key)
+    return policy
+
+
+def _described(folder: str, path: str) -> dict[str, Any]:
+    with _damage_told(folder), open(path, encoding="utf-8-sig") as source:
+        described = json.load(source)
+        if not isinstance(described, dict):
+            raise ValueError("policy.json holds no object")
+    return described
+
+
+@contextlib.contextmanager
+def _damage_told(folder: str) -> Iterator[None]:
+    """Tells in one line what is wrong with the files of a policy that are read in the block."""
+    try:
+        yield
+    except Exception as error:  # a damaged file can raise anything
+        raise InputError(
+            f"policy {folder!r}: damaged, or of another version ({type(error).__name__}: "
+            f"{one_line(error)[:80]}); copy it again from its run"
+        ) from error
 
 
 def _find_member(folder: str, members: tuple[Mapping, ...], which: Mapping[str, float]) -> int:

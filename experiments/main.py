@@ -6,17 +6,19 @@ The same command on the same folder goes on where it stopped. With several hosts
 on each (docs/scale-out.md).
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
 
 from absl import flags
 
-from edp_jax import InputError, configuration
+from edp_jax import InputError, configuration, data
 from edp_jax.configuration import build
 from edp_jax.runs import outputs, record
+from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, programs, sharding, writers
-from edp_jax.training.checkpoint import Checkpoints
+from edp_jax.training.checkpoint import Checkpoints, set_damaged_aside
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
@@ -81,7 +83,31 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
     hosts.check_same_in_all("configuration or dataset", shared)
     may_change = configuration.may_change(settings.algorithm)
     hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
-    checkpoints = Checkpoints(os.path.join(workdir, "checkpoints"))
+    with contextlib.ExitStack() as held:
+        hosts.run_in_zero(lambda: held.enter_context(locked(workdir)))
+        train_on(dataset, settings, workdir, signals, began)
+
+
+def train_on(
+    dataset: data.Dataset,
+    settings: configuration.Settings,
+    workdir: str,
+    signals: StopSignals,
+    began: float,
+) -> None:
+    """Does what `train` does, in a folder that fits and that no other process trains in.
+
+    Args:
+      dataset: of the run.
+      settings: of the run.
+      workdir: its folder.
+      signals: what may ask it to stop.
+      began: when it was started, in seconds of `time.monotonic`.
+    """
+    config, members = settings.config, build.make_members(settings)
+    folder = os.path.join(workdir, "checkpoints")
+    hosts.run_in_zero(lambda: set_damaged_aside(folder, lambda line: print(line, flush=True)))
+    checkpoints = Checkpoints(folder)
     done = checkpoints.latest_step or 0
     if done > settings.run.num_steps:
         raise InputError(
@@ -91,10 +117,12 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
     if done == settings.run.num_steps and outputs.is_finished(workdir, done):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         return
+    kinds = settings.run.writers if hosts.is_process_zero() else ()
+    extra_writers = hosts.run_in_all(
+        lambda: writers.open_writers(kinds, workdir, members, config, done)
+    )
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
-    kinds = settings.run.writers if hosts.is_process_zero() else ()
-    extra_writers = writers.open_writers(kinds, workdir, members, config, done)
 
     algorithm = build.make_algorithm(settings, dataset)
     trainer = Trainer(
@@ -133,8 +161,7 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
             leave=leave,
         )
     finally:
-        for writer in extra_writers:
-            writer.close()
+        writers.close_all(extra_writers)
 
 
 def command() -> None:

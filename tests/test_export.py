@@ -1,6 +1,8 @@
 """The deployed policy acts as the trained one does."""
 
 import json
+import os
+import pathlib
 
 import jax
 import numpy as np
@@ -89,3 +91,69 @@ def test_a_policy_of_a_sweep_is_found_by_its_settings(tmp_path):
     assert not np.array_equal(first(observation), second(observation))
     with pytest.raises(InputError, match="tau=0.3 .* seed=4, tau=0.1; seed=4, tau=0.5"):
         edp_jax.load_policy(folder, tau=0.3)
+
+
+@pytest.mark.parametrize(
+    ("observation", "says"),
+    [
+        ([np.nan, 0, 0], r"observation\[0\] is nan, not a finite number"),
+        ([[0, 0, 0], [0, -np.inf, 0]], r"observation\[1, 1\] is -inf"),
+        ([1e300, 0, 0], r"observation\[0\] is 1e\+300"),
+        ((np.zeros(3), {}), "a tuple .observation, info., as env.reset"),
+        ((np.zeros(3), {"a": 1}), "pass its first part"),
+        ({"state": np.zeros(3)}, "no array of numbers"),
+        (["a", "b", "c"], "no array of numbers"),
+        ([[0, 0, 0], [0, 0]], "no array of numbers"),
+        (np.zeros(3, complex), "no array of numbers"),
+        (None, "no array of numbers"),
+        (0.0, r"shape \(\) does not fit"),
+        (np.zeros((3, 1)), r"shape \(3, 1\) does not fit"),
+    ],
+)
+def test_an_observation_that_is_none_is_refused(saved, observation, says):
+    with pytest.raises(InputError, match=says) as refusal:
+        edp_jax.load_policy(str(saved[0]))(observation)
+    assert len(str(refusal.value)) <= 300 and "\n" not in str(refusal.value)
+
+
+def _edit(change):
+    def damage(folder):
+        path = folder / "policy.json"
+        described = json.loads(path.read_text())
+        change(described)
+        path.write_text(json.dumps(described))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "policy.json").write_text(""),
+        lambda folder: (folder / "policy.json").write_text("[]"),
+        lambda folder: (folder / "policy.json").write_bytes(b"\xff\xfe\0"),
+        lambda folder: (folder / "params.npz").unlink(),
+        lambda folder: os.truncate(folder / "params.npz", 2000),
+        lambda folder: os.truncate(folder / "params.npz", 0),
+        lambda folder: np.savez(folder / "params.npz", other=np.zeros(3)),
+        _edit(lambda described: described["settings"].update(a_later_setting=1)),
+        _edit(lambda described: described.update(algorithm="a_later_learner")),
+        _edit(lambda described: described.pop("members")),
+        _edit(lambda described: described["settings"].update(hidden_dims=[8, 9])),
+        _edit(lambda described: described["spec"].update(observation_dim=4)),
+    ],
+)
+def test_a_damaged_folder_is_one_line(saved, damage):
+    damage(pathlib.Path(saved[0]))
+    with pytest.raises(InputError, match="policy '") as refusal:
+        edp_jax.load_policy(str(saved[0]))
+    assert str(saved[0]) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_policy_that_has_diverged_never_acts_silently(saved):
+    path = pathlib.Path(saved[0]) / "params.npz"
+    with np.load(path) as file:
+        arrays = {name: np.full_like(array, np.nan) for name, array in file.items()}
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="its action is NaN or infinite"):
+        edp_jax.load_policy(str(saved[0]))(np.zeros(3))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     _check_read(config, known)
     _check_sweep(config, known)
     _check_seeds(config["seeds"])
+    config |= _absolute_paths(config)
     learner = algorithms.settings(algorithm, **_pick(config, algorithms.find(algorithm).settings))
     algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
     return Settings(
@@ -113,6 +115,17 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
             f"config.seeds={seeds} must be different integers from 0 to 2**31 - 1: set "
             "--config.seeds='(0,1,2)'"
         )
+
+
+def _absolute_paths(config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that are paths, such that they mean the same in every working directory."""
+    task, folder = config["task"], config["data_dir"]
+    file = data.find_task(task).file_name
+    for path in (task, task.partition(":")[2]):
+        if file and path and os.path.expanduser(path) == file:
+            task = task.removesuffix(path) + os.path.abspath(file)
+            break
+    return {"task": task, "data_dir": folder and os.path.abspath(os.path.expanduser(folder))}
 
 
 def _task(config: Mapping[str, Any]) -> data.Task:

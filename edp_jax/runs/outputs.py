@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edp_jax.errors import one_line
 from edp_jax.evaluation import normalized_score, summarize
 from edp_jax.export import PolicyFile, save_policy
 from edp_jax.files import write_json
@@ -33,8 +34,11 @@ class Described(Protocol):
 
 def is_finished(workdir: str, num_steps: int) -> bool:
     """Whether DIR/summary.json is that of a run that ended after `num_steps` updates."""
-    summary = Run(workdir).summary
-    return summary is not None and summary["finished"] and summary["num_steps"] == num_steps
+    try:
+        summary = Run(workdir).summary or {}
+    except InputError:  # it is damaged, and is written anew when the run ends
+        return False
+    return bool(summary.get("finished")) and summary.get("num_steps") == num_steps
 
 
 def finish(
@@ -66,8 +70,8 @@ def finish(
         try:
             plots.write(plots.draw(title, panels), png)
             print(f"learning curve: {png}")
-        except InputError as error:
-            print(error)
+        except Exception as error:  # a picture costs no training
+            print(f"no learning curve: {one_line(error)}")
     if run.evaluations is not None:
         print(f"all episodes: {os.path.join(workdir, 'evaluations.csv')}")
     print(f"policy, for edp_jax.load_policy: {os.path.join(workdir, 'policy')}", flush=True)

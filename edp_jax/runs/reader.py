@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edp_jax.training import tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
@@ -93,8 +94,10 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Learner and task, as in "edp_td3 on hopper-medium-v2"."""
-        return f"{self.config['algorithm']} on {self.config['task']}"
+        """Learner and task, as in "edp_td3 on hopper-medium-v2"; of a file its name."""
+        task = self.config["task"]
+        task = os.path.basename(task) if os.path.isabs(task) else task
+        return f"{self.config['algorithm']} on {task}"
 
     @functools.cached_property
     def evaluations(self) -> Evaluations | None:
@@ -145,16 +148,10 @@ class Run:
 
     @property
     def checkpoint_step(self) -> int | None:
-        """Updates after which the newest checkpoint was saved; None where there is none."""
-        from edp_jax.training.checkpoint import Checkpoints
+        """Updates after which the newest sound checkpoint was saved; None where there is none."""
+        from edp_jax.training.checkpoint import newest_sound
 
-        if not os.path.isdir(self._checkpoint_folder):
-            return None
-        checkpoints = Checkpoints(self._checkpoint_folder)
-        try:
-            return checkpoints.latest_step
-        finally:
-            checkpoints.close()
+        return newest_sound(self._checkpoint_folder)
 
     def state(self, algorithm: "Algorithm") -> "AgentState":
         """Restores the newest checkpoint.
@@ -171,7 +168,7 @@ class Run:
         if not self.config or self.checkpoint_step is None:
             raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
         seeds = [member.seed for member in self.members]
-        checkpoints = Checkpoints(self._checkpoint_folder)
+        checkpoints = Checkpoints(self._checkpoint_folder, read_only=True)
         try:
             return checkpoints.restore(loop.init_members(algorithm, seeds))
         finally:
@@ -203,7 +200,7 @@ class Run:
 
     def _read_json(self, path: str) -> dict[str, Any]:
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 content = json.load(file)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read; restore it, or use a new folder") from error
@@ -213,13 +210,13 @@ class Run:
         """The steps [T] of a table, and per step and member its rows.
 
         What a run is just writing, or was when it was killed, is left out: a line without an end,
-        and a last step that not all members have as many rows of.
+        and a last step that not all members have as many rows of. So are damaged lines, and steps
+        that a member has no row of.
         """
         path = os.path.join(self.workdir, name)
-        if not os.path.isfile(path):
+        if (lines := tables.read_lines(path)) is None:
             return [], []
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
+        rows = list(csv.DictReader([lines.header, *lines.rows]))
         index = {tuple(map(float, m.columns.values())): i for i, m in enumerate(self.members)}
         cells: dict[int, list[list[dict[str, str]]]] = {}
         try:
@@ -231,4 +228,5 @@ class Run:
             raise InputError(f"{path}: not the table of this run; restore it") from error
         if cells and len(set(map(len, cells[max(cells)]))) > 1:
             del cells[max(cells)]
+        cells = {step: of_members for step, of_members in cells.items() if all(of_members)}
         return list(cells), list(cells.values())

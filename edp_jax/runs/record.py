@@ -48,20 +48,27 @@ def check_workdir(
     if not os.access(workdir, os.W_OK):
         raise InputError(f"--workdir={workdir}: cannot be written; name a folder that can")
     if not _has_config(workdir):
-        if os.path.exists(os.path.join(workdir, "checkpoints")):
+        checkpoints = os.path.join(workdir, "checkpoints")
+        if os.path.exists(checkpoints) and (
+            not os.path.isdir(checkpoints) or os.listdir(checkpoints)
+        ):
             raise InputError(
                 f"--workdir={workdir}: holds checkpoints but no config.json; use a new --workdir"
             )
         return
     run = Run(workdir)
     previous, config = run.config, json.loads(json.dumps(config))
-    for key in sorted((previous.keys() | config.keys()) - set(may_change)):
+    may_change = set(may_change)
+    same_data = run.dataset.get("sha256") == dataset["sha256"]
+    if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
+        may_change.add("task")  # the file has moved
+    for key in sorted((previous.keys() | config.keys()) - may_change):
         if previous.get(key) != config.get(key):
             raise InputError(
                 f"--workdir={workdir}: holds a run with {key}={previous.get(key)!r}, not "
                 f"{config.get(key)!r}; use a new --workdir, or that value to go on"
             )
-    if run.dataset["sha256"] != dataset["sha256"]:
+    if not same_data:
         name = dataset["path"] or dataset["name"]
         raise InputError(
             f"--workdir={workdir}: its dataset {name} has changed since; use a new --workdir"
@@ -140,6 +147,11 @@ def git_commit() -> str | None:
         return git("describe", "--always", "--abbrev=40", "--dirty") if own else None
     except OSError:
         return None
+
+
+def _is_file(task: str) -> bool:
+    """Whether a task is the path of a file or folder, perhaps after the prefix of its format."""
+    return os.path.isabs(task) or os.path.isabs(task.partition(":")[2])
 
 
 def _has_config(workdir: str) -> bool:

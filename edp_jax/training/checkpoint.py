@@ -1,13 +1,23 @@
 """Saving and restoring the state of a run; the only file that knows orbax."""
 
 import dataclasses
+import json
 import os
+import re
+import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+import tensorstore
 
 from edp_jax.algorithms.base import AgentState
+from edp_jax.errors import one_line
+from edp_jax.types import InputError
+
+_ITEM = "default"  # orbax's name of the one thing that a checkpoint holds
+_PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
 
 
 class Checkpoints:
@@ -17,37 +27,143 @@ class Checkpoints:
     a run, all of them call `save` and `restore`.
     """
 
-    def __init__(self, folder: str, keep: int = 2):
+    def __init__(self, folder: str, keep: int = 2, *, read_only: bool = False):
         """Opens the folder, and makes it where there is none.
 
         Args:
           folder: DIR/checkpoints of a run.
           keep: number of states that are kept; older ones are deleted.
+          read_only: whether the folder stays as it is. A run may be saving there.
         """
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(os.path.abspath(folder), options=options)
+        self._folder = os.path.abspath(folder)
+        self._latest = newest_sound(self._folder)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            enable_async_checkpointing=False,
+            read_only=read_only,
+        )
+        if not read_only:
+            os.makedirs(self._folder, exist_ok=True)
+        # orbax looks for files by patterns, in which characters such as [ mean something else
+        path, self._link = self._folder, None
+        if not _PLAIN_PATH.fullmatch(path):
+            self._link = tempfile.TemporaryDirectory(prefix="edp_jax_")
+            path = os.path.join(self._link.name, "checkpoints")
+            os.symlink(self._folder, path)
+        self._manager = ocp.CheckpointManager(path, options=options)
 
     @property
     def latest_step(self) -> int | None:
-        """Number of updates after which the newest state was saved; None where there is none."""
-        return self._manager.latest_step()
+        """Number of updates after which the newest sound state was saved; None without any."""
+        return self._latest
 
     def save(self, step: int, state: AgentState) -> None:
         """Saves the states of all members [R] after `step` updates, unless they are saved."""
         if step != self.latest_step:
             content = ocp.args.StandardSave(_with_key_data(state))
             self._manager.save(step, args=content, force=True)
+            self._latest = step
 
     def restore(self, like: AgentState) -> AgentState:
-        """Returns the newest states [R], with the structure and on the devices of `like`."""
+        """Returns the newest states [R], with the structure and on the devices of `like`.
+
+        Raises:
+          InputError: the checkpoint cannot be read into that structure.
+        """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _with_key_data(like))
         content = ocp.args.StandardRestore(target)
-        state: Any = self._manager.restore(self.latest_step, args=content)
+        try:
+            state: Any = self._manager.restore(self.latest_step, args=content)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            path = os.path.join(self._folder, str(self.latest_step))
+            raise InputError(
+                f"checkpoint {path!r}: cannot be read ({one_line(error)}); move it away to go on "
+                "from the one before"
+            ) from error
         return dataclasses.replace(state, key=jax.random.wrap_key_data(state.key))
 
     def close(self) -> None:
         """Frees what the folder's manager holds."""
         self._manager.close()
+        if self._link is not None:
+            self._link.cleanup()
+
+
+def newest_sound(folder: str) -> int | None:
+    """The step of the newest checkpoint that can be read whole; None where there is none."""
+    return next((step for step in _steps(folder) if find_damage(folder, step) is None), None)
+
+
+def set_damaged_aside(folder: str, tell: Callable[[str], None] = print) -> None:
+    """Moves damaged checkpoints that are newer than a sound one out of the way.
+
+    They are kept beside the folder, under DIR/damaged_checkpoints.
+
+    Args:
+      folder: DIR/checkpoints of a run.
+      tell: takes a line about each that is moved.
+
+    Raises:
+      InputError: there are checkpoints and none is sound. None is moved then.
+    """
+    damaged: dict[int, str] = {}
+    for step in _steps(folder):
+        reason = find_damage(folder, step)
+        if reason is None:
+            break
+        damaged[step] = reason
+    else:
+        if damaged:
+            step, reason = next(iter(damaged.items()))
+            raise InputError(
+                f"{folder}: no checkpoint there can be read ({step}: {reason[:80]}); restore one, "
+                "or move the folder away to begin anew"
+            )
+        return
+    aside = os.path.join(os.path.dirname(os.path.abspath(folder)), "damaged_checkpoints")
+    for step, reason in damaged.items():
+        os.makedirs(aside, exist_ok=True)
+        place = os.path.join(tempfile.mkdtemp(prefix=f"{step}_", dir=aside), str(step))
+        os.rename(os.path.join(folder, str(step)), place)
+        tell(f"checkpoint {step:,} is damaged ({reason}); it is now {place}")
+
+
+def find_damage(folder: str, step: int) -> str | None:
+    """Reads every array of a checkpoint; what is wrong with it, None where all can be read."""
+    item = os.path.join(folder, str(step), _ITEM)
+    try:
+        for name in ("_METADATA", *_array_metadata(item)):
+            with open(os.path.join(item, name), encoding="utf-8") as file:
+                content = json.load(file)
+            if name == "_METADATA":
+                leaves = content["tree_metadata"].values()
+        for leaf in leaves:
+            if not leaf["value_metadata"]["skip_deserialize"]:
+                path = ".".join(part["key"] for part in leaf["key_metadata"])
+                _read_array(item, path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return one_line(error)[:80]
+    return None
+
+
+def _steps(folder: str) -> list[int]:
+    """Of all checkpoints, from the newest to the oldest."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(
+        (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True
+    )
+
+
+def _array_metadata(item: str) -> list[str]:
+    name = "array_metadatas"
+    path = os.path.join(item, name)
+    return [os.path.join(name, of) for of in os.listdir(path)] if os.path.isdir(path) else []
+
+
+def _read_array(item: str, path: str) -> None:
+    base = {"driver": "file", "path": item + "/"}
+    store = {"driver": "ocdbt", "base": base, "path": path + "/"}
+    tensorstore.open({"driver": "zarr", "kvstore": store}, read=True).result().read().result()
 
 
 def _with_key_data(state: AgentState) -> AgentState:

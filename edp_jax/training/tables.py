@@ -9,6 +9,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,9 +75,8 @@ class CsvTable:
         """
         self._path = path
         self._columns: list[str] | None = None
-        if os.path.isfile(path):
-            with open(path, newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file), None)
+        if (lines := read_lines(path)) is not None:
+            self._columns = lines.header.split(",")
 
     def append(self, rows: Iterable[Mapping]) -> None:
         """Appends rows and hands them to the operating system.
@@ -105,8 +105,66 @@ class CsvTable:
             file.write(buffer.getvalue())
 
 
+class Lines(NamedTuple):
+    """A table as text: what of it can be used."""
+
+    header: str
+    rows: list[str]
+    steps: list[int]  # of the rows
+    num_damaged: int  # lines that are no rows
+
+
+def read_lines(path: str) -> Lines | None:
+    """Reads the lines of a table that are whole.
+
+    A last line without an end is left out silently, since a run may be writing it. Lines that are
+    not numbers, as many as the header has names, are counted as damaged.
+
+    Args:
+      path: the csv file.
+
+    Returns:
+      The lines, without their ends; None where there is no file, or none with a whole header.
+
+    Raises:
+      InputError: the file cannot be read, or its first line is not the header of a table.
+    """
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            lines = [line.rstrip("\r\n") for line in file if line.endswith("\n")]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend or remove it") from error
+    if not lines:
+        return None
+    header = lines[0].split(",")
+    if "step" not in header:
+        raise InputError(f"{path}: its first line is not that of a table; restore it, or remove it")
+    position, rows, steps = header.index("step"), [], []
+    for line in lines[1:]:
+        cells = line.split(",")
+        if (
+            len(cells) == len(header)
+            and all(map(_is_number, cells))
+            and cells[position].isdecimal()
+        ):
+            rows.append(line)
+            steps.append(int(cells[position]))
+    return Lines(lines[0], rows, steps, len(lines) - 1 - len(rows))
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell holds a number or nothing."""
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
 def truncate(path: str, step: int) -> int | None:
-    """Drops what a table holds beyond a checkpoint: later rows, and a last line that is not whole.
+    """Drops what a table holds beyond a checkpoint, and lines that are damaged.
 
     Args:
       path: the csv file. There may be none; one without a whole header is removed.
@@ -114,16 +172,17 @@ def truncate(path: str, step: int) -> int | None:
 
     Returns:
       The step of the last row that is left, None where there is no row.
+
+    Raises:
+      InputError: see `read_lines`.
     """
-    if not os.path.isfile(path):
+    lines = read_lines(path)
+    if lines is None:
+        if os.path.isfile(path):
+            os.remove(path)
         return None
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = [line for line in file if line.endswith("\n")]
-    if not lines:
-        os.remove(path)
-        return None
-    position = next(csv.reader(lines[:1])).index("step")
-    steps = [int(line.split(",")[position]) for line in lines[1:]]
-    kept = [line for line, of in zip(lines[1:], steps, strict=True) if of <= step]
-    write_bytes(path, "".join(lines[:1] + kept).encode())
-    return max((of for of in steps if of <= step), default=None)
+    if lines.num_damaged:
+        print(f"{path}: {lines.num_damaged} damaged line(s) dropped", flush=True)
+    kept = [line for line, of in zip(lines.rows, lines.steps, strict=True) if of <= step]
+    write_bytes(path, "".join(line + "\n" for line in [lines.header, *kept]).encode())
+    return max((of for of in lines.steps if of <= step), default=None)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import sys
 import types
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edp_jax.errors import not_installed
+from edp_jax.errors import not_installed, one_line
 from edp_jax.files import plain, write_json
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
@@ -92,19 +93,23 @@ class WeightsAndBiases:
           project: where it is listed.
 
         Raises:
-          InputError: the package is not installed.
+          InputError: the package is not installed, or nobody is logged in.
         """
         library = _library("wandb")
         id_path = os.path.join(workdir, "wandb_run.json")
-        if os.path.isfile(id_path):
-            with open(id_path, encoding="utf-8") as file:
-                identifier = json.load(file)["id"]
-        else:
-            identifier = uuid.uuid4().hex[:12]
+        known = _known_id(id_path)
+        identifier = known or uuid.uuid4().hex[:12]
+        try:
+            self._run: Any = library.init(
+                project=project, dir=workdir, id=identifier, resume="allow", config=plain(config)
+            )
+        except Exception as error:
+            raise InputError(
+                f"writer 'wandb': {one_line(error)}; log in with `wandb login`, set "
+                "WANDB_MODE=offline, or leave it out"
+            ) from error
+        if known is None:
             write_json(id_path, {"id": identifier})
-        self._run: Any = library.init(
-            project=project, dir=workdir, id=identifier, resume="allow", config=plain(config)
-        )
 
     def write(
         self, step: int, members: Sequence[Member], metrics: Mapping[str, np.ndarray]
@@ -120,6 +125,24 @@ class WeightsAndBiases:
     def close(self) -> None:
         """As `Writer.close`."""
         self._run.finish()
+
+
+def _known_id(path: str) -> str | None:
+    """The run that the workdir had there before; None where there is none, or it cannot be read."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return str(json.load(file)["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def close_all(writers: Sequence[Writer]) -> None:
+    """Closes writers; what goes wrong is told and costs nothing else."""
+    for writer in writers:
+        try:
+            writer.close()
+        except Exception as error:
+            print(f"warning: {type(writer).__name__}: {one_line(error)}", file=sys.stderr)
 
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}

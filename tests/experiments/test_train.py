@@ -197,6 +197,16 @@ def test_what_a_folder_of_another_run_refuses(folder, capsys):
         train(folder)
 
 
+@pytest.mark.parametrize("spelling", ["own.npz", "./own.npz", "sub/../own.npz", "~/own.npz"])
+def test_a_path_means_the_same_in_every_working_directory(tmp_path, monkeypatch, spelling):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = resolve("data", spelling, env_id="none", eval_every=1)
+    assert settings.config["task"] == settings.task.name == str(tmp_path / "own.npz")
+    assert settings.config["data_dir"] == settings.data_dir == str(tmp_path / "data")
+    assert resolve("data").config["task"] == TASK  # a name is none
+
+
 def test_settings_that_training_does_not_depend_on_may_change(folder):
     """The same training, evaluated more often, with more episodes and other candidates."""
     train(folder, "whole", num_steps=8)

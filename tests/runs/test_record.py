@@ -48,11 +48,24 @@ def test_another_run_is_refused(workdir, changes, says):
         check(workdir, **changes)
 
 
+def test_a_file_that_has_moved_is_the_same_data_by_its_content(tmp_path):
+    before = CONFIG | {"task": "/old/place/d.npz"}
+    record.write_config(str(tmp_path), before, DATASET, grid((3, 4)), 0)
+    moved, changed = {"task": "/new/place/d.npz"}, DATASET | {"sha256": "abd"}
+    check(str(tmp_path), **moved)
+    with pytest.raises(InputError, match="holds a run with task='/old/place/d.npz'"):
+        check(str(tmp_path), changed, **moved)
+    with pytest.raises(InputError, match="not 'hopper-medium-v2'"):
+        check(str(tmp_path), task="hopper-medium-v2")  # brings an environment of its own
+
+
 def test_folders_that_cannot_take_a_run_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         check(str(tmp_path / "file" / "run"))
     (tmp_path / "checkpoints").mkdir()
+    check(str(tmp_path))  # a start that was refused leaves an empty one
+    (tmp_path / "checkpoints" / "10").mkdir()
     with pytest.raises(InputError, match="holds checkpoints but no config.json"):
         check(str(tmp_path))
     (tmp_path / "config.json").write_text('{"config": {"algorithm": "td3"}}')

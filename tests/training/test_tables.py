@@ -99,3 +99,29 @@ def test_truncate_without_a_table_or_without_a_whole_header(tmp_path):
     path.write_text("step,se")
     assert tables.truncate(str(path), 10) is None
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\n", b"\0\0\0\0\n", b"\xff\xfe,3,1.0\n", b"5,0\n", b"step,seed,loss\n", b"6,0,1.0\0\n"],
+)
+def test_damaged_lines_are_dropped_and_told(tmp_path, capsys, damage):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"step,seed,loss\n5,0,1.0\n" + damage + b"6,0,nan\n7,0,2.0\n8,0,")
+    assert tables.truncate(str(path), 6) == 6
+    assert path.read_bytes() == b"step,seed,loss\n5,0,1.0\n6,0,nan\n"
+    assert f"{path}: 1 damaged line(s) dropped" in capsys.readouterr().out
+
+
+def test_a_byte_order_mark_and_ends_of_lines_of_other_systems_do_not_matter(tmp_path):
+    path = tmp_path / "evaluations.csv"
+    path.write_bytes(b"\xef\xbb\xbfstep,seed,score\r\n5,0,\r\n")
+    assert tables.truncate(str(path), 5) == 5
+    tables.CsvTable(str(path)).append([{"step": 6, "seed": 0, "score": None}])
+    assert path.read_bytes() == b"step,seed,score\n5,0,\n6,0,\n"
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "metrics.csv").write_text("seed;loss\n0;1.0\n")
+    with pytest.raises(InputError, match="its first line is not that of a table"):
+        tables.truncate(str(tmp_path / "metrics.csv"), 5)
