@@ -19,7 +19,7 @@ def train(task: str, num_updates: int):
     trainer = edp_jax.Trainer(algorithm, dataset, seeds=(0, 1))
     state = trainer.init()
     for _ in range(5):
-        state, metrics = trainer.train(state, num_updates // 5)
+        state, metrics = trainer.train(state, max(1, num_updates // 5))
         print("mean Q per seed:", metrics["critic/q_mean"])
     return dataset, algorithm, trainer.policy_params(state)
 

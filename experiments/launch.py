@@ -48,11 +48,12 @@ def run(
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
-        if "--help" in argv or "-h" in argv:
+        if {"--help", "-help", "-h"} & set(argv):
             print(_help(main))
             sys.exit(0)
         try:
-            return _parse_flags([argv[0], *map(_complete, argv[1:])], required, positional)
+            joined = [argv[0], *map(_complete, _join_config(argv[1:]))]
+            return _parse_flags(joined, required, positional)
         except InputError as error:
             sys.exit(_tell(error))
 
@@ -71,6 +72,17 @@ def run(
 def config_names() -> list[str]:
     """The names that --config knows without a path."""
     return sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "__init__")
+
+
+def _join_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--config NAME` as `--config=NAME`."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--config":
+            joined[-1] = f"--config={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _complete(argument: str) -> str:
@@ -103,10 +115,18 @@ def _parse_flags(argv: list[str], required: Sequence[str], positional: int) -> l
     try:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS.config is not None:
-            flags.FLAGS.config.lock()  # a file that cannot be loaded is only noticed here
+            config = flags.FLAGS.config  # a file that cannot be loaded is only noticed here
+            config.lock()
+            if not {"task", "algorithm", "seeds", "sweep"} <= set(config):
+                raise InputError(
+                    "--config: this file does not make a configuration of a run; let it return "
+                    "ConfigDict(edp_jax.configuration.make_config(LEARNER, task))"
+                )
     except OSError as error:
         path = next((a for a in argv if a.startswith("--config=")), "--config")
         raise InputError(f"{path}: cannot be loaded; name a configuration file") from error
+    except InputError:
+        raise
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(_flag_problem(argv, error)) from error
     if missing := [name for name in required if flags.FLAGS[name].value is None]:
@@ -155,7 +175,7 @@ def _help(main: Callable) -> str:
     """The program's description and its own flags."""
     lines = [(sys.modules[main.__module__].__doc__ or "").strip(), "", "Flags:"]
     for module, own in sorted(flags.FLAGS.flags_by_module_dict().items()):
-        if not module.startswith("absl"):
+        if not module.startswith(("absl", "chex", "orbax")):
             for flag in own:
                 default = "" if flag.default in (None, "", []) else f" (default: {flag.default})"
                 lines.append(f"  --{flag.name}: {' '.join((flag.help or '').split())}{default}")

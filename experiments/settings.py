@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from edp_jax import InputError, algorithms, configuration
+from edp_jax import InputError, algorithms, configuration, data
 from edp_jax.settings import Setting
 
 from . import launch
@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> None:
         )
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     task = argv[2] if len(argv) > 2 else None
+    if task is not None:
+        data.find_task(task)  # refuses a name that is no task
     print("\n".join(as_text(argv[1], task)))
 
 

@@ -189,3 +189,8 @@ def test_what_a_learner_does_not_read_is_refused(name, changes, words):
 def test_an_unknown_task_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="hopper-medium-v2"):
         resolve(task="hoper-medium-v2")
+
+
+def test_a_setting_of_another_learner_is_named_as_such():
+    with pytest.raises(InputError, match=r"edp_iql does not read eta \(edp_td3, .*td3_bc do\)"):
+        algorithms.settings("edp_iql", eta=1.0)

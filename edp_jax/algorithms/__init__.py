@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, fql, iql, td3, td3_bc
 from edp_jax.algorithms.base import AgentState, Algorithm, TrainState
+from edp_jax.settings import describe
 from edp_jax.settings import make as make_settings
 from edp_jax.types import InputError, TaskSpec
 
@@ -53,7 +54,15 @@ def settings(name: str, **changes: Any) -> Any:
     Raises:
       InputError: no such learner or setting, or a value that the setting cannot have.
     """
-    return make_settings(find(name).settings, changes)
+    group = find(name).settings
+    for key in changes.keys() - _names(group):
+        if readers := [other for other in REGISTRY if key in _names(REGISTRY[other].settings)]:
+            raise InputError(f"{name} does not read {key} ({', '.join(readers)} do); leave it out")
+    return make_settings(group, changes)
+
+
+def _names(group: type) -> set[str]:
+    return {entry.name for entry in describe(group)}
 
 
 def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:

@@ -161,6 +161,29 @@ def test_a_missing_configuration_is_refused_with_the_names_there_are(type_main, 
     assert "edp_td3" in result.stderr and result.stderr.count("\n") == 1
 
 
+def test_a_blank_between_config_and_its_name_is_fine(type_main, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    result = type_main("--config", "edp_td3:missing.npz", workdir)
+    assert result.code == 2 and "'missing.npz': there is no such file" in result.stderr
+
+
+def test_a_file_that_makes_no_configuration_of_ours_is_refused(type_main, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(
+        "from ml_collections import ConfigDict\n\n\ndef get_config(task=None):\n"
+        "    return ConfigDict({'learning_rate': 0.1})\n"
+    )
+    result = type_main(f"--config={other}", f"--workdir={tmp_path / 'run'}")
+    assert result.code == 2 and result.stderr.count("\n") == 1
+    assert "does not make a configuration of a run" in result.stderr
+
+
+def test_the_settings_of_a_task_that_is_none_are_refused():
+    command = [sys.executable, "-m", "experiments.settings", "edp_td3", "hopper-medum-v2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "hopper-medium-v2" in done.stderr
+
+
 def test_missing_flags_are_named_with_the_usage(type_main):
     result = type_main()
     assert (result.code, result.stderr) == (
@@ -175,6 +198,7 @@ def test_help_describes_the_program_and_its_flags(type_main):
     assert result.code == 0 and result.stderr == ""
     for words in ("Trains one learner", "--config:", "--workdir:", "--config.KEY=VALUE", "edp_iql"):
         assert words in result.stdout
+    assert "chex" not in result.stdout and "orbax" not in result.stdout
 
 
 def test_short_names_work_anywhere_also_beside_packages_named_as_ours(tmp_path):
