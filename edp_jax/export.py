@@ -48,7 +48,7 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
     settings = {
         "format": FORMAT,
         "algorithm": file.algorithm,
-        "settings": dataclasses.asdict(file.settings),
+        "config": dataclasses.asdict(file.settings),
         "spec": dataclasses.asdict(file.spec),
         "members": list(file.members),
     }
@@ -170,7 +170,8 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         )
     with _damage_told(folder):
         members = tuple(described["members"])
-        settings = algorithms.settings(described["algorithm"], **described["settings"])
+        described.setdefault("config", described.get("settings"))  # its name in early files
+        settings = algorithms.settings(described["algorithm"], **described["config"])
         spec = TaskSpec(**described["spec"])
     index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
     with _damage_told(folder):

@@ -10,6 +10,7 @@ Prints a line per combination. Without any of those flags it repeats the run's l
 import dataclasses
 import itertools
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from edp_jax import InputError, TaskSpec, algorithms, configuration
 from edp_jax.configuration import build
 from edp_jax.runs import Run
 from edp_jax.settings import check, describe
+from edp_jax.training import process
 
 from . import launch
 
@@ -37,6 +39,8 @@ def define_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
+    process.fix_numbers()
+    process.check_devices_exist()
     given = {name: flags.FLAGS[name].value for name in ACTING}
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     evaluate(workdir, given, flags.FLAGS.eval_episodes)
@@ -67,6 +71,10 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     for way in ways:  # refuses what cannot be built, before anything is run
         algorithms.make(settings.algorithm, way, TaskSpec(1, 1))
     dataset = build.load_dataset(settings, workdir, lambda line: None)
+    if dataset.info["sha256"] != run.dataset["sha256"]:
+        raise InputError(
+            f"--workdir={workdir}: its dataset {settings.task.name} has changed since; restore it"
+        )
     state = run.state(build.make_algorithm(settings, dataset))
     members = "; ".join(map(str, run.members))
     print(f"{settings.algorithm} on {settings.task.name} after {run.checkpoint_step:,} updates")
@@ -76,7 +84,10 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     print(_ROW.format(*ACTING, heading), flush=True)
     for way in ways:
         algorithm = algorithms.make(settings.algorithm, way, dataset.spec)
-        each = build.make_evaluate(settings, dataset, algorithm)(state).values.mean(axis=1)
+        result = build.make_evaluate(settings, dataset, algorithm)(state)
+        for fault in result.faults:
+            print(f"warning: {fault}", file=sys.stderr)
+        each = result.means
         numbers = f"{np.mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
         print(_ROW.format(*(getattr(way, name, "-") for name in ACTING), numbers), flush=True)
 

@@ -3,11 +3,14 @@
 A program defines its flags, under `__main__` only, and then calls `run`.
 """
 
+import contextlib
 import os
 import pathlib
+import re
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -16,7 +19,9 @@ from edp_jax import InputError, configuration
 from edp_jax.training import hosts
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
+_KEY = re.compile(r"--?(config\.[\w.]+)")
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"  # beside this folder, also once installed
 
 
@@ -52,8 +57,8 @@ def run(
             print(_help(main))
             sys.exit(0)
         try:
-            joined = [argv[0], *map(_complete, _join_config(argv[1:]))]
-            return _parse_flags(joined, required, positional)
+            arguments = map(_complete, last_of_each(_join_config(argv[1:])))
+            return _parse_flags([argv[0], *arguments], required, positional)
         except InputError as error:
             sys.exit(_tell(error))
 
@@ -62,11 +67,87 @@ def run(
             code = main(argv) or 0
         except InputError as error:
             code = _tell(error)
+        except KeyboardInterrupt:
+            code = EXIT_INTERRUPTED
         hosts.exit_together(code)
         sys.exit(code)
 
+    keep_standard_streams()
+    sys.stdout, sys.stderr = Lasting(sys.stdout), Lasting(sys.stderr)
     logging.set_verbosity(logging.WARNING)  # orbax tells at length what it saves
     app.run(guarded, flags_parser=parse)
+
+
+class Lasting:
+    """A standard stream that no program fails for.
+
+    Characters that its encoding does not have are escaped. When nobody reads it any more, as after
+    `| head`, or its disk is full, what is written is lost and the program goes on.
+    """
+
+    def __init__(self, stream: Any):
+        """Wraps sys.stdout or sys.stderr, which are None where they are closed."""
+        self._stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream
+        if hasattr(self._stream, "reconfigure"):
+            self._stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """As of any text stream."""
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """As of any text stream."""
+        self._attempt(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+
+def keep_standard_streams() -> None:
+    """Opens the standard streams that are closed, so that no data file takes their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            stream = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(stream, True)
+
+
+def last_of_each(arguments: Sequence[str]) -> list[str]:
+    """Keeps the last of every --config.KEY=VALUE that is there more than once.
+
+    Most flags count as they were given last, but tuples would be joined.
+
+    Args:
+      arguments: of the command line, without the program's name.
+
+    Returns:
+      The others in their order; a value that stands behind its flag is joined to it by "=".
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        before = joined[-1] if joined else ""
+        if _KEY.fullmatch(before) and not re.match("--?[A-Za-z]", argument):
+            joined[-1] = f"{before}={argument}"
+        else:
+            joined.append(argument)
+    keys = [_KEY.fullmatch(argument.partition("=")[0]) for argument in joined]
+    last = {key[1]: index for index, key in enumerate(keys) if key}
+    return [
+        argument
+        for index, (argument, key) in enumerate(zip(joined, keys, strict=True))
+        if not key or last[key[1]] == index
+    ]
 
 
 def config_names() -> list[str]:

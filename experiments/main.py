@@ -17,7 +17,7 @@ from edp_jax import InputError, configuration, data
 from edp_jax.configuration import build
 from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
-from edp_jax.training import hosts, programs, sharding, writers
+from edp_jax.training import hosts, process, programs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints, set_damaged_aside
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
@@ -53,6 +53,7 @@ def join_processes(config: dict) -> None:
     Has to come before anything else is done with JAX.
     """
     processes = configuration.processes(config)
+    process.fix_numbers()
     if processes.distributed:
         hosts.connect(
             processes.coordinator_address or None,
@@ -60,6 +61,7 @@ def join_processes(config: dict) -> None:
             None if processes.process_id < 0 else processes.process_id,
         )
     sharding.split_cpu(configuration.num_members(config) // (processes.num_processes or 1))
+    process.check_devices_exist()
     hosts.check_devices()
     hosts.run_in_all(lambda: programs.keep_programs(config["compilation_cache"]))
 

@@ -116,6 +116,12 @@ def test_an_observation_that_is_none_is_refused(saved, observation, says):
     assert len(str(refusal.value)) <= 300 and "\n" not in str(refusal.value)
 
 
+def test_settings_by_their_earlier_name_are_read(saved):
+    path = pathlib.Path(saved[0]) / "policy.json"
+    path.write_text(path.read_text().replace('"config"', '"settings"'))
+    assert edp_jax.load_policy(saved[0])(np.zeros(3)).shape == (2,)
+
+
 def _edit(change):
     def damage(folder):
         path = folder / "policy.json"
@@ -136,10 +142,10 @@ def _edit(change):
         lambda folder: os.truncate(folder / "params.npz", 2000),
         lambda folder: os.truncate(folder / "params.npz", 0),
         lambda folder: np.savez(folder / "params.npz", other=np.zeros(3)),
-        _edit(lambda described: described["settings"].update(a_later_setting=1)),
+        _edit(lambda described: described["config"].update(a_later_setting=1)),
         _edit(lambda described: described.update(algorithm="a_later_learner")),
         _edit(lambda described: described.pop("members")),
-        _edit(lambda described: described["settings"].update(hidden_dims=[8, 9])),
+        _edit(lambda described: described["config"].update(hidden_dims=[8, 9])),
         _edit(lambda described: described["spec"].update(observation_dim=4)),
     ],
 )

@@ -6,7 +6,7 @@ from edp_jax import algorithms, data, evaluation
 from edp_jax.algorithms import AgentState, Algorithm
 from edp_jax.configuration.resolve import Settings
 from edp_jax.evaluation import envs
-from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.evaluator import Evaluation, check_environment
 from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
 from edp_jax.training.members import Member, grid
 from edp_jax.types import InputError
@@ -32,6 +32,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     box = None
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
+        check_environment(settings.environment)
         space = envs.make(settings.environment, 1)[0].action_space
         box = space.low, space.high
     dataset = data.prepare(

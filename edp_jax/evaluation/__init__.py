@@ -1,7 +1,15 @@
 """Evaluation: simulators by name, episodes of the policies of many seeds at once, and scores."""
 
 from edp_jax.evaluation.envs import check_sizes
-from edp_jax.evaluation.rollout import Episodes, rollout
-from edp_jax.evaluation.scores import normalized_score, summarize
+from edp_jax.evaluation.rollout import Episodes, Fault, rollout
+from edp_jax.evaluation.scores import episode_means, normalized_score, summarize
 
-__all__ = ["Episodes", "check_sizes", "normalized_score", "rollout", "summarize"]
+__all__ = [
+    "Episodes",
+    "Fault",
+    "check_sizes",
+    "episode_means",
+    "normalized_score",
+    "rollout",
+    "summarize",
+]

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import numpy as np
@@ -17,12 +17,25 @@ MAX_ENVS = 100  # simulators at a time
 Act = Callable[[np.ndarray, int], np.ndarray]
 
 
+class Fault(NamedTuple):
+    """An episode in which the environment gave numbers that are NaN or infinite."""
+
+    policy: int  # of S
+    episode: int  # of E
+    step: int  # from 1; 0 is the reset
+    what: str  # "observation" or "reward"
+
+
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """What was run: E episodes of each of S policies."""
+    """What was run: E episodes of each of S policies.
+
+    An episode with a fault has the return NaN and the length -1.
+    """
 
     returns: np.ndarray  # [S, E] float64, undiscounted; NaN where an action was NaN or infinite
     lengths: np.ndarray  # [S, E] int, steps
+    faults: tuple[Fault, ...] = ()  # the first of each episode
 
 
 def rollout(
@@ -57,16 +70,24 @@ def run_episodes(act: Act, environments: Sequence[Any], seeds: np.ndarray) -> Ep
     num_seeds, num_episodes = seeds.shape
     per_wave, calls = len(environments) // num_seeds, itertools.count()
     returns, lengths = np.zeros(seeds.shape), np.zeros(seeds.shape, int)
+    faults: list[Fault] = []
     for start in range(0, num_episodes, per_wave):
         wave = (slice(None), slice(start, start + per_wave))
-        returns[wave], lengths[wave] = _run_wave(act, environments, seeds[wave], calls)
-    return Episodes(returns, lengths)
+        returns[wave], lengths[wave], found = _run_wave(act, environments, seeds[wave], calls)
+        for index, (step, what) in sorted(found.items()):
+            policy, episode = divmod(index, seeds[wave].shape[1])
+            faults.append(Fault(policy, start + episode, step, what))
+    return Episodes(returns, lengths, tuple(faults))
 
 
 def _run_wave(
     act: Act, environments: Sequence[Any], seeds: np.ndarray, calls: "itertools.count[int]"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Runs one episode per entry of `seeds` [S, E']; returns and lengths [S, E']."""
+) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[int, str]]]:
+    """Runs one episode per entry of `seeds` [S, E'].
+
+    Returns:
+      Returns and lengths [S, E'], and by the index of its entry the step and kind of a fault.
+    """
 
     def act_flat(observation: np.ndarray) -> np.ndarray:
         action = np.asarray(act(observation.reshape(*seeds.shape, -1), next(calls)))
@@ -74,8 +95,24 @@ def _run_wave(
         return action.reshape(seeds.size, -1)
 
     returns, lengths = np.zeros(seeds.size), np.zeros(seeds.size, int)
+    faults: dict[int, tuple[int, str]] = {}
+
+    def note(broken: np.ndarray, what: str) -> None:
+        for index in np.flatnonzero(broken).tolist():
+            faults.setdefault(index, (int(lengths[index]), what))
+
     used = environments[: seeds.size]
     for step in stepping.run(used, act_flat, seeds.ravel().tolist(), restart=False):
+        note(_broken_rows(step.observation), "observation")
         returns += step.reward
         lengths += step.stepped
-    return returns.reshape(seeds.shape), lengths.reshape(seeds.shape)
+        note(_broken_rows(step.next_observation), "observation")
+        note(step.stepped & ~np.isfinite(step.reward), "reward")
+    broken = list(faults)
+    returns[broken], lengths[broken] = np.nan, -1
+    return returns.reshape(seeds.shape), lengths.reshape(seeds.shape), faults
+
+
+def _broken_rows(values: np.ndarray) -> np.ndarray:
+    """Which rows [N] of values [N, C] have an entry that is NaN or infinite."""
+    return np.asarray(~np.isfinite(values).all(axis=-1))

@@ -23,6 +23,21 @@ def normalized_score(returns: np.ndarray, reference_scores: tuple[float, float])
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
 
 
+def episode_means(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Means over the episodes that count.
+
+    Args:
+      values: [..., E] returns or scores.
+      lengths: [..., E]; an episode of length -1 does not count.
+
+    Returns:
+      [...]; NaN where no episode counts, or where the return of one that does is NaN.
+    """
+    counts = lengths >= 0
+    sums, numbers = np.sum(values, axis=-1, where=counts), counts.sum(axis=-1)
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+
+
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
     """The mean of the middle half of the values (IQM; Agarwal et al. 2021, arXiv 2108.13264).
 

@@ -107,6 +107,7 @@ def summarize_run(
     }
     if run.evaluations is not None:
         summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations)
+    summary["failed_evaluations"] = _failures(run, outcome)
     total = None if rate is None else rate * num_members
     summary["updates_per_second"] = {"per_seed": rate, "total": total}
     return summary | {"wall_seconds": wall_seconds}
@@ -135,9 +136,23 @@ def describe(summary: Mapping[str, Any]) -> str:
             lines.append(f"{summary['unit']} of the dataset's behaviour: {level:.1f}")
     else:
         lines.append("nothing was evaluated")
+    if failures := summary["failed_evaluations"]:
+        step, reason = failures[-1]["step"], failures[-1]["reason"]
+        lines.append(f"failures in evaluations: {len(failures)}, the last at {step:,}: {reason}")
     rate = summary["updates_per_second"]["per_seed"]
     speed = "" if rate is None else f", {rate:,.1f} updates/s per seed"
     return "\n".join([*lines, f"time: {duration(summary['wall_seconds'])}{speed}"])
+
+
+def _failures(run: Run, outcome: Outcome) -> list[dict[str, Any]]:
+    """What went wrong in evaluations, also in earlier starts of the run."""
+    new = [{"step": step, "reason": reason} for step, reason in outcome.failures]
+    try:
+        earlier = (run.summary or {}).get("failed_evaluations", [])
+    except InputError:  # it is damaged, and is written anew
+        earlier = []
+    known = [entry for entry in earlier if entry not in new and entry["step"] <= outcome.step]
+    return [*known, *new]
 
 
 def _measures(run: Run, evaluations: Evaluations) -> dict[str, Any]:

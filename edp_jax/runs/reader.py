@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edp_jax.evaluation import episode_means
 from edp_jax.training import tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
@@ -25,7 +26,8 @@ class Evaluations:
     """All evaluations of a run: T of them, each with E episodes of R members.
 
     Where the number of episodes changed on the way, E is the largest. An episode that an evaluation
-    did not have has the length -1, and NaN as return and score.
+    did not have, or in which the environment failed, has the length -1, and NaN as return and
+    score.
     """
 
     steps: np.ndarray  # [T] updates done
@@ -45,7 +47,7 @@ class Evaluations:
         It is NaN where a policy gave an action that is not finite.
         """
         values = self.returns if self.scores is None else self.scores
-        return np.mean(values, axis=2, where=self.lengths >= 0)
+        return episode_means(values, self.lengths)
 
 
 @dataclasses.dataclass(frozen=True)

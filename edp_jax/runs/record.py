@@ -14,6 +14,7 @@ import jax
 from edp_jax.files import write_json
 from edp_jax.runs.reader import FORMAT, Run
 from edp_jax.training.members import Member
+from edp_jax.training.process import numeric_environment
 from edp_jax.types import InputError
 
 PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # settings of one process
@@ -68,6 +69,7 @@ def check_workdir(
                 f"--workdir={workdir}: holds a run with {key}={previous.get(key)!r}, not "
                 f"{config.get(key)!r}; use a new --workdir, or that value to go on"
             )
+    _check_environment(workdir, run.starts)
     if not same_data:
         name = dataset["path"] or dataset["name"]
         raise InputError(
@@ -116,6 +118,7 @@ def write_config(
         "git_commit": git_commit(),
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
+        "environment": numeric_environment(),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
     }
     record = {
@@ -147,6 +150,26 @@ def git_commit() -> str | None:
         return git("describe", "--always", "--abbrev=40", "--dirty") if own else None
     except OSError:
         return None
+
+
+def _check_environment(workdir: str, starts: Sequence[Mapping]) -> None:
+    """Refuses a process whose environment would change the numbers of a run that goes on."""
+    before, now = (starts[-1].get("environment", {}) if starts else {}), numeric_environment()
+    for name in sorted(before.keys() | now.keys()) if starts else ():
+        if before.get(name, "") != now.get(name, ""):
+            raise InputError(
+                f"--workdir={workdir}: its environment has {name}={before.get(name, '')[:60]!r}, "
+                f"not {now.get(name, '')[:60]!r}; set it so, or use a new --workdir"
+            )
+    devices = [device for start in starts[-1:] for device in start.get("devices", [])]
+    platforms = sorted({device.partition(":")[0] for device in devices})
+    present = sorted({device.platform for device in jax.devices()})
+    if platforms and platforms != present:
+        raise InputError(
+            f"--workdir={workdir}: holds a run of {', '.join(platforms)} devices, and those here "
+            f"are {', '.join(present)}, where numbers are rounded otherwise; go on there (see "
+            "JAX_PLATFORMS), or use a new --workdir"
+        )
 
 
 def _is_file(task: str) -> bool:

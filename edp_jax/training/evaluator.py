@@ -9,19 +9,21 @@ import numpy as np
 
 from edp_jax.algorithms import Algorithm
 from edp_jax.algorithms.base import AgentState, evaluation_key
-from edp_jax.evaluation import normalized_score, rollout
+from edp_jax.errors import one_line
+from edp_jax.evaluation import Episodes, envs, episode_means, normalized_score, rollout
 from edp_jax.evaluation.rollout import MAX_ENVS
 from edp_jax.policy import in_dataset_units
 from edp_jax.training import hosts, sharding
-from edp_jax.types import Array, EnvSpec, Units
+from edp_jax.types import Array, EnvSpec, InputError, Units
 
 
 class Evaluation(NamedTuple):
     """The episodes of one evaluation: E of each of R members."""
 
     returns: np.ndarray  # [R, E] undiscounted, in the environment's rewards
-    lengths: np.ndarray  # [R, E] steps
+    lengths: np.ndarray  # [R, E] steps; -1 where the environment failed: it does not count
     scores: np.ndarray | None  # [R, E] normalised; None where the task has no reference scores
+    faults: tuple[str, ...] = ()  # a line about each episode of this process that does not count
 
     @property
     def unit(self) -> str:
@@ -32,6 +34,42 @@ class Evaluation(NamedTuple):
     def values(self) -> np.ndarray:
         """Scores [R, E], or returns where there are none."""
         return self.returns if self.scores is None else self.scores
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean of `values` [R] over the episodes that count."""
+        return episode_means(self.values, self.lengths)
+
+
+def check_environment(environment: EnvSpec) -> None:
+    """Resets an environment and takes one step in it, before a run counts on it.
+
+    Args:
+      environment: where policies are to act.
+
+    Raises:
+      InputError: it cannot be made, or fails at that.
+    """
+    env = envs.make(environment, 1)[0]
+    try:
+        observation, _ = env.reset(seed=0)
+        shapes = [np.shape(observation)]
+        action = np.clip(
+            np.zeros(env.action_space.shape), env.action_space.low, env.action_space.high
+        )
+        observation, reward, terminated, truncated, _ = env.step(action.astype(np.float32))
+        shapes.append(np.shape(observation))
+        _ = float(reward), bool(terminated), bool(truncated)
+        if set(shapes) != {env.observation_space.shape}:
+            raise ValueError(f"observations of shape {shapes}, not {env.observation_space.shape}")
+    except InputError:
+        raise
+    except Exception as error:  # simulators raise what they like
+        raise InputError(
+            f"environment {environment.name!r}: its first reset and step fail "
+            f"({type(error).__name__}: {one_line(error)[:100]}); mend it, or train without: "
+            "--config.env_id=none"
+        ) from error
 
 
 def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.ndarray:
@@ -77,7 +115,7 @@ def make_evaluate(
 
     Returns:
       evaluate(state [R]) -> Evaluation. It is collective: each process runs the episodes of its own
-      members, and all get the whole result.
+      members, and all get the whole result. It raises InputError where the environment fails.
     """
 
     act_in_units = in_dataset_units(algorithm.act, units)
@@ -103,11 +141,26 @@ def make_evaluate(
         # it is chosen for all R members, then multiplied by the members of this process.
         max_envs = len(own_seeds) * max(1, MAX_ENVS // len(seeds))
         env_seeds = episode_seeds(own_seeds, step, num_episodes)
-        episodes = hosts.run_in_all(
-            lambda: rollout(act_once, environment, seeds=env_seeds, max_envs=max_envs)
-        )
+
+        def run_own() -> Episodes:
+            try:
+                return rollout(act_once, environment, seeds=env_seeds, max_envs=max_envs)
+            except (InputError, hosts.Stopped):
+                raise
+            except Exception as error:  # simulators raise what they like
+                envs.make.cache_clear()  # the next evaluation gets new ones
+                raise InputError(
+                    f"environment {environment.name!r}: {type(error).__name__}: {one_line(error)}"
+                ) from error
+
+        episodes = hosts.run_in_all(run_own)
         returns, lengths = hosts.all_gather(episodes.returns), hosts.all_gather(episodes.lengths)
         scores = None if reference_scores is None else normalized_score(returns, reference_scores)
-        return Evaluation(returns, lengths, scores)
+        faults = tuple(
+            f"seed {own_seeds[fault.policy]}, episode {fault.episode}: the environment gave a NaN "
+            f"or infinite {fault.what} at step {fault.step}; the episode does not count"
+            for fault in episodes.faults
+        )
+        return Evaluation(returns, lengths, scores, faults)
 
     return evaluate

@@ -36,7 +36,7 @@ def headline(members: Sequence[Member], evaluation: Evaluation) -> str:
       The mean score over all members, as in "score 87.2", or return where there is no score. In a
       sweep that of its best point, and which one it is.
     """
-    means = evaluation.values.mean(axis=1)
+    means = evaluation.means
     points: dict[tuple, list[float]] = {}
     for member, mean in zip(members, means, strict=True):
         points.setdefault(member.point, []).append(float(mean))

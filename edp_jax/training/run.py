@@ -16,6 +16,8 @@ import jax
 import numpy as np
 
 from edp_jax.algorithms.base import AgentState
+from edp_jax.errors import one_line
+from edp_jax.evaluation import episode_means
 from edp_jax.training import hosts, tables
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
@@ -55,6 +57,7 @@ class Outcome(NamedTuple):
     step: int  # updates done
     finished: bool  # whether these were all
     updates_per_second: float | None  # of each member, in this start, without compiling
+    failures: tuple[tuple[int, str], ...] = ()  # (step, reason) of evaluations, in this start
 
 
 def run(
@@ -70,8 +73,9 @@ def run(
 ) -> Outcome:
     """Trains from the newest checkpoint up to `schedule.num_steps`.
 
-    Metrics go to DIR/metrics.csv, episodes to DIR/evaluations.csv. Rows are written before the
-    checkpoint of the same step, and rows newer than the checkpoint are dropped at the start. Where
+    Metrics go to DIR/metrics.csv, episodes to DIR/evaluations.csv. Rows newer than the checkpoint
+    are dropped at the start. The state is saved before it is evaluated. An evaluation that fails is
+    told, and the training goes on; one that a stop cut off is made up for at the next start. Where
     several processes share the run, all call this with the same arguments; process 0 writes the
     tables.
 
@@ -101,6 +105,10 @@ def run(
     progress = Progress(members, start, schedule.num_steps)
     evaluated: str | None = None
 
+    def reached(step: int, state: AgentState, *, finished: bool) -> Outcome:
+        rate, failures = progress.updates_per_second, tuple(record.failures)
+        return Outcome(state, step, finished, rate, failures)
+
     @contextlib.contextmanager
     def nothing_lost(step: int, state: AgentState) -> Iterator[None]:
         """Saves the state and leaves the run before an error of the block ends it.
@@ -113,16 +121,19 @@ def run(
         except Exception as error:
             if jax.process_count() == 1 or isinstance(error, InputError | hosts.Stopped):
                 checkpoints.save(step, state)
-                leave(Outcome(state, step, False, progress.updates_per_second))
+                leave(reached(step, state, finished=False))
             raise
 
     def look(step: int, state: AgentState, evaluation_due: bool) -> None:
         """Evaluates where that is due, then stops where it is asked to."""
         nonlocal evaluated
         if evaluate is not None and evaluation_due:
+            checkpoints.save(step, state)
             with nothing_lost(step, state):
-                result = evaluate(state)
-            evaluated = record.evaluation(step, result)
+                try:
+                    evaluated = record.evaluation(step, evaluate(state))
+                except InputError as error:
+                    evaluated = record.failure(step, str(error))
         if step < schedule.num_steps:
             with nothing_lost(step, state):
                 check_stop()
@@ -147,7 +158,7 @@ def run(
             checkpoints.save(step, state)
         ended = step == schedule.num_steps
         progress.show(evaluated, always=ended or (evaluation_due and evaluate is not None))
-    outcome = Outcome(state, step, True, progress.updates_per_second)
+    outcome = reached(step, state, finished=True)
     leave(outcome)
     return outcome
 
@@ -158,7 +169,8 @@ class _Record:
     def __init__(
         self, workdir: str, members: Sequence[Member], start: int, writers: Sequence[Writer]
     ):
-        self._members, self._writers = members, writers
+        self._members, self._writers = members, list(writers)
+        self.failures: list[tuple[int, str]] = []  # step and reason, of evaluations
         self._diverged: set[Member] = set()
         names = ("metrics.csv", "evaluations.csv")
         zero = hosts.is_process_zero()
@@ -180,12 +192,30 @@ class _Record:
     def evaluation(self, step: int, result: Evaluation) -> str:
         """Writes an evaluation and returns its headline."""
         self._evaluations.append(tables.evaluation_rows(step, self._members, result))
-        means = {"evaluation/return": result.returns.mean(axis=1)}
+        for fault in result.faults:
+            self._note(step, fault)
+        means = {"evaluation/return": episode_means(result.returns, result.lengths)}
         if result.scores is not None:
-            means["evaluation/score"] = result.scores.mean(axis=1)
+            means["evaluation/score"] = episode_means(result.scores, result.lengths)
         self._write(step, means)
         return headline(self._members, result)
 
+    def failure(self, step: int, reason: str) -> str:
+        """Notes an evaluation that has no result, and returns its headline."""
+        self._note(step, reason)
+        return "evaluation failed"
+
+    def _note(self, step: int, reason: str) -> None:
+        self.failures.append((step, reason))
+        print(f"warning: evaluation at update {step:,}: {reason}", file=sys.stderr, flush=True)
+
     def _write(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        for writer in self._writers:
-            writer.write(step, self._members, metrics)
+        """Hands metrics to the writers; one that fails is told, and gets no more."""
+        for writer in tuple(self._writers):
+            try:
+                writer.write(step, self._members, metrics)
+            except Exception as error:
+                self._writers.remove(writer)
+                name = type(writer).__name__
+                line = f"warning: {name} gets no more metrics: {one_line(error)}"
+                print(line, file=sys.stderr, flush=True)

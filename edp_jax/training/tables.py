@@ -49,7 +49,7 @@ def evaluation_rows(step: int, members: Sequence[Member], evaluation: Evaluation
     Returns:
       R E rows with the columns step, seed, the swept settings, episode, return, length and score.
     """
-    returns, lengths, scores = evaluation
+    returns, lengths, scores, _ = evaluation
     return [
         {"step": step}
         | member.columns

@@ -107,17 +107,22 @@ def test_an_interrupted_run_has_a_picture_a_summary_and_policies(folder, capsys)
     assert "not finished: 1 updates are done" in printed and "learning curve: " in printed
 
 
-def test_a_run_that_an_evaluation_ends_has_them_too(folder, monkeypatch):
+def test_an_evaluation_that_fails_is_in_the_summary_and_costs_no_training(
+    folder, monkeypatch, capsys
+):
     def rollout(*arguments, **keywords):
         raise RuntimeError("the simulator crashed")
 
-    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="simulator crashed"):
+    with monkeypatch.context() as broken:
         broken.setattr(evaluator, "rollout", rollout)
-        train(folder)
-    run = Run(str(folder / "run"))
-    assert not run.summary["finished"] and run.checkpoint_step == 2
-    assert run.policy()(np.zeros(11)).shape == (3,)
-    assert train(folder).evaluations.steps.tolist() == [2, 4]  # the missed one is made up for
+        run = train(folder, num_steps=2)
+    assert run.summary["finished"] and run.evaluations is None
+    assert [entry["step"] for entry in run.summary["failed_evaluations"]] == [2]
+    assert run.summary["failed_evaluations"][0]["reason"].endswith("the simulator crashed")
+    assert "failures in evaluations: 1, the last at 2: environment" in capsys.readouterr().out
+    longer = train(folder)
+    assert longer.evaluations.steps.tolist() == [2, 4]  # the missed one is made up for
+    assert len(longer.summary["failed_evaluations"]) == 1
 
 
 def test_a_run_is_read_back_as_it_was(folder):

@@ -116,3 +116,20 @@ def test_config_json_is_plain_json(workdir):
     with open(os.path.join(workdir, "config.json")) as file:
         content = json.load(file)
     assert set(content) == {"format", "config", "dataset", "members", "starts"}
+
+
+def test_a_process_whose_environment_changes_the_numbers_is_refused(workdir, monkeypatch):
+    flags = os.environ.get("XLA_FLAGS", "")
+    monkeypatch.setenv("XLA_FLAGS", f"{flags} --xla_dump_to=/x")
+    check(workdir)
+    monkeypatch.setenv("XLA_FLAGS", f"{flags} --xla_cpu_enable_fast_math=true")
+    with pytest.raises(InputError, match="its environment has XLA_FLAGS=") as refusal:
+        check(workdir)
+    assert len(str(refusal.value)) - len(workdir) <= 300
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    config = json.loads(open(os.path.join(workdir, "config.json"), encoding="utf-8").read())
+    config["starts"][-1]["devices"] = ["gpu:0 NVIDIA"]
+    with open(os.path.join(workdir, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    with pytest.raises(InputError, match="holds a run of gpu devices, and those here are cpu"):
+        check(workdir)

@@ -1,13 +1,16 @@
 """Evaluation speaks the environment's units: raw observations, actions in their own box."""
 
+import gymnasium
 import jax
 import numpy as np
+import pytest
 
 from edp_jax.algorithms.base import evaluation_key
-from edp_jax.evaluation import Episodes
+from edp_jax.evaluation import Episodes, Fault
+from edp_jax.evaluation.rollout import run_episodes
 from edp_jax.training import evaluator
 from edp_jax.training.trainer import Trainer
-from edp_jax.types import EnvSpec, Units
+from edp_jax.types import EnvSpec, InputError, Units
 
 UNITS = Units(
     observation_mean=np.array([1.0, -2.0, 0.5], np.float32),
@@ -58,3 +61,96 @@ def test_without_reference_scores_the_values_are_returns():
     returns = np.array([[1.0, 2.0]])
     result = evaluator.Evaluation(returns, np.ones((1, 2), int), None)
     assert result.unit == "return" and result.values is returns
+
+
+class Simulator:
+    """Two steps long; in episodes with an odd seed `broken` gets NaN at step 2."""
+
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+    observation_space = gymnasium.spaces.Box(-9.0, 9.0, (3,))
+
+    def __init__(self, broken=None):
+        self.broken, self.seed, self.steps = broken, 0, 0
+
+    def reset(self, seed=None):
+        self.seed, self.steps = seed, 0
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        nan = np.nan if self.seed % 2 and self.steps == 2 else 0.0
+        observation = np.full(3, nan if self.broken == "observation" else 0.0, np.float32)
+        reward = 1.0 + (nan if self.broken == "reward" else 0.0)
+        return observation, reward, self.steps == 2, False, {}
+
+
+@pytest.mark.parametrize("what", ["observation", "reward"])
+@pytest.mark.parametrize("num_envs", [2, 6])
+def test_an_episode_in_which_the_environment_gives_nan_does_not_count(what, num_envs):
+    simulators = [Simulator(what) for _ in range(num_envs)]
+    seeds = np.array([[0, 2, 4], [6, 8, 1]])
+    episodes = run_episodes(
+        lambda observation, step: np.zeros((*observation.shape[:2], 2)), simulators, seeds
+    )
+    assert episodes.faults == (Fault(1, 2, 2, what),)
+    np.testing.assert_array_equal(episodes.lengths, [[2, 2, 2], [2, 2, -1]])
+    np.testing.assert_array_equal(episodes.returns, [[2, 2, 2], [2, 2, np.nan]])
+    means = evaluator.Evaluation(episodes.returns, episodes.lengths, None).means
+    np.testing.assert_array_equal(means, [2.0, 2.0])
+
+
+def test_without_an_episode_that_counts_there_is_no_mean():
+    result = evaluator.Evaluation(np.full((2, 1), np.nan), np.array([[-1], [3]]), None)
+    assert np.isnan(result.means).all()
+
+
+def test_environment_faults_name_seed_episode_and_step(monkeypatch, tiny_learner, tiny_rows):
+    learner = tiny_learner()
+
+    def rollout(act, environment, *, seeds, max_envs):
+        return Episodes(np.array([[1.0, np.nan]]), np.array([[5, -1]]), (Fault(0, 1, 4, "reward"),))
+
+    monkeypatch.setattr(evaluator, "rollout", rollout)
+    evaluate = evaluator.make_evaluate(
+        learner, EnvSpec("hopper"), units=UNITS, seeds=(4,), num_episodes=2
+    )
+    result = evaluate(Trainer(learner, tiny_rows(), seeds=(4,), batch_size=8).init())
+    assert result.faults == (
+        "seed 4, episode 1: the environment gave a NaN or infinite reward at step 4; the episode "
+        "does not count",
+    )
+
+
+class OldApi(Simulator):
+    def reset(self):
+        return np.zeros(3)
+
+
+class FourResults(Simulator):
+    def step(self, action):
+        return np.zeros(3), 0.0, False, {}
+
+
+class NoDisplay(Simulator):
+    def step(self, action):
+        raise RuntimeError("no display\nset DISPLAY" + 500 * "x")
+
+
+class OtherShape(Simulator):
+    def step(self, action):
+        return np.zeros(4), 0.0, False, False, {}
+
+
+class NoReward(Simulator):
+    def step(self, action):
+        return np.zeros(3), None, False, False, {}
+
+
+@pytest.mark.parametrize("simulator", [OldApi, FourResults, NoDisplay, OtherShape, NoReward])
+def test_an_environment_is_reset_and_stepped_before_a_run_counts_on_it(monkeypatch, simulator):
+    monkeypatch.setattr(evaluator.envs, "make", lambda environment, number: (simulator(),))
+    with pytest.raises(InputError, match="environment 'x': its first reset and step fail") as told:
+        evaluator.check_environment(EnvSpec("x"))
+    assert len(str(told.value)) <= 300 and "\n" not in str(told.value)
+    monkeypatch.setattr(evaluator.envs, "make", lambda environment, number: (Simulator(),))
+    evaluator.check_environment(EnvSpec("x"))

@@ -139,16 +139,44 @@ def test_a_run_is_left_once_with_what_it_has_reached(tmp_path, start):
         start(tmp_path, check_stop=stop_at_call(3), left=left)
     assert [(outcome.step, outcome.finished) for outcome in left] == [(6, False)]
     assert left[0].state.step.tolist() == [6, 6] and left[0].updates_per_second > 0
+    assert start(tmp_path, left=left) is left[1]
+    assert (left[1].step, left[1].finished, left[1].failures) == (12, True, ())
 
+
+def test_a_failing_evaluation_is_told_and_the_training_goes_on(
+    tmp_path, start, uninterrupted, capfd
+):
     def broken(state):
-        raise InputError("no simulator")
+        raise InputError("environment 'x': RuntimeError: the simulator crashed")
 
-    with pytest.raises(InputError, match="no simulator"):
-        start(tmp_path, evaluate=broken, left=left)
-    assert [(outcome.step, outcome.finished) for outcome in left[1:]] == [(8, False)]
-    assert Checkpoints(str(tmp_path / "checkpoints")).latest_step == 8  # nothing is lost
-    assert start(tmp_path, left=left) is left[2]
-    assert (left[2].step, left[2].finished, len(left)) == (12, True, 3)
+    left = []
+    start(tmp_path, evaluate=broken, left=left)
+    reason = "environment 'x': RuntimeError: the simulator crashed"
+    assert [(outcome.step, outcome.finished) for outcome in left] == [(12, True)]
+    assert left[0].failures == ((4, reason), (8, reason), (12, reason))
+    assert f"warning: evaluation at update 8: {reason}\n" in capfd.readouterr().err
+    metrics = [folder / "metrics.csv" for folder in (tmp_path, uninterrupted[1])]
+    assert metrics[0].read_bytes() == metrics[1].read_bytes()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_the_state_is_saved_before_it_is_evaluated(tmp_path, start, uninterrupted, error):
+    def killed(state):
+        raise error
+
+    with pytest.raises(error):
+        start(tmp_path, evaluate=killed, periods=(2, 4, 100))
+    assert Checkpoints(str(tmp_path / "checkpoints")).latest_step == 4
+    assert_same_run(start(tmp_path), tmp_path, *uninterrupted)  # the missed one is made up for
+
+
+def test_a_writer_that_fails_is_told_once_and_costs_nothing(tmp_path, start, uninterrupted, capfd):
+    class Broken:
+        def write(self, step, members, metrics):
+            raise OSError("no network")
+
+    assert_same_run(start(tmp_path, writers=[Broken()]), tmp_path, *uninterrupted)
+    assert capfd.readouterr().err.count("Broken gets no more metrics: no network") == 1
 
 
 def test_tables_have_a_row_per_seed_and_step(uninterrupted):
@@ -194,10 +222,26 @@ def test_where_a_run_stops_to_write_or_save(start, num_steps, periods, expected)
     assert list(Schedule(num_steps, *periods).stops(start)) == expected
 
 
-def test_signals_become_a_wish_to_stop():
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_signals_become_a_wish_to_stop(capfd, name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
     with StopSignals() as signals:
         signals.check()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         with pytest.raises(Stopped):
             signals.check()
-        assert signal.getsignal(signal.SIGTERM) != signals._request  # a second one is not held back
+        assert signal.getsignal(number) is signal.SIG_DFL  # a second one ends the process at once
+    assert signal.getsignal(number) is before
+    assert "once more to stop at once" in capfd.readouterr().err
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            signals.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)

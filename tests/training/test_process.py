@@ -1,0 +1,73 @@
+"""What the environment of a process may not do to the numbers."""
+
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from edp_jax import InputError
+from edp_jax.training import process
+
+SHOW = """
+from edp_jax.training import process
+process.fix_numbers()
+import jax
+print(jax.random.normal(jax.random.key(0), (2,)).tolist(), jax.numpy.ones(1).dtype,
+      jax.config.jax_default_matmul_precision)
+"""
+
+
+def test_variables_that_change_numbers_are_told_and_not_used(monkeypatch):
+    def numbers() -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", SHOW], capture_output=True, text=True, check=True, timeout=300
+        )
+        return done.stdout, done.stderr
+
+    expected = numbers()[0]
+    assert "float32 None" in expected
+    changes = {
+        "JAX_ENABLE_X64": "1",
+        "JAX_DEFAULT_PRNG_IMPL": "rbg",
+        "JAX_THREEFRY_PARTITIONABLE": "0",
+        "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+        "JAX_RANDOM_SEED_OFFSET": "5",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_DISABLE_JIT": "1",
+        "JAX_DEBUG_NANS": "1",
+    }
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    out, told = numbers()
+    assert out == expected
+    for name, value in changes.items():
+        assert f"{name}={value} is not used" in told
+
+
+def test_every_option_that_is_fixed_is_one_of_jax_and_has_that_value_by_default():
+    known = {name: value for name, value in process._FIXED.items() if hasattr(jax.config, name)}
+    assert {"jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable"} <= set(known)
+    for name, value in known.items():
+        assert getattr(jax.config, name) == value or getattr(jax.config, name).value == value
+
+
+def test_only_flags_that_change_numbers_are_recorded(monkeypatch):
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    flags = "--xla_force_host_platform_device_count=8  --xla_b=1 --xla_dump_to=/x --xla_a=2"
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert process.numeric_environment() == {"XLA_FLAGS": "--xla_a=2 --xla_b=1"}
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert process.numeric_environment() == {"NVIDIA_TF32_OVERRIDE": "0"}
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize 'cuda'")])
+def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
+    def missing():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", missing)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(InputError, match=r"JAX_PLATFORMS=cuda.*pip install 'jax\[cuda12\]'"):
+        process.check_devices_exist()
