@@ -59,7 +59,9 @@ def test_own_data_learns_to_go_to_zero():
 
 
 def test_sweep_prints_a_row_for_each_agent(tiny):
-    rows = run("sweep.py", f"--task={tiny}", "--num_updates=20").splitlines()[1:]
+    lines = run("sweep.py", f"--task={tiny}", "--num_updates=20").splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("agent"))
+    rows = lines[header + 1 :]
     agents = [row[:20].strip() for row in rows]
     assert agents == [f"seed {seed}, eta {eta}" for eta in (0.01, 0.1, 1.0) for seed in (0, 1)]
     assert len({row[20:] for row in rows}) == 6

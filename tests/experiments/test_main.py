@@ -164,7 +164,7 @@ def test_a_missing_configuration_is_refused_with_the_names_there_are(type_main, 
 def test_a_blank_between_config_and_its_name_is_fine(type_main, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     result = type_main("--config", "edp_td3:missing.npz", workdir)
-    assert result.code == 2 and "'missing.npz': there is no such file" in result.stderr
+    assert result.code == 2 and "missing.npz': there is no such file" in result.stderr
 
 
 def test_a_file_that_makes_no_configuration_of_ours_is_refused(type_main, tmp_path):
