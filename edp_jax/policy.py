@@ -18,7 +18,7 @@ from edp_jax.types import Array, Transition, Units
 
 ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
 LOG_STD_RANGE = (-5.0, 2.0)  # of a learned standard deviation, as in IQL's public code
-LIKELIHOODS = ("gaussian", "learned_std", "elbo")
+LIKELIHOODS = ("gaussian", "learned_std", "elbo", "noise")
 
 # (parameters, observation [..., O], key) -> action [..., A]
 Act = Callable[[Any, Array, chex.PRNGKey], Array]
@@ -47,6 +47,7 @@ class DiffusionPolicy(NamedTuple):
     schedule: diffusion.NoiseSchedule
     sampler: diffusion.Sampler
     likelihood: str = "gaussian"  # one of LIKELIHOODS
+    noise_scale: float = 1.0  # standard deviation s of the noise that `sample` starts from
 
     def draw(self, key: chex.PRNGKey, action: Array) -> Corruption:
         """Draws uniform timesteps and standard normal noise for actions [B, A]."""
@@ -73,6 +74,8 @@ class DiffusionPolicy(NamedTuple):
         log_std = _log_std(params) if learned else jnp.zeros(action.shape[-1])
         if self.likelihood == "elbo":
             log_likelihood = diffusion.elbo_log_likelihood(self.schedule, t, predicted_noise, noise)
+        elif self.likelihood == "noise":
+            log_likelihood = diffusion.noise_log_likelihood(predicted_noise, noise)
         else:
             log_likelihood = diffusion.gaussian_log_likelihood(action, batch.action, log_std)
         denoising_loss = diffusion.denoising_loss(predicted_noise, noise)
@@ -82,8 +85,18 @@ class DiffusionPolicy(NamedTuple):
         """What cloning adds to the denoising loss []: nothing."""
         return jnp.zeros((), prediction.denoising_loss.dtype)
 
+    def with_noise_scale(self, scale: float) -> "DiffusionPolicy":
+        """The same policy, sampled from less noise: closer to the likeliest actions.
+
+        All noise of a sample is multiplied by `scale`, which is s below: it starts from x_T ~
+        N(0, s^2 I), and a stochastic sampler adds s z in its steps, where it added z ~ N(0, I).
+        """
+        scaled = self.sampler._replace(noise_scale=scale * self.sampler.noise_scale)
+        return self._replace(sampler=scaled, noise_scale=scale)
+
     def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
-        """Actions [..., A] for observation [..., O], denoised from x_T [..., A]."""
+        """Actions [..., A] for observation [..., O], from standard normal numbers x_T [..., A]."""
+        x_T = self.noise_scale * x_T
         return diffusion.sample(
             self.sampler, self._denoise(params, observation), x_T, key, **self._chain
         )

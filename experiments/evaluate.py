@@ -25,8 +25,8 @@ from edp_jax.training import process
 
 from . import launch
 
-ACTING = ("num_candidates", "selection_temperature", "sampler_calls")
-_ROW = "{:>14} {:>21} {:>13}  {}"
+ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
+_ROW = "{:>14} {:>21} {:>13} {:>14}  {}"
 
 
 def define_flags() -> None:

@@ -166,6 +166,7 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "edp_bcq": (Update.denoiser, Update.critics, Update.sampled_target),
     "diffusion_ql": (*_TD3, Update.sampled_action),
     "bc_diffusion": (Update.denoiser,),
+    "idql": (Update.denoiser, Update.critics, Update.value_target),
     "fql": (Update.denoiser, Update.denoiser, Update.critics, *_FQL),  # flow and student
     "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),
     "crr": (Update.actor, Update.critics, Update.mean_target, Update.baseline),

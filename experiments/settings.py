@@ -64,15 +64,16 @@ def as_markdown() -> Iterator[str]:
     """The settings of all learners, one table per group: the tables of docs/configuration.md."""
     listed = {name: configuration.list_settings(name) for name in algorithms.REGISTRY}
     for group, title in _TITLES.items():
-        readers: dict[str, dict[str, Setting]] = {}  # by setting, then by learner
+        # by setting and what is said of it, then by learner
+        readers: dict[tuple[str, str], dict[str, Setting]] = {}
         for learner, groups in listed.items():
             for entry in groups[group]:
-                readers.setdefault(entry.name, {})[learner] = entry
+                readers.setdefault((entry.name, explain(entry)), {})[learner] = entry
         yield f"\n### {title}\n"
         yield "| key | default | meaning | read by |"
         yield "| --- | --- | --- | --- |"
-        for name, entries in readers.items():
-            meaning = explain(next(iter(entries.values()))).replace("|", "\\|")
+        for (name, meaning), entries in readers.items():
+            meaning = meaning.replace("|", "\\|")
             yield f"| `{name}` | {_defaults(entries)} | {meaning} | {_read_by(entries, listed)} |"
 
 

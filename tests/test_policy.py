@@ -8,6 +8,7 @@ import pytest
 from edp_jax import diffusion, networks
 from edp_jax.networks import Network
 from edp_jax.policy import (
+    Chain,
     Corruption,
     DiffusionPolicy,
     GaussianPolicy,
@@ -86,6 +87,23 @@ def test_a_batch_of_candidates_is_sampled_as_its_rows_would_be(sampler):
         assert_close(actions[2, 1], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("sampler", ["dpm_solver_3", "ddpm"])
+@pytest.mark.parametrize("scale", [0.5, 0.0])
+def test_less_noise_to_start_from(sampler, scale):
+    """All noise of the chain is scaled, that of a stochastic sampler's steps too."""
+    policy = CONSTANT_DIFFUSION._replace(
+        sampler=diffusion.make_sampler(sampler, CONSTANT_DIFFUSION.schedule, 4)
+    )
+    params, observation, key = {"eps": jnp.array([0.1])}, jnp.zeros((3, 1)), jax.random.key(0)
+    x_T = jnp.array([[0.5], [-1.0], [2.0]])
+    noise = diffusion.draw_noise(policy.sampler, key, x_T.shape)
+    chain = Chain(scale * x_T, None if noise is None else scale * noise)
+    expected = policy.run_chain(params, observation, chain)
+    action = policy.with_noise_scale(scale).sample(params, observation, x_T, key)
+    assert_close(action, expected)
+    assert np.ptp(action) > 0.0 if scale else np.ptp(action) == 0.0
+
+
 def test_samples_are_kept_in_the_box_at_every_call():
     """With the noise eps = 0, a_0 is x / alpha > 1; clipped, the chain ends at 1."""
     x_T, params = jnp.array([[1.0], [-1.0]]), {"eps": jnp.zeros(1)}
@@ -120,6 +138,8 @@ def test_prediction_of_a_diffusion_policy():
     beta = 1 - abar  # of the first timestep
     assert_close(found.log_likelihood, [-5 * beta / (2 * (1 - beta) * (1 - abar)) * 0.25])
     assert_close(found.std, [1.0])
+    of_noise = CONSTANT_DIFFUSION._replace(likelihood="noise")
+    assert_close(of_noise.predict(params, batch, corruption).log_likelihood, [-0.5 * 0.25])
 
 
 def test_the_network_sees_the_noisy_action_and_its_timestep():

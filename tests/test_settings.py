@@ -148,6 +148,7 @@ EDP = dict(
     sampler="dpm_solver_3",
     sampler_calls=15,
     ddim_eta=0.0,
+    starting_noise=1.0,
     likelihood="gaussian",
     num_candidates=10,
     selection_temperature=1.0,
@@ -168,6 +169,7 @@ DEFAULTS = {
     "edp_td3": {},
     "edp_crr": {},
     "edp_iql": {},
+    "idql": {},
     "edp_cql": {},
     "bc_diffusion": {},
     "edp_bcq": dict(
@@ -208,7 +210,8 @@ LIMITS = {
     "sampler": (["ddpm", "dpm_solver_1"], ["euler"]),
     "sampler_calls": ([1], [0]),
     "ddim_eta": ([0.0, 1.0], [-0.1, 1.1]),
-    "likelihood": (["gaussian", "learned_std", "elbo"], ["exact"]),
+    "starting_noise": ([0.0], [-0.1]),
+    "likelihood": (["gaussian", "learned_std", "elbo", "noise"], ["exact"]),
     "num_candidates": ([1], [0]),
     "selection_temperature": ([0.0], [-0.1]),
     "eta": ([0.0], [-0.1]),
@@ -255,7 +258,7 @@ def test_what_can_be_swept_or_changed_later():
         "cql_threshold",
     }
     may_change = {entry.name for entry in entries if entry.may_change}
-    assert may_change == {"num_candidates", "selection_temperature"}
+    assert may_change == {"num_candidates", "selection_temperature", "starting_noise"}
     conditions = {(entry.name, *entry.read_with) for entry in entries if entry.read_with}
     assert conditions == {
         ("ddim_eta", "sampler"),

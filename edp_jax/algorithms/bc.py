@@ -30,7 +30,7 @@ class GaussianBC(groups.Average, groups.FeedForward, groups.Optimization):
 def make_diffusion(settings: DiffusionBC, spec: TaskSpec) -> Algorithm:
     """The denoising loss alone (EDP, 2305.20081, Eq. 5); acts with one sample."""
     policy = edp.diffusion_policy(settings, spec)
-    return _make(settings, policy, edp.act_by_sample(policy, spec))
+    return _make(settings, policy, edp.act_by_sample(edp.acting_policy(settings, policy), spec))
 
 
 def make_gaussian(settings: GaussianBC, spec: TaskSpec) -> Algorithm:

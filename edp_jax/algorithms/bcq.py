@@ -77,7 +77,7 @@ def make(settings: EDPBCQ, spec: TaskSpec) -> Algorithm:
         init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
         draw=draw,
         update=make_update(policy, critics),
-        act=edp.act_by_choice(settings, policy, critics, spec),
+        act=edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor_and_critic,
         draws_ahead=base.draws_ahead(settings),

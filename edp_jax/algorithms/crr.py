@@ -146,7 +146,7 @@ def make_edp(settings: EDPCRR, spec: TaskSpec) -> Algorithm:
     """EDP-CRR; acts by a choice among samples."""
     policy = edp.diffusion_policy(settings, spec, settings.likelihood)
     critics = edp.make_critics(settings, spec)
-    act = edp.act_by_choice(settings, policy, critics, spec)
+    act = edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec)
     return _make(settings, policy, critics, act, edp.averaged_actor_and_critic)
 
 

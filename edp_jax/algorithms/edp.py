@@ -194,6 +194,11 @@ def averaged_actor_and_critic(state: AgentState) -> dict[str, networks.Params]:
     return {name: state.networks[name].target_params for name in ("actor", "critic")}
 
 
+def acting_policy(settings: groups.Diffusion, policy: DiffusionPolicy) -> DiffusionPolicy:
+    """The policy as it acts: from less noise than in the critics' targets, where that is set."""
+    return policy.with_noise_scale(settings.starting_noise)
+
+
 def act_by_mean(policy: GaussianPolicy) -> Act:
     """act(averaged actor, observation, key): the mean action."""
 
@@ -215,6 +220,10 @@ def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Act:
     return act
 
 
+# (policy_params, observation [..., O], q [M, ...] of M candidates, key) -> index [...] of one
+Choose = Callable[[Any, Array, Array, chex.PRNGKey], Array]
+
+
 def act_by_choice(
     settings: groups.Selection, policy: Policy, critics: networks.Network, spec: TaskSpec
 ) -> Act:
@@ -223,16 +232,30 @@ def act_by_choice(
     Of M = `num_candidates` samples, one is drawn with probability softmax(min_i Q_i / temperature).
     """
 
+    def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
+        del params, observation
+        return select_by_energy(q, settings.selection_temperature, key)
+
+    return act_by(choose, settings.num_candidates, policy, critics, spec)
+
+
+def act_by(
+    choose: Choose,
+    num_candidates: int,
+    policy: Policy,
+    critics: networks.Network,
+    spec: TaskSpec,
+) -> Act:
+    """act({"actor", "critic", ...}, observation, key): one of M samples, chosen by min_i Q_i."""
+
     def act(params: dict[str, networks.Params], observation: Array, key: chex.PRNGKey) -> Array:
         noise_key, chain_key, choice_key = jax.random.split(key, 3)
-        shape = (settings.num_candidates, *observation.shape[:-1], spec.action_dim)
+        shape = (num_candidates, *observation.shape[:-1], spec.action_dim)
         x_T = jax.random.normal(noise_key, shape)
         actions = policy.sample(params["actor"], observation, x_T, chain_key)
-        if settings.num_candidates == 1:
+        if num_candidates == 1:
             return actions[0]
         q = jnp.min(critics.apply(params["critic"], observation, actions), axis=0)
-        return take_candidate(
-            actions, select_by_energy(q, settings.selection_temperature, choice_key)
-        )
+        return take_candidate(actions, choose(params, observation, q, choice_key))
 
     return act

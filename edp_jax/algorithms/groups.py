@@ -96,6 +96,12 @@ class Diffusion:
         at_most=1,
         read_with={"sampler": ("ddim",)},
     )
+    starting_noise: float = setting(
+        1.0,
+        "standard deviation of the noise that actions are sampled from when acting",
+        at_least=0,
+        may_change=True,
+    )
 
 
 @struct.dataclass
@@ -104,18 +110,25 @@ class Likelihood:
 
     likelihood: str = setting(
         "gaussian",
-        "log pi(a | s): gaussian around a0_hat with unit variance, with learned_std, or elbo",
+        "log pi(a | s): gaussian around a0_hat with unit variance, with learned_std, elbo, or the "
+        "squared error of the noise",
         one_of=LIKELIHOODS,
     )
 
 
 @struct.dataclass
-class Selection:
-    """Energy-based action selection (EDP Eq. 13)."""
+class Candidates:
+    """Actions that critics choose among."""
 
     num_candidates: int = setting(
         10, "actions that the choice is made among when acting", at_least=1, may_change=True
     )
+
+
+@struct.dataclass
+class Selection(Candidates):
+    """Energy-based action selection (EDP Eq. 13)."""
+
     selection_temperature: float = setting(
         1.0,
         "temperature of that choice in units of Q; 0 takes the best",

@@ -24,7 +24,7 @@ WEIGHT_CAP = 100.0  # IQL, App. A
 
 @struct.dataclass
 class Expectile:
-    """IQL's value regression and advantage weight."""
+    """IQL's value regression."""
 
     expectile: float = setting(
         0.7,
@@ -33,6 +33,12 @@ class Expectile:
         at_most=1,
         traced=True,
     )
+
+
+@struct.dataclass
+class AdvantageWeight:
+    """The weight of an action in IQL's policy."""
+
     inverse_temperature: float = setting(
         3.0, "factor of the advantage in an action's weight, per unit of Q", above=0, traced=True
     )
@@ -43,6 +49,7 @@ class EDPIQL(
     groups.Selection,
     groups.Likelihood,
     groups.Diffusion,
+    AdvantageWeight,
     Expectile,
     groups.Critics,
     groups.Average,
@@ -54,7 +61,12 @@ class EDPIQL(
 
 @struct.dataclass
 class GaussianIQL(
-    Expectile, groups.Critics, groups.Average, groups.FeedForward, groups.Optimization
+    AdvantageWeight,
+    Expectile,
+    groups.Critics,
+    groups.Average,
+    groups.FeedForward,
+    groups.Optimization,
 ):
     """Settings of IQL as published, with its Gaussian policy; the newest policy acts.
 
@@ -74,8 +86,28 @@ class Draws(NamedTuple):
     critics: Array | None  # see `edp.draw_critics`
 
 
+# (advantage [B] of the dataset's actions, settings) -> what the policy is trained on
+MakeGuidance = Callable[[Array, Any], edp.Guidance]
+
+
+def advantage_weighted(advantage: Array, settings: AdvantageWeight) -> edp.Guidance:
+    """IQL's policy: the dataset's actions become likely, the better ones more (IQL, Eq. 7)."""
+    weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
+
+    def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
+        del params
+        loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
+        means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
+        return loss, means
+
+    return guidance
+
+
 def make_update(
-    policy: Policy, critics: networks.Network, value: networks.Network
+    policy: Policy,
+    critics: networks.Network,
+    value: networks.Network,
+    make_guidance: MakeGuidance = advantage_weighted,
 ) -> Callable[[AgentState, Transition, Any, Draws], tuple[AgentState, Metrics]]:
     """Builds the update as a deterministic function of its random numbers.
 
@@ -95,14 +127,7 @@ def make_update(
 
         new_value, value_metrics = base.gradient_step(value_loss, state.networks["value"], opt)
         advantage = q - value.apply(new_value.params, batch.observation)
-        weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
-
-        def guidance(params: networks.Params, prediction: Prediction) -> tuple:
-            del params
-            loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
-            means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
-            return loss, means
-
+        guidance = make_guidance(advantage, settings)
         new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         next_v = value.apply(new_value.params, batch.next_observation)
         target = losses.td_target(batch.reward, settings.discount * batch.discount, next_v)
@@ -118,28 +143,35 @@ def make_edp(settings: EDPIQL, spec: TaskSpec) -> Algorithm:
     """EDP-IQL; acts by a choice among samples."""
     policy = edp.diffusion_policy(settings, spec, settings.likelihood)
     critics = edp.make_critics(settings, spec)
-    act = edp.act_by_choice(settings, policy, critics, spec)
-    return _make(settings, spec, policy, critics, act, edp.averaged_actor_and_critic)
+    act = edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec)
+    return assemble(settings, spec, policy, critics, act, edp.averaged_actor_and_critic)
 
 
 def make_gaussian(settings: GaussianIQL, spec: TaskSpec) -> Algorithm:
     """IQL with a Gaussian policy; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
     critics = edp.make_critics(settings, spec)
-    return _make(settings, spec, policy, critics, edp.act_by_mean(policy), edp.averaged_actor)
+    return assemble(settings, spec, policy, critics, edp.act_by_mean(policy), edp.averaged_actor)
 
 
-def _make(
+def make_value(settings: Any, spec: TaskSpec) -> networks.Network:
+    """V, of the same size as the critics."""
+    return networks.make_value(
+        spec, settings.hidden_dims, settings.activation, settings.critic_layer_norm
+    )
+
+
+def assemble(
     settings: Any,
     spec: TaskSpec,
     policy: Policy,
     critics: networks.Network,
     act: Act,
     policy_params: Callable[[AgentState], Any],
+    make_guidance: MakeGuidance = advantage_weighted,
 ) -> Algorithm:
-    value = networks.make_value(
-        spec, settings.hidden_dims, settings.activation, settings.critic_layer_norm
-    )
+    """A learner with IQL's values."""
+    value = make_value(settings, spec)
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         del params
@@ -152,7 +184,7 @@ def _make(
         settings=settings,
         init=base.make_init(settings, parts, without_average=("value",)),
         draw=draw,
-        update=make_update(policy, critics, value),
+        update=make_update(policy, critics, value, make_guidance),
         act=act,
         draw_params=edp.averaged_actor,
         policy_params=policy_params,

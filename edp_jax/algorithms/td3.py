@@ -143,7 +143,7 @@ def assemble(
         init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
         draw=draw,
         update=update,
-        act=edp.act_by_choice(settings, policy, critics, spec),
+        act=edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor_and_critic,
         draws_ahead=base.draws_ahead(settings),

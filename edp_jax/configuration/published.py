@@ -51,7 +51,14 @@ _GUIDED = {
     },
 }
 _GUIDED_LEARNERS = ("edp_td3", "edp_cql", "diffusion_ql")
-_DIFFUSION_LEARNERS = (*_GUIDED_LEARNERS, "edp_crr", "edp_iql", "edp_bcq", "bc_diffusion")
+_DIFFUSION_LEARNERS = (
+    *_GUIDED_LEARNERS,
+    "edp_crr",
+    "edp_iql",
+    "idql",
+    "edp_bcq",
+    "bc_diffusion",
+)
 
 _IQL = {  # per domain: rewards and expectile [paper], inverse temperature [IQL]
     "locomotion": dict(reward_transform="iql_locomotion", expectile=0.7, inverse_temperature=3.0),
@@ -96,7 +103,7 @@ def task_settings(task: str, algorithm: str) -> dict[str, Any]:
     settings |= dict(seeds=_PAPER_SEEDS, eval_every=50_000) | _RUNS[domain]
     if algorithm in _DIFFUSION_LEARNERS:
         settings |= _diffusion_settings(task, domain, algorithm)
-    if algorithm in ("iql", "edp_iql"):
+    if algorithm in ("iql", "edp_iql", "idql"):
         settings |= _IQL[domain]
         if domain == "adroit" and algorithm == "iql":
             settings["reward_transform"] = (

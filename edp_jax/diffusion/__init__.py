@@ -15,6 +15,7 @@ from edp_jax.diffusion.losses import (
     elbo_log_likelihood,
     elbo_weight,
     gaussian_log_likelihood,
+    noise_log_likelihood,
 )
 from edp_jax.diffusion.samplers import (
     Denoise,
@@ -48,6 +49,7 @@ __all__ = [
     "gaussian_log_likelihood",
     "make_sampler",
     "make_schedule",
+    "noise_log_likelihood",
     "posterior",
     "predict_x0",
     "sample",

@@ -45,6 +45,24 @@ def gaussian_log_likelihood(mean: Array, action: Array, log_std: float | Array =
     return -0.5 * jnp.sum(jnp.square(error) + 2.0 * log_std + jnp.log(2.0 * jnp.pi), axis=-1)
 
 
+def noise_log_likelihood(predicted_noise: Array, noise: Array) -> Array:
+    """Log-density of the noise in an action under a Gaussian around the predicted noise.
+
+    It stands for log pi(a | s) as the Gaussian around a0_hat does (EDP Eq. 12), but weighs all
+    timesteps alike. There an error of the predicted noise counts (1 - abar) / abar times as much,
+    which is above 100 at the noisiest timesteps, where the action can hardly be told.
+
+    Args:
+      predicted_noise: [..., A] output of the network at a noisy action.
+      noise: [..., A] the noise that was put into the action.
+
+    Returns:
+      [...] -1/2 ||noise - predicted_noise||^2, without the constant of the Gaussian.
+    """
+    chex.assert_equal_shape([predicted_noise, noise])
+    return -0.5 * jnp.sum(jnp.square(predicted_noise - noise), axis=-1)
+
+
 def elbo_weight(schedule: NoiseSchedule, t: Array) -> Array:
     """Weight of the squared noise error at a timestep in the variational bound of the likelihood.
 

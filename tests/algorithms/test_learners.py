@@ -214,7 +214,7 @@ def test_an_update_is_a_pure_function(name):
 
 
 @pytest.mark.parametrize("name", ["edp_crr", "edp_iql"])
-@pytest.mark.parametrize("likelihood", ["gaussian", "learned_std", "elbo"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "learned_std", "elbo", "noise"])
 def test_the_likelihood_reaches_the_policy(name, likelihood):
     """Only a learned spread has parameters for it."""
     learner = tiny_learner(name, likelihood=likelihood)

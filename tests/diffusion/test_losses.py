@@ -52,6 +52,14 @@ def test_gaussian_log_likelihood_gradients():
     np.testing.assert_allclose(log_std_gradient, [0.0, 3.0], atol=1e-6)
 
 
+def test_noise_log_likelihood():
+    # -(1^2 + 2^2) / 2 and -(3^2 + 0^2) / 2
+    value = diffusion.noise_log_likelihood(
+        jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([[0.0, 0.0], [3.0, 1.0]])
+    )
+    np.testing.assert_allclose(value, [-2.5, -4.5], rtol=1e-6)
+
+
 def test_elbo_weight():
     # 0.2 / (2 * 0.8 * 0.2) and 0.5 / (2 * 0.5 * 0.6)
     weight = diffusion.elbo_weight(SCHEDULE, jnp.array([0, 1]))
@@ -103,12 +111,13 @@ T = np.zeros(B, int)
     [
         diffusion.denoising_loss,
         diffusion.gaussian_log_likelihood,
+        diffusion.noise_log_likelihood,
         lambda x, y: diffusion.elbo_log_likelihood(SCHEDULE, T, x, y),
         lambda x, y: diffusion.add_noise(SCHEDULE, x, T, y),
         lambda x, y: diffusion.predict_x0(SCHEDULE, x, T, y),
         lambda x, y: diffusion.posterior(SCHEDULE, x, y, T),
     ],
-    ids=["denoising", "gaussian", "elbo", "add_noise", "predict_x0", "posterior"],
+    ids=["denoising", "gaussian", "noise", "elbo", "add_noise", "predict_x0", "posterior"],
 )
 @pytest.mark.parametrize("wrong", [(A,), (1, A), (B, 1), (H, B, A), (B, 1, A)])
 def test_arrays_of_different_shapes_are_refused(function, wrong):

@@ -142,11 +142,12 @@ def test_a_run_is_read_back_as_it_was(folder):
     assert state.step.tolist() == [4, 4]
 
 
-def acting(num_candidates=(), selection_temperature=(), sampler_calls=()):
+def acting(num_candidates=(), selection_temperature=(), sampler_calls=(), starting_noise=()):
     given = {
         "num_candidates": num_candidates,
         "selection_temperature": selection_temperature,
         "sampler_calls": sampler_calls,
+        "starting_noise": starting_noise,
     }
     return {name: list(map(str, values)) for name, values in given.items()}
 
@@ -158,12 +159,12 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     evaluate.evaluate(run.workdir, ways)
     title, members, head, *rows = capsys.readouterr().out.splitlines()
     assert title == "edp_td3 on hopper-medium-v2 after 4 updates" and members == "seed 0; seed 1"
-    assert head.split()[:4] == [*ways, "score,"]
+    assert head.split()[:5] == [*ways, "score,"]
     ids = [row.split()[:3] for row in rows]
     assert [(way[0], way[2]) for way in ids] == [("1", "2"), ("10", "2"), ("10", "2")]
     assert [way[1] for way in ids[1:]] == ["0.0", "1.0"]
     last = run.summary["last"]["mean"]
-    assert rows[2].split()[3] == f"{last:.1f}:" and len({row.split()[3] for row in rows}) == 3
+    assert rows[2].split()[4] == f"{last:.1f}:" and len({row.split()[4] for row in rows}) == 3
     with pytest.raises(InputError, match="sampler_calls=11"):
         evaluate.evaluate(run.workdir, acting(sampler_calls=(11,)))
     with pytest.raises(InputError, match="holds no run"):

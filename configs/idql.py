@@ -1,0 +1,10 @@
+"""IDQL (arXiv 2304.10573): a cloned diffusion policy, of whose samples IQL's critics choose."""
+
+from ml_collections import ConfigDict
+
+from edp_jax.configuration import make_config
+
+
+def get_config(task: str | None = None) -> ConfigDict:
+    """The configuration for a task: its name or the path of a data file; None: the default."""
+    return ConfigDict(make_config("idql", task))

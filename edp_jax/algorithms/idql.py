@@ -1,0 +1,86 @@
+"""IDQL (2304.10573): a diffusion policy clones the dataset, IQL's critics choose of its samples.
+
+The policy never sees the critics. Their choice is the policy that IQL's values belong to
+(section 4.1): an action whose Q is above V is taken with another weight than one below. The weights
+are numbers between 0 and 1, so that nothing depends on the scale of the rewards.
+
+The networks and the sampler are those of EDP, not the larger ones of the publication.
+"""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from edp_jax import networks
+from edp_jax.algorithms import edp, groups, iql
+from edp_jax.algorithms.base import AgentState, Algorithm
+from edp_jax.policy import Policy
+from edp_jax.settings import setting
+from edp_jax.types import Array, TaskSpec
+
+
+@struct.dataclass
+class IDQL(
+    groups.Candidates,
+    groups.Diffusion,
+    groups.Critics,
+    groups.Average,
+    groups.Networks,
+    groups.Optimization,
+):
+    """Settings of IDQL."""
+
+    expectile: float = setting(
+        0.7,
+        "of the value regression, and of the choice: the weight of actions above V, the others' is "
+        "1 less it",
+        at_least=0,
+        at_most=1,
+    )
+
+
+def choose_by_expectile(q: Array, v: Array, expectile: float, key: chex.PRNGKey) -> Array:
+    """Draws candidates with IDQL's weights (2304.10573, section 4.1).
+
+    Args:
+      q: values [M, ...] of M candidates; every entry behind the first axis makes its own choice.
+      v: value [...] of the observation.
+      expectile: tau, the one that V was learned with.
+      key: random key of the choice.
+
+    Returns:
+      Indices [...], drawn with weights tau where Q > V and 1 - tau elsewhere.
+    """
+    chex.assert_shape(v, q.shape[1:])
+    weight = jnp.where(q > v, expectile, 1.0 - expectile)
+    return jax.random.categorical(key, jnp.log(weight), axis=0)
+
+
+def policy_params(state: AgentState) -> dict[str, networks.Params]:
+    """The averaged policy and critics, and V, which has no average."""
+    return edp.averaged_actor_and_critic(state) | {"value": state.networks["value"].params}
+
+
+def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
+    """IDQL; acts by a choice among samples."""
+    policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
+    value = iql.make_value(settings, spec)
+
+    def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
+        v = value.apply(params["value"], observation)
+        return choose_by_expectile(q, v, settings.expectile, key)
+
+    acting: Policy = edp.acting_policy(settings, policy)
+    act = edp.act_by(choose, settings.num_candidates, acting, critics, spec)
+    return iql.assemble(
+        settings,
+        spec,
+        policy,
+        critics,
+        act,
+        policy_params,
+        lambda advantage, settings: edp.cloning(policy),
+    )
