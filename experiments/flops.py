@@ -106,6 +106,11 @@ class Update:
         back = self._denoiser.to_params(self._rows) + 2 * self._denoiser.own * self._rows
         return self._chain(self._rows) + self._settings.sampler_calls * back
 
+    def noisy_guidance(self) -> int:
+        """DAC: target critics forward at the data's actions; forward and back at noisy ones."""
+        forward = self._critic.forward(self._rows)
+        return self._settings.num_critics * (forward + self.guidance())
+
     def baseline(self) -> int:
         """CRR: every critic, forward, B rows for each baseline action.
 
@@ -166,6 +171,7 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "edp_bcq": (Update.denoiser, Update.critics, Update.sampled_target),
     "diffusion_ql": (*_TD3, Update.sampled_action),
     "bc_diffusion": (Update.denoiser,),
+    "dac": (Update.denoiser, Update.critics, Update.sampled_target, Update.noisy_guidance),
     "idql": (Update.denoiser, Update.critics, Update.value_target),
     "fql": (Update.denoiser, Update.denoiser, Update.critics, *_FQL),  # flow and student
     "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),

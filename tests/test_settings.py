@@ -162,6 +162,9 @@ EDP = dict(
     cql_alpha=5.0,
     cql_threshold=-2.4,
     num_cql_actions=10,
+    backup="mean",
+    pessimism=1.0,
+    denoising_threshold=0.1,
 )
 FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
@@ -176,6 +179,15 @@ DEFAULTS = {
         num_backup_actions=10, sampler_calls=5, num_candidates=100, selection_temperature=0.0
     ),
     "diffusion_ql": dict(num_timesteps=5, sampler="ddpm", sampler_calls=5, num_candidates=50),
+    "dac": dict(
+        num_timesteps=5,
+        sampler="ddpm",
+        sampler_calls=5,
+        num_critics=10,
+        num_backup_actions=10,
+        selection_temperature=0.0,
+        grad_clip=1.0,
+    ),
     "td3_bc": FEED_FORWARD | dict(eta=2.5),
     "crr": EVERY_UPDATE,
     "iql": EVERY_UPDATE | dict(ema_start=2**31 - 1),
@@ -224,6 +236,9 @@ LIMITS = {
     "cql_alpha": ([0.0], [-0.1]),
     "cql_threshold": ([-1e9, 1e9], [float("-inf")]),
     "num_cql_actions": ([1], [0]),
+    "backup": (["mean", "max"], ["min"]),
+    "pessimism": ([0.0], [-0.1]),
+    "denoising_threshold": ([1e-9], [0.0]),
     "critic_layer_norm": ([True], [0]),
 }
 
@@ -256,6 +271,8 @@ def test_what_can_be_swept_or_changed_later():
         "inverse_temperature",
         "cql_alpha",
         "cql_threshold",
+        "pessimism",
+        "denoising_threshold",
     }
     may_change = {entry.name for entry in entries if entry.may_change}
     assert may_change == {"num_candidates", "selection_temperature", "starting_noise"}

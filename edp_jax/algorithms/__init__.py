@@ -7,7 +7,7 @@ added by a file here, a line in `REGISTRY` and a configuration file (docs/extend
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from edp_jax.algorithms import bc, bcq, cql, crr, diffusion_ql, fql, idql, iql, td3, td3_bc
+from edp_jax.algorithms import bc, bcq, cql, crr, dac, diffusion_ql, fql, idql, iql, td3, td3_bc
 from edp_jax.algorithms.base import AgentState, Algorithm, TrainState
 from edp_jax.settings import describe
 from edp_jax.settings import make as make_settings
@@ -29,6 +29,7 @@ REGISTRY = {
     "edp_bcq": Learner(bcq.EDPBCQ, bcq.make),
     "diffusion_ql": Learner(diffusion_ql.DiffusionQL, diffusion_ql.make),
     "bc_diffusion": Learner(bc.DiffusionBC, bc.make_diffusion),
+    "dac": Learner(dac.DAC, dac.make),
     "idql": Learner(idql.IDQL, idql.make),
     "fql": Learner(fql.FQL, fql.make),
     "td3_bc": Learner(td3_bc.TD3BC, td3_bc.make),

@@ -220,7 +220,7 @@ def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Act:
     return act
 
 
-# (policy_params, observation [..., O], q [M, ...] of M candidates, key) -> index [...] of one
+# (policy_params, observation [..., O], q [C, M, ...] of M candidates, key) -> index [...] of one
 Choose = Callable[[Any, Array, Array, chex.PRNGKey], Array]
 
 
@@ -234,7 +234,7 @@ def act_by_choice(
 
     def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
         del params, observation
-        return select_by_energy(q, settings.selection_temperature, key)
+        return select_by_energy(jnp.min(q, axis=0), settings.selection_temperature, key)
 
     return act_by(choose, settings.num_candidates, policy, critics, spec)
 
@@ -246,7 +246,7 @@ def act_by(
     critics: networks.Network,
     spec: TaskSpec,
 ) -> Act:
-    """act({"actor", "critic", ...}, observation, key): one of M samples, chosen by min_i Q_i."""
+    """act({"actor", "critic", ...}, observation, key): one of M samples, by what critics say."""
 
     def act(params: dict[str, networks.Params], observation: Array, key: chex.PRNGKey) -> Array:
         noise_key, chain_key, choice_key = jax.random.split(key, 3)
@@ -255,7 +255,7 @@ def act_by(
         actions = policy.sample(params["actor"], observation, x_T, chain_key)
         if num_candidates == 1:
             return actions[0]
-        q = jnp.min(critics.apply(params["critic"], observation, actions), axis=0)
+        q = critics.apply(params["critic"], observation, actions)
         return take_candidate(actions, choose(params, observation, q, choice_key))
 
     return act

@@ -71,7 +71,7 @@ def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
 
     def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
         v = value.apply(params["value"], observation)
-        return choose_by_expectile(q, v, settings.expectile, key)
+        return choose_by_expectile(jnp.min(q, axis=0), v, settings.expectile, key)
 
     acting: Policy = edp.acting_policy(settings, policy)
     act = edp.act_by(choose, settings.num_candidates, acting, critics, spec)

@@ -97,7 +97,10 @@ def advantage_weighted(advantage: Array, settings: AdvantageWeight) -> edp.Guida
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
         loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
-        means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
+        means: Metrics = {
+            "advantage_mean": jnp.mean(advantage),
+            "weight_mean": jnp.mean(weight),
+        }
         return loss, means
 
     return guidance

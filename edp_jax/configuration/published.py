@@ -56,6 +56,7 @@ _DIFFUSION_LEARNERS = (
     "edp_crr",
     "edp_iql",
     "idql",
+    "dac",
     "edp_bcq",
     "bc_diffusion",
 )

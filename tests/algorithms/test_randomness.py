@@ -130,7 +130,7 @@ def test_draws_ahead_see_what_the_update_would(name):
     assert learner.draws_ahead == stands_still  # no fewer than could be
 
 
-READ_POLICY = ("edp_td3", "edp_crr", "edp_cql", "edp_bcq", "diffusion_ql", "crr")
+READ_POLICY = ("edp_td3", "edp_crr", "edp_cql", "edp_bcq", "diffusion_ql", "dac", "crr")
 
 
 def depends_on_parameters(learner, state) -> bool:

@@ -1,0 +1,190 @@
+"""DAC, Diffusion Actor-Critic (2405.20555): guidance at the noisy action.
+
+EDP guides the approximated action a0_hat. At much noise it lies between the modes of the data, and
+its gradient pulls samples away from them. DAC asks the critics at the noisy action itself, and adds
+their gradient to the noise that the network has to predict. How much imitation weighs against it is
+not set but found: so much that the denoising loss stays at a threshold.
+
+Critics are an ensemble. Their targets are its mean less its standard deviation, a lower confidence
+bound, which is low where the critics disagree.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from edp_jax import diffusion, losses, networks
+from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
+from edp_jax.policy import Corruption, DiffusionPolicy, select_by_energy
+from edp_jax.settings import redefined, setting
+from edp_jax.types import Array, TaskSpec, Transition
+
+BACKUPS = {"mean": jnp.mean, "max": jnp.max}  # over the policy's next actions
+
+
+@struct.dataclass
+class DAC(
+    groups.Selection,
+    groups.Diffusion,
+    groups.Backup,
+    groups.Critics,
+    groups.Average,
+    groups.Networks,
+    groups.Optimization,
+):
+    """Settings of DAC."""
+
+    num_timesteps: int = redefined(groups.Diffusion, "num_timesteps", 5)
+    sampler: str = redefined(groups.Diffusion, "sampler", "ddpm")
+    sampler_calls: int = redefined(groups.Diffusion, "sampler_calls", 5)
+    num_critics: int = redefined(groups.Critics, "num_critics", 10)
+    num_backup_actions: int = redefined(groups.Backup, "num_backup_actions", 10)
+    selection_temperature: float = redefined(groups.Selection, "selection_temperature", 0.0)
+    grad_clip: float = redefined(groups.Optimization, "grad_clip", 1.0)
+    backup: str = setting(
+        "mean", "how the target joins the values of its next actions", one_of=BACKUPS
+    )
+    pessimism: float = setting(
+        1.0, "rho, standard deviations of the critics below their mean", at_least=0, traced=True
+    )
+    denoising_threshold: float = setting(
+        0.1,
+        "denoising loss per action dimension that imitation is weighed to reach; 1: none at all",
+        above=0,
+        traced=True,
+    )
+
+
+class Draws(NamedTuple):
+    """All random numbers of one update."""
+
+    corruption: Corruption
+    target: edp.TargetDraws
+
+
+def lower_bound(q: Array, rho: Array | float) -> Array:
+    """Lower confidence bound of an ensemble's values.
+
+    Args:
+      q: [C, ...] what each critic says.
+      rho: [] how many standard deviations below the mean.
+
+    Returns:
+      [...] mean_i q_i - rho std_i q_i (DAC, Eq. 15), std with 1/C.
+    """
+    return jnp.mean(q, axis=0) - rho * jnp.std(q, axis=0)
+
+
+def soft_guidance(
+    schedule: diffusion.NoiseSchedule, t: Array, predicted_noise: Array, q_gradient: Array
+) -> Array:
+    """Moves the predicted noise against the gradient of Q, less where there is little noise.
+
+    Its gradient towards the predicted noise is sqrt(1 - abar) grad Q, so that, beside a denoising
+    loss of weight w, the network learns to predict eps - sqrt(1 - abar) grad Q / (2 w).
+
+    Args:
+      schedule: noise schedule with K timesteps.
+      t: [B] integer timesteps in 0..K-1.
+      predicted_noise: [B, A].
+      q_gradient: [B, A] of Q at the noisy action, towards it; taken as a constant.
+
+    Returns:
+      [] mean over batch and dimensions of sqrt(1 - abar) grad Q predicted_noise (DAC, Eq. 12).
+    """
+    chex.assert_equal_shape([predicted_noise, q_gradient])
+    sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
+    return jnp.mean(sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise)
+
+
+def make_update(
+    policy: DiffusionPolicy, critics: networks.Network
+) -> Callable[[AgentState, Transition, DAC, Draws], tuple[AgentState, Metrics]]:
+    """Builds the update as a deterministic function of its random numbers.
+
+    The policy learns from the averaged critics, and with the weight of imitation, before the
+    update.
+    """
+
+    def update(
+        state: AgentState, batch: Transition, settings: DAC, draws: Draws
+    ) -> tuple[AgentState, Metrics]:
+        opt, critic = base.optimizer(settings, state.step), state.networks["critic"]
+        next_q = BACKUPS[settings.backup](
+            edp.next_q_values(critics, critic, batch, draws.target), axis=1
+        )
+        next_value = lower_bound(next_q, settings.pessimism)
+        target = losses.td_target(batch.reward, settings.discount * batch.discount, next_value)
+
+        t, noise = draws.corruption
+        noisy = diffusion.add_noise(policy.schedule, batch.action, t, noise)
+
+        def value(action: Array) -> Array:
+            return jnp.mean(critics.apply(critic.target_params, batch.observation, action), axis=0)
+
+        unit = jnp.maximum(jnp.mean(jnp.abs(value(batch.action))), 1e-6)
+        gradient = jax.grad(lambda action: jnp.sum(value(action)))(noisy) / unit
+        weight = jnp.exp(state.networks["dual"].params["log_weight"])
+
+        def actor_loss(params: networks.Params) -> tuple[Array, Metrics]:
+            predicted = policy.network.apply(params, batch.observation, noisy, t)
+            denoising = jnp.mean(diffusion.denoising_loss(predicted, noise))
+            guidance = soft_guidance(policy.schedule, t, predicted, gradient)
+            parts = {"denoising_loss": denoising, "guidance_loss": guidance, "weight": weight}
+            return weight * denoising + guidance, parts
+
+        actor, metrics = base.gradient_step(actor_loss, state.networks["actor"], opt)
+        actor = base.update_target(actor, base.policy_tau(settings, state.step + 1))
+        excess = metrics["denoising_loss"] - settings.denoising_threshold
+
+        def dual_loss(params: networks.Params) -> tuple[Array, Metrics]:
+            return -params["log_weight"] * excess, {}
+
+        return base.finish(
+            state,
+            critic=edp.critic_step(critics, critic, batch, target, opt, settings.tau),
+            actor=(actor, metrics),
+            dual=base.gradient_step(dual_loss, state.networks["dual"], opt),
+        )
+
+    return update
+
+
+# The weight of imitation, as a network without inputs: Adam moves its logarithm by about one
+# learning rate per update, up while the denoising loss is above the threshold, down below it. The
+# public code adds the excess to the weight itself.
+DUAL = networks.Network(
+    init=lambda key: {"log_weight": jnp.zeros(())}, apply=lambda params: params["log_weight"]
+)
+
+
+def make(settings: DAC, spec: TaskSpec) -> Algorithm:
+    """DAC; acts by the sample whose critics' mean is highest, or by a choice at a temperature."""
+    policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
+
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        corruption_key, target_key = jax.random.split(key)
+        corruption = policy.draw(corruption_key, batch.action)
+        return Draws(corruption, edp.draw_targets(target_key, settings, policy, params, batch))
+
+    def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
+        del params, observation
+        return select_by_energy(jnp.mean(q, axis=0), settings.selection_temperature, key)
+
+    acting = edp.acting_policy(settings, policy)
+    parts = {"actor": policy.network, "critic": critics, "dual": DUAL}
+    return Algorithm(
+        settings=settings,
+        init=base.make_init(settings, parts, without_average=("dual",)),
+        draw=draw,
+        update=make_update(policy, critics),
+        act=edp.act_by(choose, settings.num_candidates, acting, critics, spec),
+        draw_params=edp.averaged_actor,
+        policy_params=edp.averaged_actor_and_critic,
+        draws_ahead=base.draws_ahead(settings),
+    )
