@@ -91,7 +91,8 @@ def make_update(
 
         def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
-            return losses.expectile_loss(q - v, settings.expectile), {"v_mean": jnp.mean(v)}
+            loss = losses.expectile_loss(q - v, settings.expectile, batch.has_value)
+            return loss, {"v_mean": jnp.mean(v)}
 
         new_value, value_metrics = base.gradient_step(value_loss, state.networks["value"], opt)
         advantage = q - value.apply(new_value.params, batch.observation)
@@ -99,7 +100,9 @@ def make_update(
 
         def guidance(params: networks.Params, prediction: Prediction) -> tuple:
             del params
-            loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
+            loss = losses.weighted_likelihood_loss(
+                weight, prediction.log_likelihood, batch.has_value
+            )
             means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
             return loss, means
 

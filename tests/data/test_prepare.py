@@ -90,8 +90,8 @@ def test_reference_scores_must_give_a_scale(raw):
 def test_settings_are_the_options_but_for_the_learners_discount():
     names = [entry.name for entry in settings.describe(data.Preprocessing)]
     assert names == [
-        *("reward_transform", "reward_scale", "reward_shift", "n_step", "return_weighting"),
-        "normalize_observations",
+        *("reward_transform", "reward_scale", "reward_shift", "n_step", "horizon"),
+        *("return_weighting", "normalize_observations"),
     ]
     assert data.Preprocessing(n_step=3, discount=0.5).discount == 0.5
 
