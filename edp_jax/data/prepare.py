@@ -117,9 +117,10 @@ def prepare(
         scores give no scale, or there are no steps in order as long as `n_step` or `horizon`.
     """
     if options.window > 1 and not raw.ordered:
+        name = "horizon" if options.horizon > 1 else "n_step"
         raise InputError(
-            f"{task.name}: its rows are shuffled, so steps cannot be taken together; leave horizon "
-            "and n_step at 1, or store the steps in their order"
+            f"{name}={options.window}: the rows of this dataset are shuffled, so it is not known "
+            "which steps follow a step; leave it at 1, or store the steps in their order"
         )
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
@@ -150,7 +151,7 @@ def prepare(
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
     if spec.horizon > 1:
-        _check_horizon(task, spec.horizon, last)
+        _check_horizon(spec.horizon, last)
         returns.fill_chunks(parts.action, parts.valid, last)
         progress(f"  {_describe_chunks(parts.valid, parts.discount)}")
 
@@ -177,13 +178,13 @@ def prepare(
     )
 
 
-def _check_horizon(task: Task, horizon: int, last: np.ndarray) -> None:
+def _check_horizon(horizon: int, last: np.ndarray) -> None:
     """Refuses chunks that no episode is long enough for; `last` [N] ends the window of each row."""
     longest = int((last - np.arange(len(last))).max()) + 1
     if longest < horizon:
         raise InputError(
-            f"horizon={horizon}: the longest episode of {task.name} has {longest} transitions; set "
-            "--config.horizon to at most that"
+            f"horizon={horizon}: the longest episode of this dataset has {longest} transitions; "
+            "set --config.horizon to at most that"
         )
 
 
@@ -191,8 +192,7 @@ def _describe_chunks(valid: np.ndarray, discount: np.ndarray) -> str:
     cut = valid[:, -1] == 0
     return (
         f"chunks of {valid.shape[1]} actions: {cut.sum():,} of {len(cut):,} reach behind the end "
-        f"of their episode; critics do not learn from the {(cut & (discount > 0)).sum():,} of them "
-        "whose episode was only cut"
+        f"of their episode, {(cut & (discount > 0)).sum():,} of these behind a cut (docs/chunks.md)"
     )
 
 
