@@ -30,6 +30,7 @@ class PolicyFile:
     spec: TaskSpec
     members: tuple[dict[str, float], ...]  # seed and swept settings of each of R policies
     units: Units  # leaves [O] or [A]
+    execute: int | None = None  # of the H actions that they choose together, those to take
 
 
 def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
@@ -50,6 +51,7 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
         "algorithm": file.algorithm,
         "config": dataclasses.asdict(file.settings),
         "spec": dataclasses.asdict(file.spec),
+        "execute": file.execute,
         "members": list(file.members),
     }
     write_bytes(os.path.join(folder, "policy.json"), json.dumps(settings, indent=2).encode())
@@ -58,16 +60,20 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
 class Policy:
     """A callable policy: observation [O] or [B, O] -> action [A] or [B, A].
 
-    Both are in the units of the dataset that it was trained on.
+    A policy with a horizon gives the actions to take in turn, before it is called again:
+    [execute, A] or [B, execute, A]. All are in the units of the dataset that it was trained on.
     """
 
     def __init__(self, file: PolicyFile, params: Any):
         """Builds the policy of one member from its parameters."""
-        self._spec = file.spec
+        self._spec, self._execute = file.spec, file.execute or file.spec.horizon
+        if not 1 <= self._execute <= self.horizon:
+            raise ValueError(f"execute is {self._execute}, horizon {self.horizon}")
         self._key = jax.random.key(0)
         self._calls = 0
         act = algorithms.make(file.algorithm, file.settings, file.spec).act
-        self._run = jax.jit(functools.partial(in_dataset_units(act, file.units), params))
+        act_in_units = in_dataset_units(act, file.units, self._execute)
+        self._run = jax.jit(functools.partial(act_in_units, params))
 
     @property
     def observation_dim(self) -> int:
@@ -79,6 +85,16 @@ class Policy:
         """Columns of an action, A."""
         return self._spec.action_dim
 
+    @property
+    def horizon(self) -> int:
+        """Actions that it chooses together, H; 1: it gives single actions, without an axis."""
+        return self._spec.horizon
+
+    @property
+    def execute(self) -> int:
+        """How many of these it gives."""
+        return self._execute
+
     def __call__(self, observation: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
         """Chooses actions.
 
@@ -87,7 +103,8 @@ class Policy:
           key: random key; without one, the n-th call after loading always draws the same numbers.
 
         Returns:
-          Action [A] or [B, A], in the units of the dataset.
+          Action [A] or [B, A], or with a horizon [execute, A] or [B, execute, A], in the units of
+          the dataset.
 
         Raises:
           InputError: the observation has another size than the policy's, or it or the action is
@@ -175,11 +192,12 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         spec = TaskSpec(**described["spec"])
     index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
     with _damage_told(folder):
-        with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as file:
-            arrays = traverse_util.unflatten_dict(dict(file), sep="/")
+        with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as stored:
+            arrays = traverse_util.unflatten_dict(dict(stored), sep="/")
         params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
-        units = Units(**arrays["units"])
-        policy = Policy(PolicyFile(described["algorithm"], settings, spec, members, units), params)
+        units, execute = Units(**arrays["units"]), described.get("execute")
+        file = PolicyFile(described["algorithm"], settings, spec, members, units, execute)
+        policy = Policy(file, params)
         jax.eval_shape(policy._run, np.zeros(spec.observation_dim, np.float32), policy._key)
     return policy
 

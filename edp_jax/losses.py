@@ -3,6 +3,9 @@
 Values and rewards have the units of the rewards that the learner sees. Every function refuses
 arrays whose shapes do not fit with an AssertionError, because broadcasting would give a wrong loss
 without a word ([B, 1] minus [B] is [B, B]).
+
+`counts` [B] is 1 for the rows that count and 0 for the others, as where action chunks are cut
+(`edp_jax.types.Transition.has_value`). None: all count.
 """
 
 import chex
@@ -10,6 +13,24 @@ import jax
 import jax.numpy as jnp
 
 from edp_jax.types import Array
+
+
+def mean(values: Array, counts: Array | None = None, axis: int | None = None) -> Array:
+    """The mean of the entries that count.
+
+    Args:
+      values: [...].
+      counts: of a shape that broadcasts to [...], 1 for the entries that count and 0 for the
+        others; None: all count.
+      axis: the axis to average over; None: all.
+
+    Returns:
+      The mean; 0 where nothing counts.
+    """
+    if counts is None:
+        return jnp.mean(values, axis=axis)
+    counts = jnp.broadcast_to(counts, values.shape)
+    return jnp.sum(counts * values, axis) / jnp.maximum(jnp.sum(counts, axis), 1e-8)
 
 
 def td_target(reward: Array, discount: Array, next_value: Array) -> Array:
@@ -27,22 +48,23 @@ def td_target(reward: Array, discount: Array, next_value: Array) -> Array:
     return reward + discount * next_value
 
 
-def critic_loss(q: Array, target: Array) -> Array:
+def critic_loss(q: Array, target: Array, counts: Array | None = None) -> Array:
     """Squared error of each critic, averaged over the batch and summed over the critics.
 
     Args:
       q: [C, B] value that each critic gives to the dataset's action.
       target: [B] the targets, the same for all critics; no gradient flows into them.
+      counts: [B], see the module.
 
     Returns:
       [] the loss: sum_i mean_b (q_ib - target_b)^2 (TD3, 1802.09477, Algorithm 1).
     """
     chex.assert_rank(q, 2)
     chex.assert_shape(target, q.shape[1:])
-    return jnp.sum(jnp.mean(jnp.square(q - jax.lax.stop_gradient(target)), axis=-1))
+    return jnp.sum(mean(jnp.square(q - jax.lax.stop_gradient(target)), counts, axis=-1))
 
 
-def td3_guidance_loss(q: Array, eta: float | Array) -> Array:
+def td3_guidance_loss(q: Array, eta: float | Array, counts: Array | None = None) -> Array:
     """Policy improvement of TD3+BC: raises the value of the policy's actions.
 
     The values are divided by their mean magnitude, taken as a constant, so that `eta` means the
@@ -51,16 +73,17 @@ def td3_guidance_loss(q: Array, eta: float | Array) -> Array:
     Args:
       q: [B] value of the policy's action; for EDP the approximated action a0_hat.
       eta: [] weight of this loss, relative to the denoising or cloning loss beside it.
+      counts: [B], see the module.
 
     Returns:
       [] the loss: -eta mean(q) / mean |q| (EDP Eq. 10; TD3+BC, 2106.06860, Eq. 5).
     """
     chex.assert_rank([q, eta], [1, 0])
-    scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
-    return -eta * jnp.mean(q) / jnp.maximum(scale, 1e-8)
+    scale = jax.lax.stop_gradient(mean(jnp.abs(q), counts))
+    return -eta * mean(q, counts) / jnp.maximum(scale, 1e-8)
 
 
-def expectile_loss(error: Array, expectile: float | Array) -> Array:
+def expectile_loss(error: Array, expectile: float | Array, counts: Array | None = None) -> Array:
     """Squared error that weighs underestimates and overestimates differently.
 
     Minimised over V, it gives the `expectile` of Q: the mean at 0.5, towards the maximum near 1.
@@ -68,12 +91,14 @@ def expectile_loss(error: Array, expectile: float | Array) -> Array:
     Args:
       error: [B] Q - V.
       expectile: [] between 0 and 1.
+      counts: [B], see the module.
 
     Returns:
       [] the loss: mean |expectile - 1(error < 0)| error^2 (IQL, 2110.06169, Eq. 5).
     """
     chex.assert_rank([error, expectile], [1, 0])
-    return jnp.mean(jnp.where(error < 0.0, 1.0 - expectile, expectile) * jnp.square(error))
+    weight = jnp.where(error < 0.0, 1.0 - expectile, expectile)
+    return mean(weight * jnp.square(error), counts)
 
 
 def exponential_weight(advantage: Array, inverse_temperature: float | Array, cap: float) -> Array:
@@ -106,22 +131,27 @@ def indicator_weight(advantage: Array) -> Array:
     return (advantage > 0.0).astype(advantage.dtype)
 
 
-def softmax_weight(advantage: Array, inverse_temperature: float | Array) -> Array:
+def softmax_weight(
+    advantage: Array, inverse_temperature: float | Array, counts: Array | None = None
+) -> Array:
     """Weight of each action in a weighted regression: exponential, with mean 1 over the batch.
 
     Args:
       advantage: [B] Q - V of the dataset's actions.
       inverse_temperature: [] in units of 1 / Q.
+      counts: [B], see the module; the others get the weight 0.
 
     Returns:
-      [B] B softmax(inverse_temperature * advantage), without a gradient (the softmax is over the
-      batch).
+      [B] B softmax(inverse_temperature * advantage), without a gradient. The softmax is over the
+      batch, and B the number of rows that count.
     """
     # PARITY: the public code averages the softmax over the batch once more, which makes the loss
     # B times too small.
     chex.assert_rank([advantage, inverse_temperature], [1, 0])
-    softmax = jax.nn.softmax(inverse_temperature * advantage)
-    return jax.lax.stop_gradient(advantage.shape[0] * softmax)
+    logits, size = inverse_temperature * advantage, advantage.shape[0]
+    if counts is not None:
+        logits, size = jnp.where(counts > 0, logits, jnp.finfo(logits.dtype).min), jnp.sum(counts)
+    return jax.lax.stop_gradient(size * jax.nn.softmax(logits))
 
 
 def cql_excess(q_sampled: Array, q_data: Array) -> Array:
@@ -145,7 +175,7 @@ def cql_excess(q_sampled: Array, q_data: Array) -> Array:
     return jax.nn.logsumexp(q_sampled, axis=1) - jnp.log(q_sampled.shape[1]) - q_data
 
 
-def cql_penalty(excess: Array, threshold: float | Array) -> Array:
+def cql_penalty(excess: Array, threshold: float | Array, counts: Array | None = None) -> Array:
     """CQL's loss: makes critics value arbitrary actions less than those of the dataset.
 
     Minimising the excess at a state lowers the values of the sampled actions and raises the value
@@ -161,12 +191,13 @@ def cql_penalty(excess: Array, threshold: float | Array) -> Array:
     Args:
       excess: [C, B] what `cql_excess` returned, in units of Q.
       threshold: [] excess at which a state is left alone, in units of Q.
+      counts: [B], see the module.
 
     Returns:
       [] the loss: max(excess, threshold), averaged over states and summed over critics.
     """
     chex.assert_rank([excess, threshold], [2, 0])
-    return jnp.sum(jnp.mean(jnp.maximum(excess, threshold), axis=-1))
+    return jnp.sum(mean(jnp.maximum(excess, threshold), counts, axis=-1))
 
 
 def bcq_value(q: Array, min_weight: float) -> Array:
@@ -186,16 +217,19 @@ def bcq_value(q: Array, min_weight: float) -> Array:
     return jnp.max(mixed, axis=0)
 
 
-def weighted_likelihood_loss(weight: Array, log_likelihood: Array) -> Array:
+def weighted_likelihood_loss(
+    weight: Array, log_likelihood: Array, counts: Array | None = None
+) -> Array:
     """Policy improvement by regression: makes the dataset's actions likely, the good ones more.
 
     Args:
       weight: [B] weight of each action.
       log_likelihood: [B] log pi(a | s) of each action.
+      counts: [B], see the module.
 
     Returns:
       [] the loss: -mean(weight * log_likelihood) (EDP Eq. 11).
     """
     chex.assert_rank(weight, 1)
     chex.assert_equal_shape([weight, log_likelihood])
-    return -jnp.mean(weight * log_likelihood)
+    return -mean(weight * log_likelihood, counts)

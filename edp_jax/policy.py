@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from edp_jax import diffusion
+from edp_jax import diffusion, losses
 from edp_jax.diffusion.samplers import Denoise
 from edp_jax.networks import Network, Params
 from edp_jax.types import Array, Transition, Units
@@ -73,16 +73,21 @@ class DiffusionPolicy(NamedTuple):
         learned = self.likelihood == "learned_std"
         log_std = _log_std(params) if learned else jnp.zeros(action.shape[-1])
         if self.likelihood == "elbo":
-            log_likelihood = diffusion.elbo_log_likelihood(self.schedule, t, predicted_noise, noise)
+            log_likelihood = diffusion.elbo_log_likelihood(
+                self.schedule, t, predicted_noise, noise, batch.recorded
+            )
         elif self.likelihood == "noise":
-            log_likelihood = diffusion.noise_log_likelihood(predicted_noise, noise)
+            log_likelihood = diffusion.noise_log_likelihood(predicted_noise, noise, batch.recorded)
         else:
-            log_likelihood = diffusion.gaussian_log_likelihood(action, batch.action, log_std)
-        denoising_loss = diffusion.denoising_loss(predicted_noise, noise)
+            log_likelihood = diffusion.gaussian_log_likelihood(
+                action, batch.action, log_std, batch.recorded
+            )
+        denoising_loss = diffusion.denoising_loss(predicted_noise, noise, batch.recorded)
         return Prediction(action, jnp.exp(log_std), denoising_loss, log_likelihood)
 
-    def cloning_loss(self, prediction: Prediction) -> Array:
+    def cloning_loss(self, prediction: Prediction, counts: Array | None = None) -> Array:
         """What cloning adds to the denoising loss []: nothing."""
+        del counts
         return jnp.zeros((), prediction.denoising_loss.dtype)
 
     def with_noise_scale(self, scale: float) -> "DiffusionPolicy":
@@ -145,12 +150,17 @@ class GaussianPolicy(NamedTuple):
         del draws
         mean = self.network.apply(params, batch.observation)
         log_std = _log_std(params)
-        log_likelihood = diffusion.gaussian_log_likelihood(mean, batch.action, log_std)
+        log_likelihood = diffusion.gaussian_log_likelihood(
+            mean, batch.action, log_std, batch.recorded
+        )
         return Prediction(mean, jnp.exp(log_std), jnp.zeros_like(log_likelihood), log_likelihood)
 
-    def cloning_loss(self, prediction: Prediction) -> Array:
-        """What cloning adds to the denoising loss (which is 0 here): -mean log pi(a | s) []."""
-        return -jnp.mean(prediction.log_likelihood)
+    def cloning_loss(self, prediction: Prediction, counts: Array | None = None) -> Array:
+        """What cloning adds to the denoising loss (which is 0 here): -mean log pi(a | s) [].
+
+        The mean is over the rows that count, see `edp_jax.losses`.
+        """
+        return -losses.mean(prediction.log_likelihood, counts)
 
     def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
         """Actions [..., A] for observation [..., O] from standard normal numbers x_T [..., A]."""
@@ -188,10 +198,19 @@ def take_candidate(actions: Array, index: Array) -> Array:
     return jnp.take_along_axis(actions, index[None, ..., None], axis=0)[0]
 
 
-def in_dataset_units(act: Act, units: Units) -> Act:
-    """`act` with observations [..., O] and actions [..., A] in the units of the dataset."""
+def in_dataset_units(act: Act, units: Units, execute: int | None = None) -> Act:
+    """`act` with observations [..., O] and actions [..., A] in the units of the dataset.
+
+    Of a policy with a horizon H, which gives chunks [..., H A], it gives the first `execute`
+    actions of each, one after the other: [..., execute, A]. None: all H.
+    """
+    action_dim = units.action_low.shape[-1]
 
     def scaled(params: Any, observation: Array, key: chex.PRNGKey) -> Array:
-        return units.unscale(act(params, units.normalize(observation), key))
+        action = act(params, units.normalize(observation), key)
+        if action.shape[-1] > action_dim:
+            chunk = action.reshape(*action.shape[:-1], -1, action_dim)
+            action = chunk[..., :execute, :]
+        return units.unscale(action)
 
     return scaled

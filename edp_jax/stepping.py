@@ -26,11 +26,16 @@ def run(
     *,
     restart: bool,
 ) -> Iterator[Step]:
-    """Resets gymnasium environments and steps them together, one call of the policy per step.
+    """Resets gymnasium environments and steps them together.
+
+    The policy is called once for all of them, whenever one has no action left to take: before every
+    step, or, if it plans several, before one that begins an episode or follows the end of a plan.
+    The others keep the plans that they have.
 
     Args:
       environments: E of them, of one kind: observations [O], actions [A] in a box.
-      act: observations [E, O] float32 -> actions [E, A], which are clipped to the box.
+      act: observations [E, O] float32 -> actions [E, A], or [E, H, A] that are taken one after the
+        other. They are clipped to the box.
       seeds: E seeds of the first episodes.
       restart: whether an environment begins the next episode, from its own random numbers, when one
         has ended. Without it every environment runs one episode and then stands still.
@@ -42,9 +47,14 @@ def run(
     box, num_envs = environments[0].action_space, len(environments)
     first = [env.reset(seed=int(s))[0] for env, s in zip(environments, seeds, strict=True)]
     current, running = np.asarray(first, np.float32), np.ones(num_envs, bool)
+    plan, taken = np.empty((num_envs, 0, box.shape[0])), np.zeros(num_envs, int)  # of the H
     while running.any():
-        action = np.asarray(act(current.copy()))
-        chex.assert_shape(action, (num_envs, box.shape[0]))
+        due = taken >= plan.shape[1]
+        if (due & running).any():
+            plan = _renewed(plan, np.asarray(act(current.copy())), due)
+            taken = np.where(due, 0, taken)
+        action = plan[np.arange(num_envs), np.minimum(taken, plan.shape[1] - 1)]
+        taken = taken + 1
         finite = np.isfinite(action).all(axis=-1)
         reward = np.where(running & ~finite, np.nan, 0.0)
         running = running & finite
@@ -57,7 +67,16 @@ def run(
         ended = terminated | truncated
         if restart:
             current = following.copy()
+            taken[ended] = plan.shape[1]
             for e in np.flatnonzero(ended):
                 current[e] = environments[e].reset()[0]
         else:
             current, running = following, running & ~ended
+
+
+def _renewed(plan: np.ndarray, actions: np.ndarray, due: np.ndarray) -> np.ndarray:
+    """The plans [E, H, A], where `due` [E] replaced by actions [E, A] or [E, H, A]."""
+    actions = actions[:, None] if actions.ndim == 2 else actions
+    num_envs, length, action_dim = plan.shape
+    chex.assert_shape(actions, (num_envs, length or None, action_dim))
+    return np.where(due[:, None, None], actions, plan if length else actions)

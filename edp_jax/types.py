@@ -4,8 +4,9 @@
 | --- | --- |
 | B | batch: the transitions of one update, or the observations of one call of a policy |
 | N | rows of a dataset, one per transition |
-| D | columns of a dataset's packed rows: 2 O + A + 2 |
+| D | columns of a dataset's packed rows: 2 O + A + 2; with chunks 2 O + H A + H + 2 |
 | O, A | columns of an observation, of an action |
+| H | actions that are chosen together: those of a chunk, which to a learner is one action |
 | K | timesteps of the diffusion |
 | M | actions compared with each other at one observation: candidates, backup actions |
 | C | critics of an ensemble |
@@ -21,6 +22,7 @@ from typing import TypeAlias
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
@@ -35,6 +37,11 @@ class Transition:
 
     `discount` is 0 after a step that ended the task and 1 elsewhere. A time limit does not end the
     task, so a learner bootstraps through it.
+
+    With a horizon H an action is a chunk: the actions of H steps side by side, A = H times the
+    columns of one. The reward sums up these steps and the next observation is what followed them,
+    see `edp_jax.data.returns.n_step_returns`. An episode may end before its last chunk does;
+    `valid` says which steps there were. Without a horizon it is None, and so are the weights below.
     """
 
     observation: Array  # [B, O]
@@ -42,10 +49,36 @@ class Transition:
     reward: Array  # [B]
     discount: Array  # [B]
     next_observation: Array  # [B, O]
+    valid: Array | None = None  # [B, H] 1 where a step is one of the episode, 0 behind its end
 
     @property
     def size(self) -> int:
         return self.reward.shape[0]
+
+    @property
+    def recorded(self) -> Array | None:
+        """[B, A] 1 for the numbers of an action that were recorded: only these are imitated."""
+        if self.valid is None:
+            return None
+        return jnp.repeat(self.valid, self.action.shape[-1] // self.valid.shape[-1], axis=-1)
+
+    @property
+    def has_action(self) -> Array | None:
+        """[B] 1 for the rows that a loss of likelihoods counts: all in which a step is valid."""
+        return None if self.valid is None else self.valid[..., 0]
+
+    @property
+    def has_value(self) -> Array | None:
+        """[B] 1 for the rows that a loss of values counts, 0 for the others.
+
+        It is 1 where the chunk is whole, and where the task ended in it: then the return is known,
+        whatever the actions behind the end would have been. It is 0 where only the recording was
+        cut. What would have followed depends on actions that nobody took, so no critic is trained
+        on such a row, and no action is weighted or guided by a value there.
+        """
+        if self.valid is None:
+            return None
+        return jnp.where(self.discount == 0, self.valid[..., 0], self.valid[..., -1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +87,18 @@ class TaskSpec:
 
     observation_dim: int  # O
     action_dim: int  # A
+    horizon: int = 1  # H
+
+    @property
+    def for_learner(self) -> "TaskSpec":
+        """The same task as learners see it: a chunk is one action, of H A columns."""
+        return TaskSpec(self.observation_dim, self.horizon * self.action_dim)
 
     @property
     def row_width(self) -> int:
-        """Columns of a packed row: D = 2 O + A + 2."""
-        return 2 * self.observation_dim + self.action_dim + 2
+        """Columns of a packed row, D."""
+        valid = self.horizon if self.horizon > 1 else 0
+        return 2 * self.observation_dim + self.horizon * self.action_dim + valid + 2
 
 
 def pack(transitions: Transition) -> np.ndarray:
@@ -68,24 +108,27 @@ def pack(transitions: Transition) -> np.ndarray:
       transitions: numpy arrays with leading axes [...].
 
     Returns:
-      A new array [..., D] float32. The columns are the observation (O of them), the action (A), the
-      next observation (O), the reward and the discount.
+      A new array [..., D] float32. The columns are the observation (O of them), the action (A, or
+      H A), the next observation (O), with chunks which steps are valid (H), the reward and the
+      discount.
     """
     columns = [transitions.observation, transitions.action, transitions.next_observation]
+    columns += [] if transitions.valid is None else [transitions.valid]
     columns += [transitions.reward[..., None], transitions.discount[..., None]]
     return np.concatenate(columns, axis=-1, dtype=np.float32)
 
 
 def unpack(rows: Array, spec: TaskSpec) -> Transition:
     """Takes packed rows [..., D] apart again; of a numpy array the parts are views."""
-    o, a = spec.observation_dim, spec.action_dim
+    o, a, horizon = spec.observation_dim, spec.horizon * spec.action_dim, spec.horizon
     chex.assert_axis_dimension(rows, -1, spec.row_width)
     return Transition(
         observation=rows[..., :o],
         action=rows[..., o : o + a],
         reward=rows[..., -2],
         discount=rows[..., -1],
-        next_observation=rows[..., o + a : -2],
+        next_observation=rows[..., o + a : o + a + o],
+        valid=rows[..., -2 - horizon : -2] if horizon > 1 else None,
     )
 
 

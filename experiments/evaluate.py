@@ -26,6 +26,7 @@ from edp_jax.training import process
 from . import launch
 
 ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
+EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 _ROW = "{:>14} {:>21} {:>13} {:>14}  {}"
 
 
@@ -34,14 +35,14 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "eval_episodes", None, "Episodes per seed; by default as many as in the run.", lower_bound=1
     )
-    for name in ACTING:
+    for name in (*ACTING, EXECUTE):
         flags.DEFINE_list(name, [], f"Values of {name} to try; by default the run's.")
 
 
 def main(_: Sequence[str]) -> None:
     process.fix_numbers()
     process.check_devices_exist()
-    given = {name: flags.FLAGS[name].value for name in ACTING}
+    given = {name: flags.FLAGS[name].value for name in (*ACTING, EXECUTE)}
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     evaluate(workdir, given, flags.FLAGS.eval_episodes)
 
@@ -51,7 +52,8 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
 
     Args:
       workdir: of the run.
-      given: values of the settings `ACTING`, as text; every combination of them is a way of acting.
+      given: values of the settings `ACTING` and of `EXECUTE`, as text; every combination of them is
+        a way of acting.
       episodes: per seed; None: as many as the run has.
 
     Raises:
@@ -62,12 +64,15 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     config = dict(run.config)
     config["eval_episodes"] = episodes or config["eval_episodes"]
     settings = configuration.resolve(config)
+    horizon = settings.preprocessing.horizon
+    executes = executes_to_try(given.get(EXECUTE, ()), horizon) or [settings.execute]
     if not settings.environment:
         raise InputError(
             f"--workdir={workdir}: this run has no environment to act in; train with "
             "--config.env_id"
         )
-    ways = ways_to_act(settings.algorithm, settings.learner, given)
+    learner_given = {name: texts for name, texts in given.items() if name != EXECUTE}
+    ways = ways_to_act(settings.algorithm, settings.learner, learner_given)
     for way in ways:  # refuses what cannot be built, before anything is run
         algorithms.make(settings.algorithm, way, TaskSpec(1, 1))
     dataset = build.load_dataset(settings, workdir, lambda line: None)
@@ -81,15 +86,19 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     print(members)
     unit = "return" if dataset.reference_scores is None else "score"
     heading = f"{unit}, mean of {config['eval_episodes']} episodes each: all, one by one"
-    print(_ROW.format(*ACTING, heading), flush=True)
-    for way in ways:
+    row = _ROW if horizon == 1 else "{:>7} " + _ROW
+    print(row.format(*([EXECUTE] if horizon > 1 else []), *ACTING, heading), flush=True)
+    for way, execute in itertools.product(ways, executes):
         algorithm = algorithms.make(settings.algorithm, way, dataset.spec)
-        result = build.make_evaluate(settings, dataset, algorithm)(state)
+        acting = dataclasses.replace(settings, execute=execute)
+        result = build.make_evaluate(acting, dataset, algorithm)(state)
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr)
         each = result.means
         numbers = f"{np.mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
-        print(_ROW.format(*(getattr(way, name, "-") for name in ACTING), numbers), flush=True)
+        columns = [execute] if horizon > 1 else []
+        columns += [getattr(way, name, "-") for name in ACTING]
+        print(row.format(*columns, numbers), flush=True)
 
 
 def ways_to_act(algorithm: str, learner: Any, given: Mapping[str, Sequence[str]]) -> list[Any]:
@@ -114,6 +123,22 @@ def ways_to_act(algorithm: str, learner: Any, given: Mapping[str, Sequence[str]]
             way.pop("selection_temperature", None)  # there is nothing to choose
         ways.append(dataclasses.replace(learner, **way))
     return list(dict.fromkeys(ways))
+
+
+def executes_to_try(texts: Sequence[str], horizon: int) -> list[int]:
+    """The given numbers of actions of a chunk, each once.
+
+    Raises:
+      InputError: one is no number from 1 to the horizon.
+    """
+    values = [_number(EXECUTE, text, 1) for text in texts]
+    for value in values:
+        if not 1 <= value <= horizon:
+            raise InputError(
+                f"--{EXECUTE}={value}: the policies choose {horizon} actions together "
+                f"(config.horizon); give 1 to {horizon}"
+            )
+    return list(dict.fromkeys(values))
 
 
 def _number(name: str, text: str, default: Any) -> Any:

@@ -114,8 +114,23 @@ def test_a_sweep_has_a_member_for_every_point_and_seed():
 def test_only_what_training_does_not_depend_on_may_change():
     may_change = configuration.may_change("edp_td3")
     assert {"num_steps", "eval_every", "eval_episodes", "log_every", "env_id"} <= may_change
-    assert {"num_candidates", "selection_temperature", "data_placement"} <= may_change
+    assert {"num_candidates", "selection_temperature", "data_placement", "execute"} <= may_change
     assert not {"eta", "seeds", "batch_size", "sampler_calls", "n_step", "discount"} & may_change
+    assert "horizon" not in may_change
+
+
+def test_all_actions_of_a_chunk_are_taken_unless_fewer_are_asked_for():
+    assert resolve().execute == 1 and resolve(execute=1).execute == 1
+    assert (
+        resolve("bc", horizon=4).execute == 4 and resolve("bc", horizon=4, execute=3).execute == 3
+    )
+    assert resolve(horizon=4).preprocessing.window == 4
+
+
+def test_a_configuration_of_before_a_setting_has_its_default():
+    config = configuration.make_config("edp_td3", eta=0.5)
+    earlier = {name: value for name, value in config.items() if name not in ("horizon", "execute")}
+    assert configuration.resolve(earlier) == configuration.resolve(config)
 
 
 REFUSED = [
@@ -144,6 +159,13 @@ REFUSED = [
     ({"num_critics": 0}, "num_critics=0"),
     ({"num_target_critics": 3}, "num_target_critics=3"),
     ({"n_step": 0}, "n_step=0"),
+    ({"horizon": 0}, "horizon=0 must be at least 1"),
+    ({"horizon": 2.5}, "horizon=2.5 must be integer"),
+    ({"horizon": 3, "n_step": 3}, "n_step=3: with horizon=3 .* leave n_step at 1"),
+    ({"sweep": {"discount": (0.9,)}, "horizon": 3}, "sweep.discount=.* needs horizon=1"),
+    ({"horizon": 3, "execute": 4}, "execute=4: the policy chooses only horizon=3 actions"),
+    ({"execute": 2}, "execute=2: the policy chooses only horizon=1 actions"),
+    ({"horizon": 3, "execute": -1}, "execute=-1 must be at least 0"),
     ({"return_weighting": -1.0}, "return_weighting=-1.0"),
     ({"data_placement": "disk"}, "data_placement=disk must be one of auto, device, host"),
     ({"writers": ("paper",)}, "writers=.*paper.* must be one of tensorboard, wandb"),

@@ -187,3 +187,34 @@ def test_shapes_that_do_not_fit_are_refused(loss, right, wrong):
     loss(*map(jnp.ones, right))
     with pytest.raises(AssertionError):
         loss(*map(jnp.ones, wrong))
+
+
+COUNTS = jnp.array([1.0, 0.0, 1.0])
+ERROR = jnp.array([1.0, 7.0, -2.0])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, counts: losses.critic_loss(jnp.stack([x, 2 * x]), jnp.zeros_like(x), counts),
+        lambda x, counts: losses.td3_guidance_loss(x, 0.5, counts),
+        lambda x, counts: losses.expectile_loss(x, 0.7, counts),
+        lambda x, counts: losses.cql_penalty(jnp.stack([x, 2 * x]), -1.0, counts),
+        lambda x, counts: losses.weighted_likelihood_loss(x, x + 1.0, counts),
+    ],
+)
+def test_rows_that_do_not_count_are_as_good_as_left_out(loss):
+    """The loss and its gradient are those of the other rows; without any, both are 0."""
+    found, gradient = jax.value_and_grad(loss)(ERROR, COUNTS)
+    expected, of_others = jax.value_and_grad(loss)(ERROR[::2], None)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [of_others[0], 0.0, of_others[1]], rtol=1e-6)
+    none, gradient = jax.value_and_grad(loss)(ERROR, jnp.zeros(3))
+    assert none == 0 and not gradient.any()
+
+
+def test_the_softmax_is_over_the_rows_that_count():
+    """2 softmax(1, -2) = 2 (e^3, 1) / (e^3 + 1)."""
+    weight = losses.softmax_weight(ERROR, 1.0, COUNTS)
+    np.testing.assert_allclose(weight, [2 * np.e**3 / (np.e**3 + 1), 0, 2 / (np.e**3 + 1)], 1e-5)
+    assert losses.softmax_weight(ERROR, 1.0, jnp.zeros(3)).tolist() == [0, 0, 0]

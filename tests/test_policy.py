@@ -219,3 +219,18 @@ def test_units_of_the_data():
     key = jax.random.key(0)
     assert_close(scaled(1.0, jnp.array([2.0, 5.0]), key), [0.5, 0.0])
     assert_close(scaled(-1.0, jnp.array([[2.0, 5.0]]), key), [[-0.5, 8.0]])
+
+
+def test_chunks_become_actions_of_each_step():
+    """A policy that gives (s, 2 s, 3 s) for a box of one column, from 0 to 8."""
+
+    def act(params, observation, key):
+        return jnp.concatenate([observation, 2 * observation, 3 * observation], axis=-1)
+
+    one = jnp.ones(1)
+    units, key = Units(0 * one, one, 0 * one, 8 * one), jax.random.key(0)
+    observation = jnp.array([[0.1], [0.2]])
+    whole = in_dataset_units(act, units)(None, observation, key)
+    assert_close(whole[..., 0], [[4.4, 4.8, 5.2], [4.8, 5.6, 6.4]])
+    assert_close(in_dataset_units(act, units, 2)(None, observation, key), whole[:, :2])
+    assert_close(in_dataset_units(act, units, 1)(None, observation[0], key), whole[0, :1])

@@ -88,3 +88,52 @@ def test_steps_keep_their_numbers_when_the_next_ones_are_taken():
 def test_actions_of_another_shape_are_refused():
     with pytest.raises(AssertionError):
         next(stepping.run([Count(1)], lambda observation: np.ones(1), [0], restart=False))
+
+
+def counting(calls):
+    """Plans (1, 2) times the number of the call, kept in `calls`."""
+
+    def act(observation):
+        calls.append(observation)
+        return len(calls) * np.array([[[0.1], [0.2]]] * len(observation), np.float32)
+
+    return act
+
+
+def test_plans_are_carried_out_each_by_its_environment():
+    """Episodes of 3 and of 5 steps. Whoever has used up a plan, or begins an episode, gets the next
+    one; the other keeps its own."""
+    calls = []
+    endless = stepping.run([Count(3), Count(5)], counting(calls), [7, 8], restart=True)
+    steps = list(itertools.islice(endless, 7))
+    taken = np.round([step.action[:, 0] for step in steps], 3)
+    np.testing.assert_allclose(taken[:, 0], [0.1, 0.2, 0.2, 0.3, 0.6, 0.5, 0.6])
+    np.testing.assert_allclose(taken[:, 1], [0.1, 0.2, 0.2, 0.4, 0.4, 0.5, 1.0])
+    assert len(calls) == 6 and all(len(observation) == 2 for observation in calls)
+
+
+def test_a_plan_of_one_action_is_an_action():
+    def run(act):
+        environments = [Count(2), Count(3)]
+        return list(itertools.islice(stepping.run(environments, act, [0, 0], restart=True), 9))
+
+    single = run(lambda observation: observation[:, 2:] / 9)
+    for found, expected in zip(run(lambda o: o[:, None, 2:] / 9), single, strict=True):
+        for left, right in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_nobody_plans_for_an_environment_that_stands_still():
+    """Episodes of 1 and of 4 steps: the plan of the second is made anew at its third step."""
+    calls = []
+    steps = list(stepping.run([Count(1), Count(4)], counting(calls), [0, 0], restart=False))
+    assert len(steps) == 4 and len(calls) == 2
+    np.testing.assert_allclose([step.action[1, 0] for step in steps], [0.1, 0.2, 0.2, 0.4])
+    assert [step.reward[0] for step in steps] == [np.float32(0.1), 0, 0, 0]
+
+
+def test_plans_of_another_length_are_refused():
+    lengths = iter([2, 3])
+    plans = stepping.run([Count(9)], lambda _: np.ones((1, next(lengths), 1)), [0], restart=False)
+    with pytest.raises(AssertionError):
+        list(plans)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from edp_jax.algorithms import bc, bcq, cql, crr, dac, diffusion_ql, fql, idql, iql, td3, td3_bc
 from edp_jax.algorithms.base import AgentState, Algorithm, TrainState
+from edp_jax.algorithms.chunks import on_chunks
 from edp_jax.settings import describe
 from edp_jax.settings import make as make_settings
 from edp_jax.types import InputError, TaskSpec
@@ -73,7 +74,7 @@ def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:
     Args:
       name: a key of `REGISTRY`.
       settings: made by `settings(name, ...)`.
-      spec: sizes of observation and action.
+      spec: sizes of observation and action. With a horizon the learner's actions are chunks.
 
     Raises:
       InputError: no such learner, settings of another one, or settings that do not fit together.
@@ -84,7 +85,8 @@ def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:
             f"algorithm {name!r}: its settings are not a {type(settings).__name__}; make them with "
             f"edp_jax.algorithms.settings({name!r}, ...)"
         )
-    return learner.make(settings, spec)
+    algorithm = learner.make(settings, spec.for_learner)
+    return algorithm if spec.horizon == 1 else on_chunks(algorithm)
 
 
 __all__ = [

@@ -48,7 +48,8 @@ def _make(settings: Any, policy: Policy, act: Act) -> Algorithm:
         state: AgentState, batch: Transition, settings: Any, draws: Any
     ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(settings, state.step)
-        actor = edp.policy_step(settings, policy, state, batch, draws, edp.cloning(policy), opt)
+        guidance = edp.cloning(policy, batch)
+        actor = edp.policy_step(settings, policy, state, batch, draws, guidance, opt)
         return base.finish(state, actor=actor)
 
     return Algorithm(

@@ -56,7 +56,7 @@ def make_update(
         target = losses.td_target(batch.reward, settings.discount * batch.discount, next_value)
         new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau)
         new_actor = edp.policy_step(
-            settings, policy, state, batch, draws.corruption, edp.cloning(policy), opt
+            settings, policy, state, batch, draws.corruption, edp.cloning(policy, batch), opt
         )
         return base.finish(state, critic=new_critic, actor=new_actor)
 

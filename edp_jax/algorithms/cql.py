@@ -48,8 +48,8 @@ def make_penalty(critics: networks.Network) -> td3.MakeRegularizer:
 
         def penalty(params: networks.Params, q: Array) -> tuple[Array, Metrics]:
             excess = losses.cql_excess(critics.apply(params, observations, actions), q)
-            loss = settings.cql_alpha * losses.cql_penalty(excess, settings.cql_threshold)
-            return loss, {"cql_excess": jnp.mean(excess)}
+            loss = losses.cql_penalty(excess, settings.cql_threshold, batch.has_value)
+            return settings.cql_alpha * loss, {"cql_excess": jnp.mean(excess)}
 
         return penalty
 

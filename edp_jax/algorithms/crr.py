@@ -21,12 +21,12 @@ from edp_jax.types import Array, TaskSpec, Transition
 
 WEIGHT_CAP = 20.0  # CRR, section 3.2
 WEIGHTS = {
-    "exponential": lambda advantage, settings: losses.exponential_weight(
+    "exponential": lambda advantage, settings, counts: losses.exponential_weight(
         advantage, 1.0 / settings.crr_beta, WEIGHT_CAP
     ),
-    "indicator": lambda advantage, settings: losses.indicator_weight(advantage),
-    "softmax": lambda advantage, settings: losses.softmax_weight(
-        advantage, 1.0 / settings.crr_beta
+    "indicator": lambda advantage, settings, counts: losses.indicator_weight(advantage),
+    "softmax": lambda advantage, settings, counts: losses.softmax_weight(
+        advantage, 1.0 / settings.crr_beta, counts
     ),
 }
 BASELINES = {"mean": jnp.mean, "max": jnp.max}  # over the policy's actions (CRR, Eq. 4 and 5)
@@ -130,8 +130,9 @@ def make_update(
             actions = baseline_actions(prediction, draws.baseline_noise)
             baseline = value_of(critic.params, batch.observation, actions)
             advantage = q - BASELINES[settings.crr_baseline](baseline, axis=0)
-            weight = WEIGHTS[settings.crr_weight](advantage, settings)
-            loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
+            counts = batch.has_value
+            weight = WEIGHTS[settings.crr_weight](advantage, settings, counts)
+            loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood, counts)
             means = {"advantage_mean": jnp.mean(advantage), "weight_mean": jnp.mean(weight)}
             return loss, means
 

@@ -81,7 +81,11 @@ def lower_bound(q: Array, rho: Array | float) -> Array:
 
 
 def soft_guidance(
-    schedule: diffusion.NoiseSchedule, t: Array, predicted_noise: Array, q_gradient: Array
+    schedule: diffusion.NoiseSchedule,
+    t: Array,
+    predicted_noise: Array,
+    q_gradient: Array,
+    recorded: Array | None = None,
 ) -> Array:
     """Moves the predicted noise against the gradient of Q, less where there is little noise.
 
@@ -93,13 +97,16 @@ def soft_guidance(
       t: [B] integer timesteps in 0..K-1.
       predicted_noise: [B, A].
       q_gradient: [B, A] of Q at the noisy action, towards it; taken as a constant.
+      recorded: [B, A] 1 for the entries of an action that were recorded, 0 for those that are left
+        out, as no denoising loss holds them; None: all were.
 
     Returns:
-      [] mean over batch and dimensions of sqrt(1 - abar) grad Q predicted_noise (DAC, Eq. 12).
+      [B] sqrt(1 - abar) grad Q predicted_noise, averaged over the action's dimensions (DAC, Eq. 12).
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
-    return jnp.mean(sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise)
+    terms = sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise
+    return jnp.mean(terms if recorded is None else recorded * terms, axis=-1)
 
 
 def make_update(
@@ -127,14 +134,18 @@ def make_update(
         def value(action: Array) -> Array:
             return jnp.mean(critics.apply(critic.target_params, batch.observation, action), axis=0)
 
-        unit = jnp.maximum(jnp.mean(jnp.abs(value(batch.action))), 1e-6)
+        unit = jnp.maximum(losses.mean(jnp.abs(value(batch.action)), batch.has_value), 1e-6)
         gradient = jax.grad(lambda action: jnp.sum(value(action)))(noisy) / unit
         weight = jnp.exp(state.networks["dual"].params["log_weight"])
 
         def actor_loss(params: networks.Params) -> tuple[Array, Metrics]:
             predicted = policy.network.apply(params, batch.observation, noisy, t)
-            denoising = jnp.mean(diffusion.denoising_loss(predicted, noise))
-            guidance = soft_guidance(policy.schedule, t, predicted, gradient)
+            denoising = losses.mean(
+                diffusion.denoising_loss(predicted, noise, batch.recorded), batch.has_action
+            )
+            guided = soft_guidance(policy.schedule, t, predicted, gradient, batch.recorded)
+            guided = guided if batch.has_value is None else batch.has_value * guided
+            guidance = losses.mean(guided, batch.has_action)
             parts = {"denoising_loss": denoising, "guidance_loss": guidance, "weight": weight}
             return weight * denoising + guidance, parts
 

@@ -148,7 +148,8 @@ def critic_step(
         q = critics.apply(params, batch.observation, batch.action)
         metrics = {"q_mean": jnp.mean(q), "q_max": jnp.max(q), "target_mean": jnp.mean(target)}
         extra_loss, extra_metrics = (0.0, {}) if regularizer is None else regularizer(params, q)
-        return losses.critic_loss(q, target) + extra_loss, metrics | extra_metrics
+        critic_loss = losses.critic_loss(q, target, batch.has_value)
+        return critic_loss + extra_loss, metrics | extra_metrics
 
     critic, metrics = base.gradient_step(loss, critic, opt, ensemble=True)
     return base.update_target(critic, tau), metrics
@@ -170,7 +171,7 @@ def policy_step(
 
     def loss(params: networks.Params) -> tuple[Array, Metrics]:
         prediction = policy.predict(params, batch, draws)
-        denoising = jnp.mean(prediction.denoising_loss)
+        denoising = losses.mean(prediction.denoising_loss, batch.has_action)
         guidance_loss, metrics = guidance(params, prediction)
         parts = {"denoising_loss": denoising, "guidance_loss": guidance_loss}
         return denoising + guidance_loss, parts | metrics
@@ -179,9 +180,9 @@ def policy_step(
     return base.update_target(actor, base.policy_tau(settings, state.step + 1)), metrics
 
 
-def cloning(policy: Policy) -> Guidance:
+def cloning(policy: Policy, batch: Transition) -> Guidance:
     """The guidance of a policy that only clones the dataset."""
-    return lambda params, prediction: (policy.cloning_loss(prediction), {})
+    return lambda params, prediction: (policy.cloning_loss(prediction, batch.has_action), {})
 
 
 def averaged_actor(state: AgentState) -> networks.Params:

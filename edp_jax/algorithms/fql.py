@@ -70,7 +70,8 @@ def flow_matching_loss(
 ) -> Array:
     """Mean squared error [] of the velocity on straight paths from noise to action (section 4).
 
-    On the path x_t = (1 - t) noise + t action, the velocity is action - noise.
+    On the path x_t = (1 - t) noise + t action, the velocity is action - noise. Where actions are
+    chunks, the mean is over what was recorded of them.
 
     Args:
       flow: apply(params, observation [B, O], x_t [B, A], time [B]) -> velocity [B, A].
@@ -83,7 +84,7 @@ def flow_matching_loss(
     t = time[:, None]
     x_t = (1.0 - t) * noise + t * batch.action
     velocity = flow.apply(params, batch.observation, x_t, TIME_SCALE * time)
-    return jnp.mean(jnp.square(velocity - (batch.action - noise)))
+    return losses.mean(jnp.square(velocity - (batch.action - noise)), batch.recorded)
 
 
 def integrate(
@@ -143,10 +144,10 @@ def make(settings: FQL, spec: TaskSpec) -> Algorithm:
         def student_loss(params: networks.Params) -> tuple[Array, Metrics]:
             """-Q / mean |Q| + alpha |student - flow|^2 (section 4), Q normalised as in TD3+BC."""
             action = student_action(student, params, batch.observation, draws.student_noise)
-            distance = jnp.mean(jnp.square(action - flow_action))
+            distance = losses.mean(jnp.square(action - flow_action), batch.recorded)
             inside = jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
             q = jnp.mean(critics.apply(nets["critic"].params, batch.observation, inside), axis=0)
-            guidance = losses.td3_guidance_loss(q, 1.0)
+            guidance = losses.td3_guidance_loss(q, 1.0, batch.has_value)
             parts = {"distance": distance, "guidance_loss": guidance, "q_mean": jnp.mean(q)}
             return guidance + settings.fql_alpha * distance, parts
 

@@ -82,5 +82,5 @@ def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
         critics,
         act,
         policy_params,
-        lambda advantage, settings: edp.cloning(policy),
+        lambda advantage, batch, settings: edp.cloning(policy, batch),
     )

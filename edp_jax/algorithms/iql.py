@@ -86,17 +86,19 @@ class Draws(NamedTuple):
     critics: Array | None  # see `edp.draw_critics`
 
 
-# (advantage [B] of the dataset's actions, settings) -> what the policy is trained on
-MakeGuidance = Callable[[Array, Any], edp.Guidance]
+# (advantage [B] of the batch's actions, batch, settings) -> what the policy is trained on
+MakeGuidance = Callable[[Array, Transition, Any], edp.Guidance]
 
 
-def advantage_weighted(advantage: Array, settings: AdvantageWeight) -> edp.Guidance:
+def advantage_weighted(
+    advantage: Array, batch: Transition, settings: AdvantageWeight
+) -> edp.Guidance:
     """IQL's policy: the dataset's actions become likely, the better ones more (IQL, Eq. 7)."""
     weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
-        loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood)
+        loss = losses.weighted_likelihood_loss(weight, prediction.log_likelihood, batch.has_value)
         means: Metrics = {
             "advantage_mean": jnp.mean(advantage),
             "weight_mean": jnp.mean(weight),
@@ -126,11 +128,12 @@ def make_update(
 
         def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
-            return losses.expectile_loss(q - v, settings.expectile), {"v_mean": jnp.mean(v)}
+            loss = losses.expectile_loss(q - v, settings.expectile, batch.has_value)
+            return loss, {"v_mean": jnp.mean(v)}
 
         new_value, value_metrics = base.gradient_step(value_loss, state.networks["value"], opt)
         advantage = q - value.apply(new_value.params, batch.observation)
-        guidance = make_guidance(advantage, settings)
+        guidance = make_guidance(advantage, batch, settings)
         new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         next_v = value.apply(new_value.params, batch.next_observation)
         target = losses.td_target(batch.reward, settings.discount * batch.discount, next_v)

@@ -108,7 +108,8 @@ def make_update(
         def guidance(params: networks.Params, prediction: Prediction) -> tuple:
             action = guided_action(params, prediction, batch, draws.other)
             q = critics.apply(guide_params, batch.observation, action)[0]
-            return losses.td3_guidance_loss(q, settings.eta), {"q_mean": jnp.mean(q)}
+            loss = losses.td3_guidance_loss(q, settings.eta, batch.has_value)
+            return loss, {"q_mean": jnp.mean(q)}
 
         regularizer = None
         if make_regularizer is not None:

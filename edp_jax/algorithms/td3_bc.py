@@ -60,8 +60,8 @@ def make_update(
         def policy_loss(params: networks.Params) -> tuple[Array, Metrics]:
             action = actor.apply(params, batch.observation)
             q = critics.apply(guide_params, batch.observation, action)[0]
-            guidance = losses.td3_guidance_loss(q, settings.eta)
-            cloning = jnp.mean(jnp.square(action - batch.action))
+            guidance = losses.td3_guidance_loss(q, settings.eta, batch.has_value)
+            cloning = losses.mean(jnp.square(action - batch.action), batch.recorded)
             parts = {"cloning_loss": cloning, "guidance_loss": guidance, "q_mean": jnp.mean(q)}
             return guidance + cloning, parts
 

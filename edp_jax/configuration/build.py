@@ -82,5 +82,6 @@ def make_evaluate(
         reference_scores=dataset.reference_scores,
         seeds=tuple(member.seed for member in make_members(settings)),
         num_episodes=settings.run.eval_episodes,
+        execute=settings.execute,
         check_stop=check_stop,
     )

@@ -65,7 +65,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """Where policies are evaluated."""
+    """Where policies are evaluated, and how far they look ahead there."""
 
     env_id: str = setting(
         "",
@@ -75,6 +75,12 @@ class Environment:
     env_kwargs: str = setting("{}", "JSON object of its keyword arguments", may_change=True)
     reference_scores: tuple[float, ...] = setting(
         (), "(min, max), the returns that count as 0 and 100; empty: the task's", may_change=True
+    )
+    execute: int = setting(
+        0,
+        "actions of a chunk that are taken before the policy chooses anew; 0: all (docs/chunks.md)",
+        at_least=0,
+        may_change=True,
     )
 
 

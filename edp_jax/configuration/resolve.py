@@ -21,6 +21,7 @@ class Settings:
     config: dict[str, Any]  # the whole of it, as config.json has it
     task: data.Task
     environment: EnvSpec | None  # to evaluate in
+    execute: int  # actions that are taken before the policy chooses anew
     data_dir: str
     action_box: tuple | None  # low and high, as configured
     preprocessing: data.Preprocessing
@@ -50,6 +51,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     for name in config:
         if name not in known and name not in ("task", "algorithm", "sweep"):
             raise InputError(explain_unknown(algorithm, name))
+    config = make_config(algorithm, config["task"]) | dict(config)  # of a run before a setting was
     config = {name: _plain(value) for name, value in config.items()}
     for name, entry in known.items():
         check(entry, config[name], f"config.{name}")
@@ -63,6 +65,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         config=config,
         task=_task(config),
         environment=_environment(config),
+        execute=_execute(config),
         data_dir=data.data_folder(config["data_dir"]),
         action_box=_action_box(config),
         preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
@@ -102,11 +105,12 @@ def _check_sweep(config: Mapping[str, Any], known: Mapping[str, Setting]) -> Non
             raise InputError(
                 f"config.sweep.{name}={values}: a value is there twice; give each once"
             )
-    if config.get("n_step", 1) != 1 and config["sweep"].get("discount"):
-        raise InputError(
-            f"config.sweep.discount={config['sweep']['discount']} needs n_step=1: returns over "
-            f"{config['n_step']} steps are computed once, with one discount"
-        )
+    for name in ("n_step", "horizon"):
+        if config.get(name, 1) != 1 and config["sweep"].get("discount"):
+            raise InputError(
+                f"config.sweep.discount={config['sweep']['discount']} needs {name}=1: returns over "
+                f"{config[name]} steps are computed once, with one discount"
+            )
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:
@@ -159,6 +163,16 @@ def _environment(config: Mapping[str, Any]) -> EnvSpec | None:
         )
     environment = data.find_task(config["task"]).environment
     return EnvSpec(environment) if environment and not env_id else None
+
+
+def _execute(config: Mapping[str, Any]) -> int:
+    execute, horizon = config["execute"], config["horizon"]
+    if execute > horizon:
+        raise InputError(
+            f"config.execute={execute}: the policy chooses only horizon={horizon} actions at once; "
+            "set --config.execute to at most that, or train with a larger --config.horizon"
+        )
+    return execute or horizon
 
 
 def _action_box(config: Mapping[str, Any]) -> tuple | None:

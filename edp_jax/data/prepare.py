@@ -26,6 +26,9 @@ class Preprocessing:
     reward_scale: float = setting(1.0, "factor of the transformed rewards")
     reward_shift: float = setting(0.0, "added to the scaled rewards")
     n_step: int = setting(1, "steps that the reward of a transition sums up", at_least=1)
+    horizon: int = setting(
+        1, "actions of a chunk, which the policy chooses together (docs/chunks.md)", at_least=1
+    )
     return_weighting: float = setting(
         0.0,
         "temperature of drawing transitions by the return of their episode, 0: all are drawn alike",
@@ -34,7 +37,19 @@ class Preprocessing:
     normalize_observations: bool = setting(
         False, "whether observations get mean 0 and standard deviation 1 in each column"
     )
-    discount: float = 0.99  # the learner's, per step; only n_step > 1 reads it
+    discount: float = 0.99  # the learner's, per step; only read where rewards are summed up
+
+    def __post_init__(self) -> None:
+        if self.n_step > 1 and self.horizon > 1:
+            raise InputError(
+                f"n_step={self.n_step}: with horizon={self.horizon} the rewards of a chunk are "
+                "summed up already; leave n_step at 1"
+            )
+
+    @property
+    def window(self) -> int:
+        """Steps whose rewards a transition sums up."""
+        return max(self.n_step, self.horizon)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +113,22 @@ def prepare(
       storage: where the rows lie.
 
     Raises:
-      InputError: actions lie outside their box, the rewards cannot be transformed so, or the
-        reference scores give no scale.
+      InputError: actions lie outside their box, the rewards cannot be transformed so, the reference
+        scores give no scale, or there are no steps in order as long as `n_step` or `horizon`.
     """
+    if options.window > 1 and not raw.ordered:
+        name = "horizon" if options.horizon > 1 else "n_step"
+        raise InputError(
+            f"{name}={options.window}: the rows of this dataset are shuffled, so it is not known "
+            "which steps follow a step; leave it at 1, or store the steps in their order"
+        )
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")
-    rows, spec = preprocess.to_rows(raw, storage), TaskSpec(raw.observation_dim, raw.action_dim)
+    spec = TaskSpec(raw.observation_dim, raw.action_dim, options.horizon)
+    rows = preprocess.to_rows(raw, storage, spec.horizon)
     parts: Any = unpack(rows, spec)
     columns = spec.observation_dim
     units = Units(np.zeros(columns, np.float32), np.ones(columns, np.float32), low, high)
@@ -114,7 +136,8 @@ def prepare(
         units = Units(*preprocess.normalization(parts.observation), low, high)
         for observations in (parts.observation, parts.next_observation):
             map_rows(units.normalize, observations, out=observations)
-    map_rows(units.scale, parts.action, out=parts.action)
+    single_action = parts.action[:, : spec.action_dim]
+    map_rows(units.scale, single_action, out=single_action)
 
     episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
     episode_returns = preprocess.episode_returns(raw)
@@ -122,11 +145,15 @@ def prepare(
     transform = transform.then(options.reward_scale, options.reward_shift)
     parts.reward[:] = transform.apply(parts.reward)
     parts.reward[:], parts.discount[:], last = returns.n_step_returns(
-        parts.reward, parts.discount, episode, options.n_step, options.discount
+        parts.reward, parts.discount, episode, options.window, options.discount
     )
     # A window ends at its own row or at a later one, so no row is read after it was written.
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
+    if spec.horizon > 1:
+        _check_horizon(spec.horizon, last)
+        returns.fill_chunks(parts.action, parts.valid, last)
+        progress(f"  {_describe_chunks(parts.valid, parts.discount)}")
 
     comparable = task.stored_returns_compare and raw.whole_episodes
     weights = None
@@ -148,6 +175,24 @@ def prepare(
         info=info | found,
         reference_scores=scores,
         behaviour_return=float(episode_returns.mean()) if comparable else None,
+    )
+
+
+def _check_horizon(horizon: int, last: np.ndarray) -> None:
+    """Refuses chunks that no episode is long enough for; `last` [N] ends the window of each row."""
+    longest = int((last - np.arange(len(last))).max()) + 1
+    if longest < horizon:
+        raise InputError(
+            f"horizon={horizon}: the longest episode of this dataset has {longest} transitions; "
+            "set --config.horizon to at most that"
+        )
+
+
+def _describe_chunks(valid: np.ndarray, discount: np.ndarray) -> str:
+    cut = valid[:, -1] == 0
+    return (
+        f"chunks of {valid.shape[1]} actions: {cut.sum():,} of {len(cut):,} reach behind the end "
+        f"of their episode, {(cut & (discount > 0)).sum():,} of these behind a cut (docs/chunks.md)"
     )
 
 

@@ -40,7 +40,7 @@ def episode_returns(raw: RawDataset) -> np.ndarray:
     return np.add.reduceat(raw.rewards.astype(np.float64), starts)
 
 
-def to_rows(raw: RawDataset, storage: Storage = MEMORY) -> np.ndarray:
+def to_rows(raw: RawDataset, storage: Storage = MEMORY, horizon: int = 1) -> np.ndarray:
     """Pairs each step with its next observation.
 
     A terminal step has discount 0. Nothing follows it, so its next observation is its own. A
@@ -50,6 +50,7 @@ def to_rows(raw: RawDataset, storage: Storage = MEMORY) -> np.ndarray:
     Args:
       raw: N' steps.
       storage: where the rows lie.
+      horizon: H; of each chunk of more than one action only the first is filled in.
 
     Returns:
       Packed transitions [N, D], see `edp_jax.types.pack`.
@@ -67,11 +68,11 @@ def to_rows(raw: RawDataset, storage: Storage = MEMORY) -> np.ndarray:
     followed, following = raw.next_observations, steps
     if followed is None:
         followed, following = raw.observations, np.where(terminals, steps, steps + 1)
-    spec = TaskSpec(raw.observation_dim, raw.action_dim)
+    spec = TaskSpec(raw.observation_dim, raw.action_dim, horizon)
     rows = storage.empty((len(steps), spec.row_width))
     parts: Any = unpack(rows, spec)
     map_rows(lambda index: raw.observations[index], steps, out=parts.observation)
-    map_rows(lambda index: raw.actions[index], steps, out=parts.action)
+    map_rows(lambda index: raw.actions[index], steps, out=parts.action[:, : spec.action_dim])
     map_rows(lambda index: followed[index], following, out=parts.next_observation)
     parts.reward[:] = raw.rewards[steps]
     parts.discount[:] = ~terminals

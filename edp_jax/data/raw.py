@@ -38,6 +38,7 @@ class RawDataset:
         True  # False: rows are shuffled, or episodes divided, so no return counts
     )
     notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
+    ordered: bool = True  # False: rows are shuffled, so it is not known which steps follow a step
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are there, by their names."""
@@ -127,6 +128,7 @@ def from_arrays(
         terminals=found.terminals,
         timeouts=found.timeouts,
         whole_episodes=found.whole,
+        ordered=found.ordered,
         notes=found.notes,
     )
 

@@ -1,7 +1,9 @@
-"""Rewards over several steps, and drawing transitions by the return of their episode."""
+"""Several steps as one transition, and drawing transitions by the return of their episode."""
 
 import chex
 import numpy as np
+
+from edp_jax.data.storage import map_rows
 
 
 def n_step_returns(
@@ -38,6 +40,26 @@ def n_step_returns(
         factor = np.where(is_open, gamma**step * discount[inside], factor)
         last = np.where(is_open, inside, last)
     return total.astype(np.float32), factor.astype(np.float32), last
+
+
+def fill_chunks(action: np.ndarray, valid: np.ndarray, last: np.ndarray) -> None:
+    """Puts the actions of the steps that follow each transition beside its own.
+
+    A chunk that reaches behind the end of its episode repeats the episode's last action.
+
+    Args:
+      action: [N, H A]; the action of each transition is in the first A columns, the others are
+        filled.
+      valid: [N, H], is filled: 1 where a step of the chunk is one of the episode, 0 behind its end.
+      last: [N] the last transition of each one's window of H, as `n_step_returns` gives it.
+    """
+    horizon, steps = valid.shape[1], np.arange(len(last))
+    single = action[:, : action.shape[1] // horizon]
+    for ahead, columns in enumerate(np.split(action, horizon, axis=1)):
+        valid[:, ahead] = steps + ahead <= last
+        if ahead:
+            index = np.minimum(steps + ahead, last)
+            map_rows(lambda index: single[index], index, out=columns)
 
 
 def return_weights(returns: np.ndarray, episode: np.ndarray, temperature: float) -> np.ndarray:

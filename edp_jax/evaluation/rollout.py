@@ -13,7 +13,7 @@ from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
 
 MAX_ENVS = 100  # simulators at a time
-# (observation [S, E, O] float32, number of the call) -> action [S, E, A]
+# (observation [S, E, O] float32, number of the call) -> action [S, E, A], or plan [S, E, H, A]
 Act = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -46,10 +46,11 @@ def rollout(
     Where there are fewer environments than episodes, the episodes run in waves of equal size.
 
     Args:
-      act: (observation [S, E', O], step) -> action [S, E', A], in the units of the environment. It
-        is called once per step for all E' episodes of a wave, those that have ended included: their
-        observation stays the last one. `step` counts all calls, so that each can draw its own
-        random numbers. Actions are clipped to the environment's box.
+      act: (observation [S, E', O], call) -> action [S, E', A], in the units of the environment; or
+        [S, E', H, A], which are taken one after the other. It is called once for all E' episodes of
+        a wave, those that have ended included: their observation stays the last one. `call` counts
+        the calls, so that each can draw its own random numbers. Actions are clipped to the
+        environment's box.
       environment: what to run in.
       seeds: [S, E] int, the seed of the environment for each episode.
       max_envs: simulators at a time; at least one per policy is made.
@@ -91,8 +92,8 @@ def _run_wave(
 
     def act_flat(observation: np.ndarray) -> np.ndarray:
         action = np.asarray(act(observation.reshape(*seeds.shape, -1), next(calls)))
-        chex.assert_shape(action, (*seeds.shape, None))
-        return action.reshape(seeds.size, -1)
+        chex.assert_tree_shape_prefix(action, seeds.shape)
+        return action.reshape(seeds.size, *action.shape[2:])
 
     returns, lengths = np.zeros(seeds.size), np.zeros(seeds.size, int)
     faults: dict[int, tuple[int, str]] = {}

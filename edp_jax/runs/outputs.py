@@ -58,7 +58,8 @@ def finish(
         return
     run, members = Run(workdir), tuple(member.columns for member in trainer.members)
     name, settings = run.config["algorithm"], trainer.algorithm.settings
-    policy_file = PolicyFile(name, settings, dataset.spec, members, dataset.units)
+    execute = run.config.get("execute") or None
+    policy_file = PolicyFile(name, settings, dataset.spec, members, dataset.units, execute)
     save_policy(os.path.join(workdir, "policy"), policy_file, params)
     summary = summarize_run(run, dataset, outcome, wall_seconds)
     write_json(os.path.join(workdir, "summary.json"), summary)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from edp_jax.configuration import make_config
 from edp_jax.files import write_json
 from edp_jax.runs.reader import FORMAT, Run
 from edp_jax.training.members import Member
@@ -58,15 +59,19 @@ def check_workdir(
             )
         return
     run = Run(workdir)
-    previous, config = run.config, json.loads(json.dumps(config))
+    defaults = make_config(config["algorithm"], config.get("task"))
+    previous, config, defaults = (
+        json.loads(json.dumps(each)) for each in (run.config, config, defaults)
+    )
     may_change = set(may_change)
     same_data = run.dataset.get("sha256") == dataset["sha256"]
     if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
         may_change.add("task")  # the file has moved
     for key in sorted((previous.keys() | config.keys()) - may_change):
-        if previous.get(key) != config.get(key):
+        before = previous.get(key, defaults.get(key))  # a setting that there was not yet
+        if before != config.get(key):
             raise InputError(
-                f"--workdir={workdir}: holds a run with {key}={previous.get(key)!r}, not "
+                f"--workdir={workdir}: holds a run with {key}={before!r}, not "
                 f"{config.get(key)!r}; use a new --workdir, or that value to go on"
             )
     _check_environment(workdir, run.starts)

@@ -99,6 +99,7 @@ def make_evaluate(
     units: Units,
     seeds: tuple[int, ...],
     num_episodes: int,
+    execute: int | None = None,
     reference_scores: tuple[float, float] | None = None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> Callable[[AgentState], Evaluation]:
@@ -110,6 +111,7 @@ def make_evaluate(
       units: of the dataset. The environment's observations and actions are in the same units.
       seeds: of R members.
       num_episodes: E, of each member.
+      execute: how many actions of a chunk are taken before the policy is asked again; None: all.
       reference_scores: returns that count as 0 and 100.
       check_stop: called between environment steps; it may raise to end the evaluation.
 
@@ -118,11 +120,11 @@ def make_evaluate(
       members, and all get the whole result. It raises InputError where the environment fails.
     """
 
-    act_in_units = in_dataset_units(algorithm.act, units)
+    act_in_units = in_dataset_units(algorithm.act, units, execute)
 
     @jax.jit
     def act(params: chex.ArrayTree, keys: jax.Array, observation: Array, step: Array) -> Array:
-        """Actions [R, E, A] for observations [R, E, O]."""
+        """Actions [R, E, A], or plans [R, E, execute, A], for observations [R, E, O]."""
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
         return jax.vmap(act_in_units)(params, observation, keys)
 

@@ -59,7 +59,10 @@ def test_guidance_weighs_every_timestep_by_its_noise():
     t, noise, q_gradient = jnp.array([0, 3]), jnp.array([[1.0], [2.0]]), jnp.array([[0.5], [-1.0]])
     sigma = np.sqrt(1 - np.asarray(SCHEDULE.alphas_cumprod)[np.array([0, 3])])
     found = dac.soft_guidance(SCHEDULE, t, noise, q_gradient)
-    assert_close(found, (sigma[0] * 0.5 * 1.0 + sigma[1] * -1.0 * 2.0) / 2)
+    assert_close(found, sigma * np.array([0.5 * 1.0, -1.0 * 2.0]))
+    recorded = jnp.array([[1.0], [0.0]])
+    found = dac.soft_guidance(SCHEDULE, t, noise, q_gradient, recorded)
+    assert_close(found, [sigma[0] * 0.5, 0.0])
     with pytest.raises(AssertionError):
         dac.soft_guidance(SCHEDULE, t, noise, q_gradient[0])
 

@@ -90,8 +90,8 @@ def test_reference_scores_must_give_a_scale(raw):
 def test_settings_are_the_options_but_for_the_learners_discount():
     names = [entry.name for entry in settings.describe(data.Preprocessing)]
     assert names == [
-        *("reward_transform", "reward_scale", "reward_shift", "n_step", "return_weighting"),
-        "normalize_observations",
+        *("reward_transform", "reward_scale", "reward_shift", "n_step", "horizon"),
+        *("return_weighting", "normalize_observations"),
     ]
     assert data.Preprocessing(n_step=3, discount=0.5).discount == 0.5
 
@@ -118,3 +118,54 @@ def test_one_call_from_a_file_to_training(tmp_path, raw):
 def test_options_of_no_use_are_refused_before_the_data_are_read(options, says):
     with pytest.raises(InputError, match=says):
         data.load_dataset("nowhere.npz", **options)
+
+
+def test_chunks_of_an_episode_that_ended_and_of_one_that_was_cut(raw):
+    """gamma 0.5. Of the last step it is not known what followed: it is in no chunk."""
+    told = []
+    dataset = data.prepare(
+        TASK, raw, {}, data.Preprocessing(horizon=2, discount=0.5), progress=told.append
+    )
+    seen = dataset.transitions
+    assert dataset.spec == TaskSpec(2, 1, 2) and dataset.action_dim == 1
+    np.testing.assert_array_equal(seen.valid, [[1, 1], [1, 1], [1, 0], [1, 1], [1, 0]])
+    units = dataset.units.scale(raw.actions[[[0, 1], [1, 2], [2, 2], [3, 4], [4, 4]], 0])
+    np.testing.assert_array_equal(seen.action, units)
+    np.testing.assert_array_equal(seen.reward, [0 + 0.5, 1 + 1, 2, 3 + 2, 4])
+    # times gamma in the loss; the task ended after row 2, and after row 4 the recording
+    np.testing.assert_array_equal(seen.discount, [0.5, 0, 0, 0.5, 1])
+    np.testing.assert_array_equal(seen.has_value, [1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(seen.next_observation, raw.observations[[2, 2, 2, 5, 5]])
+    assert told[-1] == (
+        "  chunks of 2 actions: 2 of 5 reach behind the end of their episode, 1 of these behind a "
+        "cut (docs/chunks.md)"
+    )
+
+
+def test_a_known_next_observation_makes_the_last_step_one_of_the_chunk(raw):
+    following = np.roll(raw.observations, -1, axis=0) + 1
+    dataset = prepare(dataclasses.replace(raw, next_observations=following), horizon=3)
+    valid = [[1, 1, 1], [1, 1, 0], [1, 0, 0]] * 2
+    np.testing.assert_array_equal(dataset.transitions.valid, valid)
+    np.testing.assert_array_equal(
+        dataset.transitions.next_observation, following[[2, 2, 2, 5, 5, 5]]
+    )
+
+
+def test_a_horizon_of_one_changes_no_bit(raw):
+    np.testing.assert_array_equal(prepare(raw, horizon=1).rows, prepare(raw).rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        ({}, {"horizon": 4}, "horizon=4: the longest episode of this dataset has 3 transitions"),
+        ({"ordered": False}, {"horizon": 2}, "horizon=2: the rows of this dataset are shuffled"),
+        ({"ordered": False}, {"n_step": 2}, "n_step=2: the rows of this dataset are shuffled"),
+        ({}, {"horizon": 2, "n_step": 2}, "n_step=2: with horizon=2 the rewards .* leave n_step"),
+    ],
+)
+def test_steps_that_cannot_be_taken_together_are_refused(raw, change, options, says):
+    with pytest.raises(InputError, match=says) as error:
+        prepare(dataclasses.replace(raw, **change), **options)
+    assert "\n" not in str(error.value) and len(str(error.value)) <= 300

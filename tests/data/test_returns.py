@@ -53,3 +53,18 @@ def test_equal_returns_are_drawn_evenly():
     np.testing.assert_allclose(
         returns.return_weights(np.array([3.0, 3.0]), np.array([0, 1, 1]), 0.1), 1 / 3
     )
+
+
+def test_chunks_are_the_actions_that_follow_up_to_the_end_of_the_episode():
+    """Episodes of 4 and 2 steps, chunks of 3; actions (t, 10 t)."""
+    steps = np.arange(6, dtype=np.float32)
+    action, valid = np.full((6, 6), np.nan, np.float32), np.full((6, 3), np.nan, np.float32)
+    action[:, :2] = np.stack([steps, 10 * steps], axis=1)
+    returns.fill_chunks(action, valid, np.array([2, 3, 3, 3, 5, 5]))
+    np.testing.assert_array_equal(
+        action[:, ::2], [[0, 1, 2], [1, 2, 3], [2, 3, 3], [3, 3, 3], [4, 5, 5], [5, 5, 5]]
+    )
+    np.testing.assert_array_equal(action[:, 1::2], 10 * action[:, ::2])
+    np.testing.assert_array_equal(
+        valid, [[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]]
+    )

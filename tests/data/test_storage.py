@@ -15,9 +15,7 @@ from edp_jax.data import storage
 from edp_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
-OPTIONS = data.Preprocessing(
-    normalize_observations=True, n_step=3, reward_transform="iql_locomotion", return_weighting=0.5
-)
+OPTIONS = dict(normalize_observations=True, reward_transform="iql_locomotion", return_weighting=0.5)
 
 SCRIPT = """
 import resource
@@ -74,20 +72,24 @@ def test_a_file_larger_than_the_memory_is_prepared_on_disk(tmp_path):
     assert os.listdir(tmp_path) == ["large.hdf5"]
 
 
+@pytest.mark.parametrize("window", ["n_step", "horizon"])
 @pytest.mark.parametrize("following", [False, True])
 @pytest.mark.parametrize("block_bytes", [1, 500])
-def test_blocks_and_disk_change_no_number(tmp_path, monkeypatch, following, block_bytes):
+def test_blocks_and_disk_change_no_number(tmp_path, monkeypatch, following, block_bytes, window):
     """Blocks of one row, and of some, against one block for all; on disk and in memory."""
     write(tmp_path / "a.hdf5", 400, 3, 2)
     with h5py.File(tmp_path / "a.hdf5", "a") as file:
         if following:
             del file["timeouts"]  # told by the jumps
-            file["next_observations"] = np.random.default_rng(1).normal(size=(400, 3))
+            next_observations = np.roll(file["observations"], -1, axis=0)
+            next_observations[69::70] += 1
+            file["next_observations"] = next_observations
     task = data.find_task(str(tmp_path / "a.hdf5"))
 
     def prepared(place: data.Storage) -> data.Dataset:
         raw, info = data.load(task, "", storage=place)
-        return data.prepare(task, raw, info, OPTIONS, storage=place)
+        options = data.Preprocessing(**OPTIONS, **{window: 3})
+        return data.prepare(task, raw, info, options, storage=place)
 
     whole = prepared(storage.MEMORY)
     monkeypatch.setattr(storage, "BLOCK_BYTES", block_bytes)
@@ -102,7 +104,8 @@ def test_blocks_and_disk_change_no_number(tmp_path, monkeypatch, following, bloc
 def test_rows_lie_in_files_without_a_name(tmp_path):
     write(tmp_path / "a.hdf5", 200, 3, 2)
     task, place = data.find_task(str(tmp_path / "a.hdf5")), data.Storage(str(tmp_path), 0)
-    dataset = data.prepare(task, *data.load(task, ""), OPTIONS, storage=place)
+    options = data.Preprocessing(**OPTIONS)
+    dataset = data.prepare(task, *data.load(task, ""), options, storage=place)
     assert isinstance(dataset.rows.base, mmap.mmap)
     assert os.listdir(tmp_path) == ["a.hdf5"]
 

@@ -147,3 +147,40 @@ def test_every_sample_needs_its_own_timestep(function, wrong):
 def test_log_std_is_one_number_or_one_per_dimension(wrong):
     with pytest.raises(AssertionError):
         diffusion.gaussian_log_likelihood(jnp.ones((B, A)), jnp.ones((B, A)), jnp.ones(wrong))
+
+
+RECORDED = jnp.array([[1.0, 1.0, 0.0, 0.0]])
+FIRST = jnp.array([[0.3, -1.0, 5.0, jnp.pi]])
+SECOND = jnp.array([[0.1, 0.5, -7.0, 2.0]])
+LOG_STD = jnp.array([0.1, -0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [
+        (lambda x, y, recorded, n: diffusion.denoising_loss(x, y, recorded), 0.5),
+        (
+            lambda x, y, recorded, n: diffusion.gaussian_log_likelihood(
+                x, y, LOG_STD[:n], recorded
+            ),
+            1.0,
+        ),
+        (
+            lambda x, y, recorded, n: diffusion.elbo_log_likelihood(
+                SCHEDULE, jnp.array([1]), x, y, recorded
+            ),
+            1.0,
+        ),
+    ],
+)
+def test_what_was_not_recorded_adds_nothing(loss, share):
+    """Sums are those over the recorded half; a mean over all entries is half of theirs."""
+    of_half = lambda x: loss(x[:, :2], SECOND[:, :2], None, 2).sum()  # noqa: E731
+    masked = lambda x: loss(x, SECOND, RECORDED, 4).sum()  # noqa: E731
+    value, gradient = jax.value_and_grad(masked)(FIRST)
+    expected, of_recorded = jax.value_and_grad(of_half)(FIRST)
+    np.testing.assert_allclose(value, share * expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, share * of_recorded, rtol=1e-6)
+    assert not gradient[:, 2:].any()
+    with pytest.raises(AssertionError):
+        loss(FIRST, SECOND, RECORDED[0], 4)

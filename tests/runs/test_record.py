@@ -34,6 +34,12 @@ def test_a_run_may_go_on_with_other_settings_that_do_not_train(workdir):
     assert run.members == grid((3, 4)) and run.starts[0]["versions"]["jax"]
 
 
+def test_a_run_of_before_a_setting_goes_on_with_its_default(workdir):
+    check(workdir, horizon=1)
+    with pytest.raises(InputError, match="holds a run with horizon=1, not 2"):
+        check(workdir, horizon=2)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
