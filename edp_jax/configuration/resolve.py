@@ -23,6 +23,7 @@ class Settings:
     environment: EnvSpec | None  # to evaluate in
     data_dir: str
     action_box: tuple | None  # low and high, as configured
+    layout: data.Layout
     preprocessing: data.Preprocessing
     run: groups.Run
     source: groups.Source
@@ -65,6 +66,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         environment=_environment(config),
         data_dir=data.data_folder(config["data_dir"]),
         action_box=_action_box(config),
+        layout=data.Layout(**_pick(config, data.Layout)),
         preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
         run=groups.Run(**_pick(config, groups.Run)),
         source=groups.Source(**_pick(config, groups.Source)),

@@ -128,7 +128,7 @@ def prepare(
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
 
-    comparable = task.stored_returns_compare and raw.whole_episodes
+    comparable = task.stored_returns_compare and raw.whole_episodes and raw.has_rewards
     weights = None
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)

@@ -38,6 +38,9 @@ class RawDataset:
         True  # False: rows are shuffled, or episodes divided, so no return counts
     )
     notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
+    has_rewards: bool = True  # False: `rewards` are all 0 because the source has none
+    observation_names: tuple[str, ...] = ()  # O of them, where the source names its columns
+    action_names: tuple[str, ...] = ()  # A of them
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are there, by their names."""
