@@ -42,7 +42,7 @@ def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
     Raises:
       InputError: a flag is neither 0 nor 1.
     """
-    flags = {key: _flag(source, key, arrays[key]) for key in FLAGS if key in arrays}
+    flags = {key: as_flags(source, key, arrays[key]) for key in FLAGS if key in arrays}
     timeouts = flags.get("timeouts")
     if "masks" in flags:
         return _by_masks(flags)
@@ -61,6 +61,21 @@ def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
             "do not bootstrap there; where terminals mark every end, store them as 'done'",
         )
     return Ends(terminals, timeouts, notes=notes)
+
+
+def bounded(ends: Ends, last: np.ndarray) -> Ends:
+    """Adds the ends of episodes that a source itself keeps apart.
+
+    Args:
+      ends: what the flags say.
+      last: [N] bool, whether a step is the last of its episode. Those that end no task are cuts.
+    """
+    inside = int((ends.terminals & ~last).sum())
+    timeouts = (last if ends.timeouts is None else last | ends.timeouts) & ~ends.terminals
+    notes = ends.notes
+    if inside:
+        notes += (f"{inside:,} steps end the task inside an episode, which is divided there",)
+    return Ends(ends.terminals, timeouts, ends.whole and not inside, notes)
 
 
 def compare_rows(
@@ -187,7 +202,12 @@ def _by_masks(flags: Mapping[str, np.ndarray]) -> Ends:
     return Ends(terminals, cuts, whole=not inside, notes=tuple(notes))
 
 
-def _flag(source: str, key: str, values: np.ndarray) -> np.ndarray:
+def as_flags(source: str, key: str, values: np.ndarray) -> np.ndarray:
+    """Numbers [N] as bool [N].
+
+    Raises:
+      InputError: one is neither 0 nor 1.
+    """
     bad, first = count_where(lambda rows: (rows != 0) & (rows != 1), values)
     if first is not None:
         raise InputError(

@@ -1,10 +1,12 @@
 """What a user says of data whose format leaves it open: which columns to take, what is rewarded."""
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 
-from edp_jax.settings import setting
+from edp_jax.settings import describe, setting
+from edp_jax.types import InputError
 
 REWARD_RULES = ("stored", "success_at_end", "step_cost")
 
@@ -24,9 +26,31 @@ class Layout:
         "rewards: those in the data, 1 at the end of each episode, or -1 per step",
         one_of=REWARD_RULES,
     )
+    filter_key: str = setting(
+        "", "the mask that names the episodes to read of a robomimic file; empty: all"
+    )
 
 
 AS_STORED = Layout()
+
+
+def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
+    """Refuses a setting that has another value than its default and is not read.
+
+    Args:
+      layout: the settings.
+      read: names of those that the format reads.
+      whose: what the error calls the data.
+
+    Raises:
+      InputError: see above.
+    """
+    for entry in describe(Layout):
+        value = getattr(layout, entry.name)
+        if value != entry.default and entry.name not in read:
+            raise InputError(
+                f"{entry.name}={value!r} changes nothing: {whose} are not read by it; leave it out"
+            )
 
 
 def rewards_by_rule(rule: str, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edp_jax import settings
 from edp_jax.data.folder import data_folder
-from edp_jax.data.layout import AS_STORED, Layout
+from edp_jax.data.layout import AS_STORED, Layout, check_read
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.raw import RawDataset
 from edp_jax.data.reader import Progress, Request
@@ -17,7 +17,6 @@ from edp_jax.data.readers import READERS, find_task
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.data.summary import summarize
 from edp_jax.tasks import Task
-from edp_jax.types import InputError
 
 
 def load(
@@ -41,21 +40,23 @@ def load(
     Returns:
       The steps, and a dict that JSON can hold: `name`, `path` and `size_bytes` (None where the
       dataset is not one file), `sha256` (of the file, else of the arrays), `observation_names` and
-      `action_names` (empty where columns have none), and `summary`, see `edp_jax.data.summary`.
+      `action_names` (empty where columns have none), `details` (what else the source says, such as
+      the arguments of its environment), and `summary`, see `edp_jax.data.summary`.
 
     Raises:
       InputError: the data cannot be had or used, or their format does not read a setting of the
         layout. The message of a failed download says where to get the file and where to put it.
     """
     folder = os.path.abspath(os.path.expanduser(data_dir))
-    _check_layout(task, layout)
-    raw, path = READERS[task.reader].read(Request(task, folder, progress, storage, layout))
+    reader = READERS[task.reader]
+    check_read(layout, reader.layout, f"data of {task.name}")
+    raw, path = reader.read(Request(task, folder, progress, storage, layout))
     info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
     if path is not None:
         info |= {"path": os.path.abspath(path), "size_bytes": os.path.getsize(path)}
     for kind in ("observation_names", "action_names"):
         info[kind] = list(getattr(raw, kind))
-    return raw, info | {"summary": summarize(raw)}
+    return raw, info | {"details": dict(raw.details), "summary": summarize(raw)}
 
 
 def load_dataset(
@@ -100,17 +101,6 @@ def load_dataset(
         progress=progress,
         storage=storage,
     )
-
-
-def _check_layout(task: Task, layout: Layout) -> None:
-    """Refuses a setting of the layout that has another value than its default and is not read."""
-    for entry in settings.describe(Layout):
-        value = getattr(layout, entry.name)
-        if value != entry.default and entry.name not in READERS[task.reader].layout:
-            raise InputError(
-                f"{entry.name}={value!r} changes nothing: data of {task.name} are not read by it; "
-                "leave it out"
-            )
 
 
 def _sha256(raw: RawDataset, path: str | None) -> str:

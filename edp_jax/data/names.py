@@ -63,7 +63,7 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     if missing:
         raise InputError(
             f"{source}: no key {', '.join(map(repr, missing))} "
-            f"(found: {_listed(present) or 'no keys'}); {_remedy(present)}"
+            f"(found: {listed(present) or 'no keys'}); {_remedy(present)}"
         )
     for name in present:
         if name in _NOT_READ:
@@ -85,7 +85,7 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """Some of the names, and how many others there are."""
     text = ", ".join(names)
     if len(text) <= _LISTED:
@@ -97,6 +97,4 @@ def _listed(names: list[str]) -> str:
 def _remedy(present: list[str]) -> str:
     if any(re.fullmatch(r"episode_\d+", name) for name in present):
         return "this is Minari's layout: name the dataset as minari:<dataset id>"
-    if "data" in present:
-        return f"robomimic's layout has 'data': store arrays named {', '.join(_REQUIRED)}"
     return f"store arrays named {', '.join(_REQUIRED)}"

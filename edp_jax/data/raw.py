@@ -39,6 +39,8 @@ class RawDataset:
     )
     notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
     has_rewards: bool = True  # False: `rewards` are all 0 because the source has none
+    understood: tuple[str, ...] = ()  # lines: the format of its source, and what marks ends in it
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON: what it says else
     observation_names: tuple[str, ...] = ()  # O of them, where the source names its columns
     action_names: tuple[str, ...] = ()  # A of them
 
@@ -82,6 +84,7 @@ def from_arrays(
     *,
     max_episode_steps: int | None = None,
     apart: bool = False,
+    last: np.ndarray | None = None,
     notes: tuple[str, ...] = (),
     storage: Storage = MEMORY,
 ) -> RawDataset:
@@ -97,6 +100,7 @@ def from_arrays(
         `edp_jax.data.names.NAMES`.
       max_episode_steps: the time limit, where it is known.
       apart: whether the source keeps episodes apart, so that their ends need no check by the rows.
+      last: [N] bool, the last step of each episode where the source itself keeps episodes apart.
       notes: lines for the user, to which those on the flags are added.
       storage: where the new arrays lie.
 
@@ -111,6 +115,7 @@ def from_arrays(
     if scores is not None:
         arrays["reference_scores"] = np.asarray(scores)
     found = ends.read_flags(source, arrays)
+    found = found if last is None else ends.bounded(found, last)
     found = found._replace(notes=(*notes, *found.notes, *ends.hidden_limit(found)))
     arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
     if found.timeouts is None and max_episode_steps is not None:
@@ -144,8 +149,9 @@ def _check_array(source: str, key: str, value: Any) -> Any:
     ndim, wanted = (2, "[N, dimension]") if key in _ROWS else (1, "[dimension]")
     wanted = "[N]" if key in _STEPS else wanted
     if value.ndim != ndim or 0 in value.shape[1:]:
+        images = " (images are not read)" if value.ndim > ndim and key in _ROWS else ""
         raise InputError(
-            f"{source}: key {key!r} has shape {list(value.shape)}; store it as {wanted}"
+            f"{source}: key {key!r} has shape {list(value.shape)}{images}; store it as {wanted}"
         )
     return value
 
