@@ -60,10 +60,6 @@ def read_lerobot(
     last[np.cumsum([episode.length for episode in episodes]) - 1] = True
     has_rewards = layout.reward_rule != "stored" or "next.reward" in widths
     rewards, terminals = _rewards(layout.reward_rule, columns, last)
-    inside = int((terminals & ~last).sum())
-    notes = list(_notes(folder, keys, action_keys, has_rewards))
-    if inside:
-        notes.append(f"{inside:,} steps are done inside an episode, which is divided there")
     actions = np.concatenate([columns[key] for key in action_keys], axis=1)
     low, high = boxes.range_of(actions)
     raw = from_arrays(
@@ -73,18 +69,18 @@ def read_lerobot(
             "actions": actions,
             "rewards": rewards,
             "terminals": terminals,
-            "timeouts": last & ~terminals,
             "action_low": low,
             "action_high": high,
         },
         apart=True,
-        notes=tuple(notes),
+        last=last,
         storage=storage,
     )
     return dataclasses.replace(
         raw,
-        whole_episodes=not inside,
         has_rewards=has_rewards,
+        understood=tuple(_understood(folder, keys, action_keys, has_rewards)),
+        details={key: folder.info.get(key) for key in ("robot_type", "fps")},
         observation_names=meta.names_of(folder, keys),
         action_names=meta.names_of(folder, action_keys),
     )
@@ -172,21 +168,22 @@ def _rewards(
     return rewards, (done != 0) & (truncated == 0)
 
 
-def _notes(
+def _understood(
     folder: meta.Folder, keys: tuple[str, ...], action_keys: tuple[str, ...], has_rewards: bool
 ) -> Iterator[str]:
     info, read = folder.info, (*keys, *action_keys)
     yield (
-        f"LeRobot {info['codebase_version']}, {info.get('robot_type') or 'robot unknown'}, "
-        f"{info.get('fps', 'unknown')} steps per second; observations: {', '.join(keys)}; "
-        f"actions: {', '.join(action_keys)}, their box is the range of each column"
+        f"format: LeRobot {info['codebase_version']}, {info.get('robot_type') or 'robot unknown'}, "
+        f"{info.get('fps') or 'unknown'} steps per second"
     )
+    yield f"observations: {', '.join(keys)}"
+    yield f"actions: {', '.join(action_keys)}; their box is the range of each column"
     others = [key for key in folder.features if key.startswith(("observation", meta.ACTION))]
     others = [f"{key} ({folder.features[key].get('dtype')})" for key in others if key not in read]
     if others:
         yield f"not read: {', '.join(others)}"
     if not has_rewards:
         yield (
-            "no rewards: the data can be imitated; for learners with critics say what is rewarded, "
-            "--config.reward_rule=success_at_end or step_cost"
+            "no rewards: the data can be imitated; for learners with critics, say what is rewarded "
+            "by --config.reward_rule=success_at_end or step_cost"
         )

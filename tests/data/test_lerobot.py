@@ -117,8 +117,10 @@ def test_episodes_of_both_layouts_follow_each_other_and_are_cut(tmp_path, write)
     np.testing.assert_array_equal(raw.action_high, COLUMNS["action"].max(axis=0))
     assert raw.observation_names == ("hip", "knee", "ball")
     assert raw.action_names == ("action[0]", "action[1]")
-    told = " ".join(raw.notes)
-    assert "leg, 30 steps per second; observations: observation.state, " in told
+    told = "\n".join(raw.understood)
+    assert f"format: LeRobot {'v2.1' if write is write_v21 else 'v3.0'}, leg, 30 steps per" in told
+    assert "observations: observation.state, observation.environment_state\n" in told
+    assert raw.details == {"robot_type": "leg", "fps": 30}
     assert "not read: observation.effort (float32), observation.images.top (video)" in told
     assert "no rewards" in told
 
@@ -165,7 +167,7 @@ def test_a_task_that_ends_inside_an_episode_divides_it(tmp_path):
     features = FEATURES | {"next.done": vector(1, dtype="bool")}
     raw = read_lerobot(write_v21(tmp_path, COLUMNS | {"next.done": np.arange(9) == 6}, features))
     assert (rows_of(raw.terminals), rows_of(raw.timeouts)) == ([6], LAST)
-    assert not raw.whole_episodes and "1 steps are done inside an episode" in raw.notes[-1]
+    assert not raw.whole_episodes and "1 steps end the task inside an episode" in raw.notes[-1]
 
 
 def test_a_constant_action_has_a_box(tmp_path):
