@@ -1,14 +1,16 @@
 """numpy's .npz files, read in any of `edp_jax.data.formats`."""
 
+import contextlib
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from edp_jax.data import formats
-from edp_jax.data.format import Reading
+from edp_jax.data.format import Content, Reading
 from edp_jax.data.layout import AS_STORED, Layout
 from edp_jax.data.raw import RawDataset, called, check_readable
 from edp_jax.data.reader import Reader, Request
@@ -32,6 +34,17 @@ def read_npz(
       InputError: the file is missing, damaged, not an .npz file or holds Python objects, or is not
         as its format wants it.
     """
+    with opened(path) as content:
+        return formats.read(content, Reading(layout, storage=storage))
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Content]:
+    """Opens a file for a block.
+
+    Raises:
+      InputError: the file is missing, damaged, not an .npz file or holds Python objects.
+    """
     path = os.fspath(path)
     source = called(path)
     check_readable(path)
@@ -40,7 +53,7 @@ def read_npz(
         raise InputError(f"{source}: not a complete .npz file ({size} bytes); {remedy}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return formats.read(_Open(source, file), Reading(layout, storage=storage))
+            yield _Open(source, file)
     except InputError:
         raise
     except (NotImplementedError, RuntimeError, MemoryError) as error:
