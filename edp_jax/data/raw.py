@@ -57,9 +57,9 @@ class RawDataset:
         return self.actions.shape[1]
 
 
-def called(path: str) -> str:
+def called(path: str, kind: str = "data file") -> str:
     """What error messages call a file: by its path, or the end of a long one."""
-    return f"data file {path!r}" if len(path) <= _LONGEST else f"data file '...{path[-_LONGEST:]}'"
+    return f"{kind} {path!r}" if len(path) <= _LONGEST else f"{kind} '...{path[-_LONGEST:]}'"
 
 
 def check_readable(path: str) -> None:

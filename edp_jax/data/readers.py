@@ -3,7 +3,7 @@
 import difflib
 
 from edp_jax import tasks
-from edp_jax.data import builtin, d4rl, hdf5, legacy, minari, npz
+from edp_jax.data import builtin, d4rl, hdf5, legacy, lerobot, minari, npz
 from edp_jax.data.reader import Reader
 from edp_jax.types import InputError
 
@@ -14,6 +14,7 @@ READERS: dict[str, Reader] = {
         d4rl.READER,
         minari.READER,
         legacy.READER,
+        lerobot.READER,
         hdf5.READER,
         npz.READER,
     )
