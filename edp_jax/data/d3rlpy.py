@@ -69,10 +69,10 @@ def read_1(content: Content, reading: Reading) -> RawDataset:
     keys = ("observations", "actions", "rewards", "terminals")
     arrays = {key: content.array(key) for key in keys}
     last = np.asarray(content.array("episode_terminals")).reshape(-1)
-    if len(last) != len(arrays["rewards"]):
+    if len(last) != arrays["rewards"].size:
         raise InputError(
             f"{source}: 'episode_terminals' has {len(last)} rows and 'rewards' has "
-            f"{len(arrays['rewards'])}; store one row per step"
+            f"{arrays['rewards'].size}; store one row per step"
         )
     last = as_flags(source, "episode_terminals", last)
     last[-1:] = True
@@ -86,7 +86,8 @@ def _count(content: Content, names: list[str]) -> int:
     found = {int(match[1]) for name in names if (match := re.fullmatch(r"actions_(\d+)", name))}
     count = max(found) + 1
     if "num_episodes" in names:
-        count = max(count, int(np.asarray(content.array("num_episodes"))))
+        told = np.asarray(content.array("num_episodes")).reshape(-1)
+        count = max(count, int(told[0]) if told.dtype.kind in "iu" else 0)
     if count != len(found):
         lost = next(index for index in range(count) if index not in found)
         raise InputError(

@@ -91,8 +91,8 @@ def compare_rows(
 
     Returns:
       The corrected ends, with timeouts, and the next observations. These are None where those after
-      a cut are the first of the next episode (an environment that resets itself): then they hold
-      nothing that the rows do not, and what followed a cut is not known.
+      a cut are the first of the next episode (an environment that resets itself) or those before
+      it: then they hold nothing that the rows do not, and what followed a cut is not known.
     """
     goes_on = _continues(observations, following)
     terminals, notes, whole = ends.terminals, list(ends.notes), ends.whole
@@ -126,6 +126,12 @@ def compare_rows(
         notes.append(
             f"next_observations after all {cut.sum():,} cuts are the first of the next episode (an "
             "environment that resets itself?): what followed is unknown, these steps are left out"
+        )
+        return Ends(terminals, timeouts, whole, tuple(notes)), None
+    if cut.sum() > 1 and (following[:-1][cut] == observations[:-1][cut]).all():
+        notes.append(
+            f"next_observations after all {cut.sum():,} cuts are those before them: what followed "
+            "is unknown, these steps are left out"
         )
         return Ends(terminals, timeouts, whole, tuple(notes)), None
     return Ends(terminals, timeouts, whole, tuple(notes)), following
@@ -170,6 +176,33 @@ def timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.ndar
     return timeouts
 
 
+def last_by_cuts(source: str, key: str, cuts: np.ndarray, steps: int) -> np.ndarray:
+    """[steps] bool: the last step of each episode.
+
+    Args:
+      source: what error messages begin with.
+      key: the name of the array `cuts`.
+      cuts: the steps at which all episodes but the first begin.
+      steps: of all episodes.
+
+    Raises:
+      InputError: they are no growing numbers of steps.
+    """
+    bounds = np.concatenate([[0], cuts.reshape(-1), [steps]])
+    if cuts.dtype.kind not in "iuf" or (bounds != np.round(bounds)).any():
+        raise InputError(f"{source}: key {key!r} holds no row numbers; store where episodes begin")
+    wrong = np.flatnonzero(np.diff(bounds) <= 0)
+    if len(wrong):
+        before, after = bounds[wrong[0]], bounds[wrong[0] + 1]
+        raise InputError(
+            f"{source}: by key {key!r} an episode goes from row {before:.0f} to {after:.0f} of "
+            f"{steps}; store growing row numbers"
+        )
+    last = np.zeros(steps, bool)
+    last[bounds[1:].astype(int) - 1] = True
+    return last
+
+
 def hidden_limit(ends: Ends) -> tuple[str, ...]:
     """A line where terminals look like a time limit: the longest episodes are equally long."""
     last = np.flatnonzero(ends.terminals | (False if ends.timeouts is None else ends.timeouts))
@@ -208,6 +241,8 @@ def as_flags(source: str, key: str, values: np.ndarray) -> np.ndarray:
     Raises:
       InputError: one is neither 0 nor 1.
     """
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{source}: key {key!r} has dtype {values.dtype}; store flags")
     bad, first = count_where(lambda rows: (rows != 0) & (rows != 1), values)
     if first is not None:
         raise InputError(

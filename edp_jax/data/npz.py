@@ -51,24 +51,10 @@ def opened(path: str | os.PathLike) -> Iterator[Content]:
     if not zipfile.is_zipfile(path):
         size, remedy = os.path.getsize(path), "write it with numpy.savez, or copy it again"
         raise InputError(f"{source}: not a complete .npz file ({size} bytes); {remedy}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            yield _Open(source, file)
-    except InputError:
-        raise
-    except (NotImplementedError, RuntimeError, MemoryError) as error:
-        raise InputError(
-            f"{source}: cannot be read here ({one_line(error)}); store it with numpy.savez, or, "
-            "where it is too large for the memory, as an .hdf5 file"
-        ) from error
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise InputError(
-                f"{source}: cannot be read now ({one_line(error)}); try again"
-            ) from error
-        raise InputError(
-            f"{source}: damaged ({one_line(error)}); write or copy it again"
-        ) from error
+    with _reasons(source):
+        archive = np.load(path, allow_pickle=False)
+    with archive as file:
+        yield _Open(source, file)
 
 
 def find(name: str) -> Task | None:
@@ -100,15 +86,33 @@ class _Open:
     def array(self, name: str) -> np.ndarray:
         if name not in self._file.files:
             raise InputError(f"{self.source}: no key {name!r}; store an array under that name")
-        try:
+        with _reasons(self.source, name):
             return self._file[name]
-        except ValueError as error:
-            if "allow_pickle" not in str(error):
-                raise
-            raise InputError(
-                f"{self.source}: key {name!r} holds Python objects, which are never unpickled; "
-                "store numbers, as in numpy.asarray(values, 'float32')"
-            ) from error
 
     def attribute(self, group: str, name: str) -> None:
         return None
+
+
+@contextlib.contextmanager
+def _reasons(source: str, name: str = "") -> Iterator[None]:
+    """Tells in one line why a file, or the array of that name in it, cannot be read."""
+    try:
+        yield
+    except (NotImplementedError, RuntimeError, MemoryError) as error:
+        raise InputError(
+            f"{source}: cannot be read here ({one_line(error)}); store it with numpy.savez, or, "
+            "where it is too large for the memory, as an .hdf5 file"
+        ) from error
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise InputError(
+                f"{source}: key {name!r} holds Python objects, which are never unpickled; store "
+                "numbers, as in numpy.asarray(values, 'float32')"
+            ) from error
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(
+                f"{source}: cannot be read now ({one_line(error)}); try again"
+            ) from error
+        raise InputError(
+            f"{source}: damaged ({one_line(error)}); write or copy it again"
+        ) from error

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from edp_jax.data.ends import as_flags
 from edp_jax.data.format import Content, Format, Reading
+from edp_jax.data.layout import rewards_by_rule
 from edp_jax.data.names import listed
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.stacked import Stacked, check_lengths
@@ -35,16 +37,20 @@ def read(content: Content, reading: Reading) -> RawDataset:
         paths = [[f"data/{demo}/{name}" for name in names] for demo in demos]
         return Stacked(source, [{path: content.array(path) for path in each} for each in paths])
 
-    rewards, dones, actions = table("rewards"), table("dones"), table("actions")
+    actions = table("actions")
     tables = {"actions": actions, "observations": table(*(f"obs/{key}" for key in keys))}
-    if "next_obs" in content.names(f"data/{demos[0]}"):
+    inside = content.names(f"data/{demos[0]}")
+    if "next_obs" in inside:
         tables["next_observations"] = table(*(f"next_obs/{key}" for key in keys))
-    check_lengths(rewards, dones, *tables.values())
-    terminals, rule = _terminals(dones.column(), rewards.column())
+    stored = (table("rewards"), table("dones")) if "rewards" in inside else ()
+    check_lengths(*tables.values(), *stored)
+    rewards, terminals, rule = _rewards(
+        layout.reward_rule, source, actions.last, *(each.column() for each in stored)
+    )
     box = np.full((2, actions.shape[1]), [[-1.0], [1.0]], np.float32)  # as robomimic demands
     raw = from_arrays(
         source,
-        {"rewards": rewards.column(), "terminals": terminals, **tables}
+        {"rewards": rewards, "terminals": terminals, **tables}
         | {"action_low": box[0], "action_high": box[1]},
         last=actions.last,
         storage=reading.storage,
@@ -53,6 +59,7 @@ def read(content: Content, reading: Reading) -> RawDataset:
         raw,
         understood=(f"format: robomimic, {told}; {rule}", chosen),
         details=_details(content),
+        has_rewards=bool(stored) or layout.reward_rule != "stored",
     )
 
 
@@ -83,11 +90,16 @@ def _observation_keys(
 ) -> tuple[list[str], str]:
     """The keys that an observation is made of, and a line that tells of them and of the others."""
     there = sorted(content.names(group), key=_natural)
-    missing = [key for key in wanted if key not in there]
-    if missing or len(set(wanted)) < len(wanted):
+    if not there:
         raise InputError(
-            f"config.observation_keys={wanted}: {content.source} has {listed(there) or 'no keys'} "
-            "in an observation; name some of these, each once"
+            f"{content.source}: {group!r} holds no observations; robomimic's script "
+            "dataset_states_to_obs.py adds them to recorded demonstrations"
+        )
+    wrong = [key for key in wanted if key not in there or wanted.count(key) > 1]
+    if wrong:
+        raise InputError(
+            f"config.observation_keys: {wrong[0]!r} is not in an observation of {content.source}, "
+            f"or named twice (found: {listed(there)}); name some of these, each once"
         )
     shapes = {key: content.array(f"{group}/{key}").shape for key in there}
     vectors = [key for key in there if len(shapes[key]) in (1, 2)]
@@ -95,7 +107,7 @@ def _observation_keys(
     keys = list(wanted) or (usual if any(map(_ARM.fullmatch, usual)) else vectors)
     if not keys:
         raise InputError(
-            f"{content.source}: observations hold images alone ({listed(there) or 'no keys'}), "
+            f"{content.source}: observations hold images alone ({listed(there)}), "
             "which are not read; store vectors, such as the features of an encoder"
         )
     widths = [f"{key} [{shapes[key][1] if len(shapes[key]) > 1 else 1}]" for key in keys]
@@ -104,13 +116,28 @@ def _observation_keys(
     return keys, f"observations: {', '.join(widths)}{left_out}"
 
 
-def _terminals(dones: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, str]:
-    """[N] which steps ended the task, and the rule in words."""
+def _rewards(
+    rule: str, source: str, last: np.ndarray, *stored: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rewards [N], which steps ended the task [N] bool, and what tells so.
+
+    Args:
+      rule: see `Layout.reward_rule`.
+      source: what error messages begin with.
+      last: [N] bool, the last step of each demonstration.
+      *stored: rewards and dones [N], where the file has them.
+    """
+    if rule != "stored":
+        return *rewards_by_rule(rule, last), f"rewards and ends by the rule {rule}"
+    if not stored:
+        none = np.zeros(len(last), np.float32)
+        return none, none > 0, "no rewards, demonstrations end in cuts"
+    rewards, dones = stored[0], as_flags(source, "dones", stored[1])
     if np.isin(rewards, (0, 1)).all():
-        return np.where(rewards == 0, np.where(dones == 1, 0, dones), dones), (
-            "done steps with reward 1 (success) end the task, other ends of demonstrations are cuts"
-        )
-    return dones, "done steps end the task: rewards are not 0 or 1, so success is not told"
+        told = "done steps with reward 1 (success) end the task, other ends of demonstrations are"
+        return rewards, dones & (rewards == 1), f"{told} cuts"
+    told = "done steps end the task: rewards are not only 0 and 1, so success is not known"
+    return rewards, dones, told
 
 
 def _details(content: Content) -> dict[str, Any]:
@@ -132,5 +159,8 @@ def _natural(name: str) -> list:
 
 
 FORMAT = Format(
-    "robomimic", lambda names: "data" in names, read, layout=("observation_keys", "filter_key")
+    "robomimic",
+    lambda names: "data" in names,
+    read,
+    layout=("observation_keys", "filter_key", "reward_rule"),
 )
