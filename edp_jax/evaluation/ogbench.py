@@ -82,6 +82,7 @@ def _twin(env: gymnasium.Env) -> gymnasium.Env:
     What the arms still share they only read, or set anew at each reset.
     """
     twin: Any = copy.copy(env.unwrapped)
+    spec: Any = env.spec
     twin._model = copy.copy(twin._model)
     twin._data = mujoco.MjData(twin._model)
-    return gymnasium.wrappers.TimeLimit(twin, twin.spec.max_episode_steps)
+    return gymnasium.wrappers.TimeLimit(twin, spec.max_episode_steps)
