@@ -1,6 +1,6 @@
 """The formats of .hdf5 and .npz files. One more is a module with a `FORMAT` and its line here."""
 
-from edp_jax.data import d3rlpy, flat, imitation, neorl, robomimic
+from edp_jax.data import compact, d3rlpy, flat, imitation, neorl, robomimic
 from edp_jax.data.format import Content, Format, Reading
 from edp_jax.data.layout import check_read
 from edp_jax.data.raw import RawDataset
@@ -11,6 +11,7 @@ FORMATS: tuple[Format, ...] = (  # the first that matches
     d3rlpy.FORMAT_1,
     neorl.FORMAT,
     imitation.FORMAT,
+    compact.FORMAT,
     flat.FORMAT,
 )
 LAYOUT = tuple(sorted({name for entry in FORMATS for name in entry.layout}))

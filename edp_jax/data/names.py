@@ -28,7 +28,6 @@ _NOT_READ = {
     "discount": "dm_env marks where to bootstrap so",
     "discounts": "dm_env marks where to bootstrap so",
     "mask": "it may mean 'masks', or rows that are valid",
-    "valids": "OGBench's compact layout has it",
 }
 _LISTED = 80  # characters of a list of names in an error
 
@@ -102,4 +101,9 @@ def listed(names: list[str]) -> str:
 def _remedy(present: list[str]) -> str:
     if any(re.fullmatch(r"episode_\d+", name) for name in present):
         return "this is Minari's layout: name the dataset as minari:<dataset id>"
+    if {"qpos", "terminals"} <= set(present):
+        return (
+            "OGBench's files have no rewards: put it into the data folder under OGBench's name, "
+            "and use ogbench:<dataset>-singletask-v0"
+        )
     return f"store arrays named {', '.join(_REQUIRED)}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edp_jax.data import formats
-from edp_jax.data.format import Reading
+from edp_jax.data.format import Content, Reading
 from edp_jax.data.layout import AS_STORED, Layout
 from edp_jax.data.raw import RawDataset, called, check_readable
 from edp_jax.data.reader import Reader, Request
@@ -34,6 +34,17 @@ def read_npz(
       InputError: the file is missing, damaged, not an .npz file or holds Python objects, or is not
         as its format wants it.
     """
+    with opened(path) as content:
+        return formats.read(content, Reading(layout, storage=storage))
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Content]:
+    """Opens a file for a block.
+
+    Raises:
+      InputError: the file is missing, damaged, not an .npz file or holds Python objects.
+    """
     path = os.fspath(path)
     source = called(path)
     check_readable(path)
@@ -41,9 +52,9 @@ def read_npz(
         size, remedy = os.path.getsize(path), "write it with numpy.savez, or copy it again"
         raise InputError(f"{source}: not a complete .npz file ({size} bytes); {remedy}")
     with _reasons(source):
-        opened = np.load(path, allow_pickle=False)
-    with opened as file:
-        return formats.read(_Open(source, file), Reading(layout, storage=storage))
+        archive = np.load(path, allow_pickle=False)
+    with archive as file:
+        yield _Open(source, file)
 
 
 def find(name: str) -> Task | None:

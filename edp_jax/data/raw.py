@@ -116,7 +116,8 @@ def from_arrays(
         arrays["reference_scores"] = np.asarray(scores)
     found = ends.read_flags(source, arrays)
     found = found if last is None else ends.bounded(found, last)
-    found = found._replace(notes=(*notes, *found.notes, *ends.hidden_limit(found)))
+    limits = () if "masks" in arrays else ends.hidden_limit(found)  # masks tell limits from ends
+    found = found._replace(notes=(*notes, *found.notes, *limits))
     arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
     if found.timeouts is None and max_episode_steps is not None:
         limited = ends.timeouts_by_length(found.terminals, max_episode_steps)

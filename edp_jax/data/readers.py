@@ -3,7 +3,7 @@
 import difflib
 
 from edp_jax import tasks
-from edp_jax.data import builtin, d4rl, hdf5, legacy, lerobot, minari, npz, tables, unread
+from edp_jax.data import builtin, d4rl, hdf5, legacy, lerobot, minari, npz, ogbench, tables, unread
 from edp_jax.data.raw import called
 from edp_jax.data.reader import Reader
 from edp_jax.types import InputError
@@ -15,6 +15,7 @@ READERS: dict[str, Reader] = {
         d4rl.READER,
         minari.READER,
         legacy.READER,
+        ogbench.READER,
         lerobot.READER,
         hdf5.READER,
         npz.READER,

@@ -32,7 +32,10 @@ def csv(tmp_path):
     """csv(columns) -> the path of a .csv file."""
 
     def write(table) -> str:
-        lines = [",".join(table), *(",".join(map(str, row)) for row in zip(*table.values(), strict=True))]
+        lines = [
+            ",".join(table),
+            *(",".join(map(str, row)) for row in zip(*table.values(), strict=True)),
+        ]
         (tmp_path / "steps.csv").write_text("\n".join(lines) + "\n")
         return str(tmp_path / "steps.csv")
 
