@@ -25,9 +25,10 @@ def make_env(dataset: str) -> Any:
     Raises:
       InputError: the package is missing, or it has no such environment.
     """
+    warnings.filterwarnings("ignore", ".*precision lowered by casting")  # its boxes, at each reset
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of its renderer and of its boxes
+            warnings.simplefilter("ignore")  # those of its renderer, where there is no screen
             import ogbench
 
             return ogbench.make_env_and_datasets(dataset, env_only=True)
