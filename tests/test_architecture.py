@@ -36,7 +36,7 @@ ONE_FILE = {  # the only file of the library that imports a package
     "flax.linen": "edp_jax/networks.py",
     "orbax": "edp_jax/training/checkpoint.py",
     "h5py": "edp_jax/data/hdf5.py",
-    "pyarrow": "edp_jax/data/parquet.py",
+    "pyarrow": "edp_jax/data/arrow.py",
     "ogbench": "edp_jax/ogbench.py",
     "matplotlib": "edp_jax/runs/plots.py",
     **dict.fromkeys(("gym", "mujoco_py", "d4rl"), "edp_jax/legacy.py"),

@@ -36,16 +36,9 @@ def read(content: Content, reading: Reading) -> RawDataset:
     observations, actions, rewards = map(table, ("observations", "actions", "rewards"))
     check_lengths(actions, observations, rewards)
     _check_continuous(source, actions.dtype)
-    ended = [np.asarray(content.array(f"terminated_{index}")).reshape(-1) for index in range(count)]
-    flags = as_flags(source, "terminated", np.concatenate(ended))
-    if len(flags) != count:
-        raise InputError(
-            f"{source}: 'terminated' holds {len(flags)} flags for {count} episodes; "
-            "store one for each"
-        )
     last = actions.last
     terminals = np.zeros(len(last), bool)
-    terminals[last] = flags
+    terminals[last] = [_flag(content, f"terminated_{index}") for index in range(count)]
     raw = from_arrays(
         source,
         {
@@ -95,6 +88,13 @@ def _count(content: Content, names: list[str]) -> int:
             "or copy the file again"
         )
     return count
+
+
+def _flag(content: Content, name: str) -> bool:
+    values = np.asarray(content.array(name)).reshape(-1)
+    if len(values) != 1:
+        raise InputError(f"{content.source}: {name!r} holds {len(values)} flags; store one")
+    return bool(as_flags(content.source, name, values)[0])
 
 
 def _parts(source: str, names: list[str], key: str) -> list[str]:

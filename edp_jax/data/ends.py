@@ -188,15 +188,15 @@ def last_by_cuts(source: str, key: str, cuts: np.ndarray, steps: int) -> np.ndar
     Raises:
       InputError: they are no growing numbers of steps.
     """
-    bounds = np.concatenate([[0], cuts.reshape(-1), [steps]])
-    if cuts.dtype.kind not in "iuf" or (bounds != np.round(bounds)).any():
+    if cuts.dtype.kind not in "iuf" or (cuts != np.round(cuts)).any():
         raise InputError(f"{source}: key {key!r} holds no row numbers; store where episodes begin")
+    bounds = np.concatenate([[0], cuts.reshape(-1), [steps]])
     wrong = np.flatnonzero(np.diff(bounds) <= 0)
     if len(wrong):
         before, after = bounds[wrong[0]], bounds[wrong[0] + 1]
         raise InputError(
-            f"{source}: by key {key!r} an episode goes from row {before:.0f} to {after:.0f} of "
-            f"{steps}; store growing row numbers"
+            f"{source}: by key {key!r} an episode goes from row {before:.10g} to {after:.10g} "
+            f"of {steps}; store growing row numbers"
         )
     last = np.zeros(steps, bool)
     last[bounds[1:].astype(int) - 1] = True

@@ -82,7 +82,8 @@ class _Open:
 
     def names(self, group: str = "") -> list[str]:
         item = _item(self.source, group, self._file)
-        return list(item) if isinstance(item, h5py.Group) else []
+        names = item if isinstance(item, h5py.Group) else ()
+        return [name if isinstance(name, str) else repr(name) for name in names]  # damaged: bytes
 
     def array(self, name: str) -> h5py.Dataset:
         return _array(self.source, name, self._file)
@@ -116,6 +117,13 @@ def _array(source: str, name: str, file: h5py.File) -> h5py.Dataset:
         raise InputError(
             f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}"
         )
+    try:
+        _ = item.dtype
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{source}: the type of key {name!r} cannot be read ({one_line(error)[:80]}); copy or "
+            "download the file again"
+        ) from error
     if item.is_virtual or item.external:
         raise InputError(_elsewhere(source, name))
     missing = [code for code in _filters(item) if not h5py.h5z.filter_avail(code)]

@@ -35,7 +35,7 @@ AS_STORED = Layout()
 
 
 def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
-    """Refuses a setting that has another value than its default and is not read.
+    """Refuses a setting that has another value than its default and is not read, and double keys.
 
     Args:
       layout: the settings.
@@ -51,6 +51,9 @@ def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
             raise InputError(
                 f"{entry.name}={value!r} changes nothing: {whose} are not read by it; leave it out"
             )
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            double = next(key for key in value if value.count(key) > 1)
+            raise InputError(f"{entry.name}: {double!r} is there twice; name each key once")
 
 
 def rewards_by_rule(rule: str, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,8 @@ import numpy as np
 
 from edp_jax.data import boxes
 from edp_jax.data import lerobot_meta as meta
+from edp_jax.data.arrow import column_names, read_columns
 from edp_jax.data.layout import AS_STORED, Layout, rewards_by_rule
-from edp_jax.data.parquet import column_names, read_columns
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage

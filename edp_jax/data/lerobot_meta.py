@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edp_jax.data.parquet import read_columns
+from edp_jax.data.arrow import read_columns
 from edp_jax.data.raw import called
 from edp_jax.errors import one_line
 from edp_jax.types import InputError

@@ -9,11 +9,11 @@ NAMES = {
     "observations": ("observations", "obs"),
     "actions": ("actions", "action"),
     "rewards": ("rewards", "reward"),
-    "terminals": ("terminals", "terminated", "terminations"),
+    "terminals": ("terminals", "terminated", "terminations", "terminal"),
     "done": ("done", "dones"),
     "masks": ("masks", "not_done", "not_dones"),
     "ends": ("dones_float",),
-    "timeouts": ("timeouts", "truncated", "truncations"),
+    "timeouts": ("timeouts", "truncated", "truncations", "timeout"),
     "next_observations": ("next_observations", "next_obs"),
     "action_low": ("action_low",),
     "action_high": ("action_high",),
@@ -82,6 +82,11 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
             "store 'masks' beside it: 1 where to bootstrap, 0 where the task ended"
         )
     return names
+
+
+def natural(name: str) -> list:
+    """A key to sort names by: demo_10 comes after demo_9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def listed(names: list[str]) -> str:

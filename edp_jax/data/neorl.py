@@ -23,20 +23,18 @@ def read(content: Content, reading: Reading) -> RawDataset:
     arrays = {key: content.array(name) for key, name in names.items()}
     steps = arrays["rewards"].size
     index = np.asarray(content.array("index")).reshape(-1)
-    if not len(index) or (index[0] != 0 and index[-1] != steps):
+    numbers = len(index) and index.dtype.kind in "iuf"
+    if not numbers or (index[0] != 0 and index[-1] != steps):
+        told = f"goes from {index[0]:.10g} to {index[-1]:.10g}" if numbers else "has no numbers"
         raise InputError(
-            f"{source}: 'index' {_told(index)}; store the first rows of all trajectories, from 0 "
-            f"on, or their ends, up to {steps}"
+            f"{source}: key 'index' {told}; store the first rows of all trajectories, from 0 on, "
+            f"or their ends, up to {steps}"
         )
     cuts = index[int(index[0] == 0) : len(index) - int(index[-1] == steps)]
     last = last_by_cuts(source, "index", cuts, steps)
     raw = from_arrays(source, arrays, last=last, storage=reading.storage)
     told = f"{last.sum():,} trajectories by 'index', those without an end of the task are cut"
     return dataclasses.replace(raw, understood=(f"format: NeoRL, {told}",))
-
-
-def _told(index: np.ndarray) -> str:
-    return f"goes from {index[0]} to {index[-1]}" if len(index) else "is empty"
 
 
 FORMAT = Format("NeoRL", lambda names: {"obs", "action", "index"} <= set(names), read)

@@ -17,7 +17,7 @@ import numpy as np
 from edp_jax.data.ends import as_flags
 from edp_jax.data.format import Content, Format, Reading
 from edp_jax.data.layout import rewards_by_rule
-from edp_jax.data.names import listed
+from edp_jax.data.names import listed, natural
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.stacked import Stacked, check_lengths
 from edp_jax.types import InputError
@@ -69,7 +69,7 @@ def _demos(content: Content, filter_key: str) -> tuple[list[str], str]:
     if not there:
         raise InputError(f"{source}: 'data' holds no demonstrations; use a file with some")
     if not filter_key:
-        return sorted(there, key=_natural), f"all {len(there):,} demonstrations"
+        return sorted(there, key=natural), f"all {len(there):,} demonstrations"
     masks = content.names("mask")
     if filter_key not in masks:
         raise InputError(
@@ -82,24 +82,24 @@ def _demos(content: Content, filter_key: str) -> tuple[list[str], str]:
         what = f"names {wrong[0]!r}, which is not there or twice" if wrong else "names nothing"
         raise InputError(f"{source}: mask {filter_key!r} {what}; correct it, or use another one")
     told = f"{len(named):,} of {len(there):,} demonstrations, mask {filter_key!r}"
-    return sorted(named, key=_natural), told
+    return sorted(named, key=natural), told
 
 
 def _observation_keys(
     content: Content, group: str, wanted: tuple[str, ...]
 ) -> tuple[list[str], str]:
     """The keys that an observation is made of, and a line that tells of them and of the others."""
-    there = sorted(content.names(group), key=_natural)
+    there = sorted(content.names(group), key=natural)
     if not there:
         raise InputError(
             f"{content.source}: {group!r} holds no observations; robomimic's script "
             "dataset_states_to_obs.py adds them to recorded demonstrations"
         )
-    wrong = [key for key in wanted if key not in there or wanted.count(key) > 1]
+    wrong = [key for key in wanted if key not in there]
     if wrong:
         raise InputError(
-            f"config.observation_keys: {wrong[0]!r} is not in an observation of {content.source}, "
-            f"or named twice (found: {listed(there)}); name some of these, each once"
+            f"config.observation_keys: {wrong[0]!r} is not in an observation of {content.source} "
+            f"(found: {listed(there)}); name some of these"
         )
     shapes = {key: content.array(f"{group}/{key}").shape for key in there}
     vectors = [key for key in there if len(shapes[key]) in (1, 2)]
@@ -151,11 +151,6 @@ def _details(content: Content) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _natural(name: str) -> list:
-    """A key that sorts demo_10 behind demo_9."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 FORMAT = Format(

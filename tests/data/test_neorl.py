@@ -73,8 +73,8 @@ def test_one_trajectory(store):
         ([0, 4, 4], "goes from row 4 to 4 of 10"),
         ([0, 4, 12], "goes from row 12 to 10 of 10"),
         ([0, 4.5], "holds no row numbers"),
-        ([], "'index' is empty"),
-        (["a"], "'index' goes from a to a"),
+        ([], "'index' has no numbers"),
+        (["a"], "'index' has no numbers"),
         ([0, np.nan], "holds no row numbers"),
     ],
 )

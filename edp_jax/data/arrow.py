@@ -1,7 +1,8 @@
-"""Columns of parquet files, read by the optional package pyarrow."""
+"""Columns of .parquet and .csv files, read by the optional package pyarrow."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,13 @@ def column_names(path: str) -> list[str]:
     Raises:
       InputError: pyarrow is missing, or the file is missing or damaged.
     """
-    return list(_open(path).schema_arrow.names)
+    pyarrow = _import(path)
+    check_readable(path)
+    with _told(path):
+        if _is_csv(path):
+            with pyarrow.csv.open_csv(path) as opened:
+                return list(opened.schema.names)
+        return list(pyarrow.parquet.ParquetFile(path).schema_arrow.names)
 
 
 def read_columns(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -36,17 +43,20 @@ def read_columns(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
       InputError: see `column_names`, a column is not there, has missing values, or its entries are
         lists of unequal length or something else than numbers, flags, texts and lists of these.
     """
-    file = _open(path)
-    missing = [name for name in names if name not in file.schema_arrow.names]
+    there, pyarrow = column_names(path), _import(path)
+    missing = [name for name in names if name not in there]
     if missing:
         raise InputError(
-            f"{called(path)}: no column {missing[0]!r}; its columns are "
-            f"{', '.join(file.schema_arrow.names)[:120]}"
+            f"{called(path)}: no column {missing[0]!r}; its columns are {', '.join(there)[:120]}"
         )
-    try:
-        table = file.read(columns=list(names))
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+    with _told(path):
+        if _is_csv(path):
+            options = pyarrow.csv.ConvertOptions(
+                include_columns=list(names), null_values=[""], strings_can_be_null=True
+            )
+            table = pyarrow.csv.read_csv(path, convert_options=options)
+        else:
+            table = pyarrow.parquet.ParquetFile(path).read(columns=list(names))
     return {name: _to_numpy(path, name, table.column(name).combine_chunks()) for name in names}
 
 
@@ -54,28 +64,28 @@ def _import(path: str) -> ModuleType:
     try:
         import pyarrow
         import pyarrow.compute
+        import pyarrow.csv
         import pyarrow.parquet
     except ImportError as error:
         raise not_installed(called(path), error, "tables") from error
     return pyarrow
 
 
-def _open(path: str) -> Any:
-    """The file as a pyarrow.parquet.ParquetFile."""
-    pyarrow = _import(path)
-    check_readable(path)
+def _is_csv(path: str) -> bool:
+    return path.endswith(".csv")
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Tells in one line why a file cannot be read."""
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: str, error: Exception) -> InputError:
-    size = os.path.getsize(path)
-    return InputError(
-        f"{called(path)}: not a complete parquet file ({size} bytes, {one_line(error)[:80]}); copy "
-        "or write it again"
-    )
+        yield
+    except (OSError, ValueError, KeyError, NotImplementedError, MemoryError) as error:
+        kind, size = "csv" if _is_csv(path) else "parquet", os.path.getsize(path)
+        raise InputError(
+            f"{called(path)}: not a complete {kind} file ({size} bytes, {one_line(error)[:80]}); "
+            "copy or write it again"
+        ) from error
 
 
 def _to_numpy(path: str, name: str, column: Any) -> np.ndarray:
@@ -83,7 +93,11 @@ def _to_numpy(path: str, name: str, column: Any) -> np.ndarray:
     types, compute = _import(path).types, _import(path).compute
     kind, shape = column.type, (len(column),)
     if column.null_count:
-        raise InputError(f"{source} has {column.null_count:,} missing values; fill or drop them")
+        row = compute.index(compute.is_null(column), True).as_py()
+        raise InputError(
+            f"{source} has {column.null_count:,} missing values, the first in row {row}; fill or "
+            "drop them"
+        )
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         lengths = compute.list_value_length(column).unique().to_pylist()
         if len(lengths) > 1:
