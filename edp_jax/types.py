@@ -173,8 +173,8 @@ class EnvSpec:
     """A simulator to evaluate in; hashable.
 
     `name` is one that `edp_jax.evaluation` knows ("hopper", "kitchen-complete", ...) or begins with
-    "gymnasium:", "minari:" or "legacy:". `kwargs` is a JSON object of keyword arguments, which only
-    a "gymnasium:" environment takes.
+    "gymnasium:", "minari:", "ogbench:" or "legacy:". `kwargs` is a JSON object of keyword
+    arguments, which only a "gymnasium:" environment takes.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 python -m experiments.tasks                         all known names
 python -m experiments.tasks kitchen-complete-v0     what is in one dataset
+python -m experiments.tasks lerobot:FOLDER          how a folder is understood
 
 A dataset that is not on this machine is downloaded or made first.
 """
@@ -14,8 +15,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from edp_jax import data
+from edp_jax.settings import describe, make
 
 from . import launch
+
+_MOST = 6  # names of columns that are printed
 
 
 def define_flags() -> None:
@@ -24,12 +28,18 @@ def define_flags() -> None:
         "",
         "Folder of the data files; by default $D4RL_DATASET_DIR, else ~/.d4rl/datasets.",
     )
+    for entry in describe(data.Layout):
+        define = flags.DEFINE_list if isinstance(entry.default, tuple) else flags.DEFINE_string
+        define(entry.name, entry.default, f"As --config.{entry.name}: {entry.meaning}.")
 
 
 def main(argv: Sequence[str]) -> None:
     data_dir = os.path.abspath(data.data_folder(flags.FLAGS.data_dir))
     if argv[1:]:
-        show(argv[1], data_dir)
+        names = [entry.name for entry in describe(data.Layout)]
+        show(
+            argv[1], data_dir, make(data.Layout, {name: flags.FLAGS[name].value for name in names})
+        )
     else:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head`: end as other lists do
         list_all(data_dir)
@@ -54,17 +64,22 @@ def list_all(data_dir: str) -> None:
     print(f"all that can be named: {others}")
 
 
-def show(name: str, data_dir: str) -> None:
+def show(name: str, data_dir: str, layout: data.Layout) -> None:
     """Reads a dataset and prints what is in it.
 
     Args:
       name: of a task, see `edp_jax.data.find_task`.
       data_dir: the folder of data files.
+      layout: what the user says of the data.
     """
-    task = data.find_task(name)
-    raw, info = data.load(task, data_dir, storage=data.storage_near(tempfile.gettempdir()))
+    task, storage = data.find_task(name), data.storage_near(tempfile.gettempdir())
+    raw, info = data.load(task, data_dir, storage=storage, layout=layout)
     print(f"{task.name}: {info['path'] or 'no single file'}, sha256 {info['sha256']}")
     print(data.describe(info["summary"]))
+    for kind in ("observation", "action"):
+        if names := info[f"{kind}_names"]:
+            more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+            print(f"  columns of an {kind}: {', '.join(names[:_MOST])}{more}")
     if raw.action_low is not None and raw.action_high is not None:
         print(f"  action box: {raw.action_low.tolist()} to {raw.action_high.tolist()}")
     scores = raw.reference_scores if task.reference_scores is None else task.reference_scores

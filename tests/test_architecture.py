@@ -19,23 +19,25 @@ MAX_LINES = 300
 ORDERS = (
     "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
     "algorithms < export < runs",
-    "types < errors settings files < tasks < legacy < stepping < data evaluation",
+    "types < errors settings files < tasks < legacy ogbench < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
     "runs < __init__",
 )
-WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "stepping", "files")
+WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "ogbench", "stepping", "files")
 
 SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
 SLOW = (
     *(*SIMULATORS, "tensorflow", "tensorboard", "tensorboardX", "torch"),
-    *("matplotlib", "wandb", "minari"),
+    *("matplotlib", "wandb", "minari", "ogbench", "dm_control", "pyarrow"),
 )
 # Only envs.make imports these modules of evaluation: they may load simulators.
-BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes")
+BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes", "ogbench")
 ONE_FILE = {  # the only file of the library that imports a package
     "flax.linen": "edp_jax/networks.py",
     "orbax": "edp_jax/training/checkpoint.py",
     "h5py": "edp_jax/data/hdf5.py",
+    "pyarrow": "edp_jax/data/arrow.py",
+    "ogbench": "edp_jax/ogbench.py",
     "matplotlib": "edp_jax/runs/plots.py",
     **dict.fromkeys(("gym", "mujoco_py", "d4rl"), "edp_jax/legacy.py"),
 }

@@ -3,10 +3,13 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 
 from edp_jax import InputError, algorithms, configuration, data
-from edp_jax.configuration import published
+from edp_jax.configuration import build, published
+from edp_jax.data.layout import rewards_by_rule
+from edp_jax.data.reader import Reader, Request
 from experiments import launch
 
 MAZES = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
@@ -216,3 +219,43 @@ def test_an_unknown_task_is_refused_with_the_nearest():
 def test_a_setting_of_another_learner_is_named_as_such():
     with pytest.raises(InputError, match=r"edp_iql does not read eta \(edp_td3, .*td3_bc do\)"):
         algorithms.settings("edp_iql", eta=1.0)
+
+
+@pytest.fixture
+def without_rewards(monkeypatch):
+    """The task "plain:", a format that reads a reward rule and has no rewards of its own."""
+
+    def find(name: str) -> data.Task | None:
+        return data.Task(name, "custom", "plain") if name.startswith("plain:") else None
+
+    def read(request: Request) -> tuple[data.RawDataset, None]:
+        zeros, ends, rule = np.zeros((5, 1), np.float32), np.arange(5) == 4, "stored"
+        if request.layout.reward_rule != rule:
+            rewards, terminals = rewards_by_rule(request.layout.reward_rule, ends)
+            return data.RawDataset(zeros, zeros, rewards, terminals, ~ends & ends), None
+        never = np.zeros(5, bool)
+        return data.RawDataset(zeros, zeros, zeros[:, 0], never, ends, has_rewards=False), None
+
+    reader = Reader("plain", "plain:", find, read, layout=("reward_rule",))
+    monkeypatch.setitem(data.READERS, "plain", reader)
+
+
+def test_learners_with_critics_refuse_data_without_rewards(without_rewards, tmp_path):
+    def load(name: str, **changes) -> data.Dataset:
+        config = configuration.make_config(name, "plain:", batch_size=2, **changes)
+        return build.load_dataset(configuration.resolve(config), str(tmp_path), lambda line: None)
+
+    assert load("bc").size == load("bc_diffusion").size == 4
+    with pytest.raises(InputError, match="td3_bc learns from rewards, .*reward_rule=success_at_"):
+        load("td3_bc")
+    rewarded = load("td3_bc", reward_rule="step_cost").transitions
+    assert rewarded.reward.tolist() == [-1] * 5 and rewarded.discount.tolist() == [1, 1, 1, 1, 0]
+    with pytest.raises(InputError, match="observation_keys.* changes nothing"):
+        load("bc", observation_keys=("state",))
+
+
+def test_a_folder_means_the_same_in_every_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = configuration.resolve(configuration.make_config("bc", "lerobot:data/pick"))
+    assert settings.config["task"] == f"lerobot:{tmp_path}/data/pick"
+    assert settings.task.file_name == f"{tmp_path}/data/pick"

@@ -101,7 +101,7 @@ def soft_guidance(
         out, as no denoising loss holds them; None: all were.
 
     Returns:
-      [B] sqrt(1 - abar) grad Q predicted_noise, averaged over the action's dimensions (DAC, Eq. 12).
+      [B] sqrt(1 - abar) grad Q predicted_noise, the mean over dimensions (DAC, Eq. 12).
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])

@@ -27,8 +27,14 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     """
     task = settings.task
     storage = data.storage_near(workdir, always=settings.source.data_placement == "host")
-    raw, info = data.load(task, settings.data_dir, progress, storage)
+    raw, info = data.load(task, settings.data_dir, progress, storage, settings.layout)
     progress(f"{task.name}:\n{data.describe(info['summary'])}")
+    if not raw.has_rewards and "reward_transform" in settings.config:  # the learner reads rewards
+        raise InputError(
+            f"{task.name}: {settings.algorithm} learns from rewards, and there are none; where the "
+            "format reads it set --config.reward_rule=success_at_end or step_cost, else train a "
+            "learner that imitates: bc, bc_diffusion"
+        )
     box = None
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)

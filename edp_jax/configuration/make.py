@@ -5,12 +5,12 @@ from typing import Any
 
 from edp_jax import algorithms, settings
 from edp_jax.configuration import groups, published
-from edp_jax.data import Preprocessing
+from edp_jax.data import Layout, Preprocessing
 from edp_jax.settings import Setting
 from edp_jax.types import InputError
 
 DEFAULT_TASK = "builtin/hopper-medium-expert"
-_REWARDS = ("reward_transform", "reward_scale", "reward_shift", "n_step")
+_REWARDS = ("reward_rule", "reward_transform", "reward_scale", "reward_shift", "n_step")
 
 
 def list_settings(algorithm: str) -> dict[str, list[Setting]]:
@@ -25,7 +25,7 @@ def list_settings(algorithm: str) -> dict[str, list[Setting]]:
     learns_values = any(entry.name == "discount" for entry in learner)
     data = [
         entry
-        for entry in settings.describe(Preprocessing)
+        for entry in settings.describe(Layout) + settings.describe(Preprocessing)
         if entry.name != "discount" and (learns_values or entry.name not in _REWARDS)
     ]
     return {

@@ -24,6 +24,7 @@ class Settings:
     execute: int  # actions that are taken before the policy chooses anew
     data_dir: str
     action_box: tuple | None  # low and high, as configured
+    layout: data.Layout
     preprocessing: data.Preprocessing
     run: groups.Run
     source: groups.Source
@@ -68,6 +69,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         execute=_execute(config),
         data_dir=data.data_folder(config["data_dir"]),
         action_box=_action_box(config),
+        layout=data.Layout(**_pick(config, data.Layout)),
         preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
         run=groups.Run(**_pick(config, groups.Run)),
         source=groups.Source(**_pick(config, groups.Source)),

@@ -4,6 +4,7 @@ In steps: `find_task` names it, `load` reads and checks its data, `prepare` make
 """
 
 from edp_jax.data.folder import data_folder
+from edp_jax.data.layout import Layout
 from edp_jax.data.loading import load, load_dataset
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.raw import RawDataset
@@ -13,6 +14,14 @@ from edp_jax.data.storage import Storage, storage_near
 from edp_jax.data.summary import describe
 from edp_jax.tasks import Task
 
-__all__ = ["READERS", "Dataset", "Preprocessing", "RawDataset", "RewardTransform", "Storage"]
+__all__ = [
+    "READERS",
+    "Dataset",
+    "Layout",
+    "Preprocessing",
+    "RawDataset",
+    "RewardTransform",
+    "Storage",
+]
 __all__ += ["Task", "data_folder", "describe", "find_file", "find_task", "list_tasks", "load"]
 __all__ += ["load_dataset", "prepare", "storage_near"]

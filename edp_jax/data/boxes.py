@@ -16,6 +16,7 @@ _SMALL = 0.1  # the part of a declared box below which it looks like the wrong o
 _SMALL_OF_DEFAULT = 0.5  # actions in [0, 1] fill half of [-1, 1]
 _DEFAULT = "the default: no bounded one in the data or an environment"
 _ENVIRONMENT = "that of the environment"
+_ROOM = 1e-3  # of the magnitude: half the box of a constant column
 _MOST = 4  # columns told one by one
 _REMEDY = "set --config.action_low and --config.action_high"
 
@@ -80,6 +81,13 @@ def find(
             lines.append(f"note: another box, {other}, is {_told(*box)}{clipped}")
     lines += _oddities(raw, low, high, _SMALL_OF_DEFAULT if why == _DEFAULT else _SMALL)
     return Box(low, high, tuple(lines))
+
+
+def range_of(actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest [A] and highest [A] of actions [N, A]; a column that is constant gets some room."""
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    room = np.where(high > low, 0.0, _ROOM * np.maximum(1.0, np.abs(low)))
+    return low - room, high + room
 
 
 def _sides(raw: RawDataset, box: tuple | None) -> tuple[np.ndarray, np.ndarray] | None:

@@ -43,7 +43,7 @@ def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
     Raises:
       InputError: a flag is neither 0 nor 1.
     """
-    flags = {key: _flag(source, key, arrays[key]) for key in FLAGS if key in arrays}
+    flags = {key: as_flags(source, key, arrays[key]) for key in FLAGS if key in arrays}
     timeouts = flags.get("timeouts")
     if "masks" in flags:
         return _by_masks(flags)
@@ -64,6 +64,21 @@ def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
     return Ends(terminals, timeouts, notes=notes)
 
 
+def bounded(ends: Ends, last: np.ndarray) -> Ends:
+    """Adds the ends of episodes that a source itself keeps apart.
+
+    Args:
+      ends: what the flags say.
+      last: [N] bool, whether a step is the last of its episode. Those that end no task are cuts.
+    """
+    inside = int((ends.terminals & ~last).sum())
+    timeouts = (last if ends.timeouts is None else last | ends.timeouts) & ~ends.terminals
+    notes = ends.notes
+    if inside:
+        notes += (f"{inside:,} steps end the task inside an episode, which is divided there",)
+    return Ends(ends.terminals, timeouts, ends.whole and not inside, notes)
+
+
 def compare_rows(
     ends: Ends, observations: np.ndarray, following: np.ndarray
 ) -> tuple[Ends, np.ndarray | None]:
@@ -77,8 +92,8 @@ def compare_rows(
 
     Returns:
       The corrected ends, with timeouts, and the next observations. These are None where those after
-      a cut are the first of the next episode (an environment that resets itself): then they hold
-      nothing that the rows do not, and what followed a cut is not known.
+      a cut are the first of the next episode (an environment that resets itself) or those before
+      it: then they hold nothing that the rows do not, and what followed a cut is not known.
     """
     goes_on = _continues(observations, following)
     terminals, notes, whole = ends.terminals, list(ends.notes), ends.whole
@@ -114,6 +129,12 @@ def compare_rows(
             "environment that resets itself?): what followed is unknown, these steps are left out"
         )
         return Ends(terminals, timeouts, whole, tuple(notes)), None
+    if cut.sum() > 1 and (following[:-1][cut] == observations[:-1][cut]).all():
+        notes.append(
+            f"next_observations after all {cut.sum():,} cuts are those before them: what followed "
+            "is unknown, these steps are left out"
+        )
+        return Ends(terminals, timeouts, whole, tuple(notes), ordered=not shuffled), None
     return Ends(terminals, timeouts, whole, tuple(notes), ordered=not shuffled), following
 
 
@@ -156,6 +177,33 @@ def timeouts_by_length(terminals: np.ndarray, max_episode_steps: int) -> np.ndar
     return timeouts
 
 
+def last_by_cuts(source: str, key: str, cuts: np.ndarray, steps: int) -> np.ndarray:
+    """[steps] bool: the last step of each episode.
+
+    Args:
+      source: what error messages begin with.
+      key: the name of the array `cuts`.
+      cuts: the steps at which all episodes but the first begin.
+      steps: of all episodes.
+
+    Raises:
+      InputError: they are no growing numbers of steps.
+    """
+    if cuts.dtype.kind not in "iuf" or (cuts != np.round(cuts)).any():
+        raise InputError(f"{source}: key {key!r} holds no row numbers; store where episodes begin")
+    bounds = np.concatenate([[0], cuts.reshape(-1), [steps]])
+    wrong = np.flatnonzero(np.diff(bounds) <= 0)
+    if len(wrong):
+        before, after = bounds[wrong[0]], bounds[wrong[0] + 1]
+        raise InputError(
+            f"{source}: by key {key!r} an episode goes from row {before:.10g} to {after:.10g} "
+            f"of {steps}; store growing row numbers"
+        )
+    last = np.zeros(steps, bool)
+    last[bounds[1:].astype(int) - 1] = True
+    return last
+
+
 def hidden_limit(ends: Ends) -> tuple[str, ...]:
     """A line where terminals look like a time limit: the longest episodes are equally long."""
     last = np.flatnonzero(ends.terminals | (False if ends.timeouts is None else ends.timeouts))
@@ -188,7 +236,14 @@ def _by_masks(flags: Mapping[str, np.ndarray]) -> Ends:
     return Ends(terminals, cuts, whole=not inside, notes=tuple(notes))
 
 
-def _flag(source: str, key: str, values: np.ndarray) -> np.ndarray:
+def as_flags(source: str, key: str, values: np.ndarray) -> np.ndarray:
+    """Numbers [N] as bool [N].
+
+    Raises:
+      InputError: one is neither 0 nor 1.
+    """
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{source}: key {key!r} has dtype {values.dtype}; store flags")
     bad, first = count_where(lambda rows: (rows != 0) & (rows != 1), values)
     if first is not None:
         raise InputError(

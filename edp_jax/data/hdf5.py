@@ -1,14 +1,17 @@
-"""HDF5 files in D4RL's layout (arXiv 2004.07219), read and written with h5py alone."""
+"""HDF5 files, read in any of `edp_jax.data.formats`, and written as D4RL's (arXiv 2004.07219)."""
 
 import contextlib
 import importlib
 import math
 import os
+from typing import Any
 
 import h5py
 
-from edp_jax.data.names import find_names
-from edp_jax.data.raw import RawDataset, called, check_readable, from_arrays
+from edp_jax.data import formats
+from edp_jax.data.format import Reading
+from edp_jax.data.layout import AS_STORED, Layout
+from edp_jax.data.raw import RawDataset, called, check_readable
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line
@@ -16,19 +19,26 @@ from edp_jax.files import replacing
 from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
+SUFFIXES = (".hdf5", ".h5")
+
 
 def read_hdf5(
-    path: str | os.PathLike, *, max_episode_steps: int | None = None, storage: Storage = MEMORY
+    path: str | os.PathLike,
+    *,
+    max_episode_steps: int | None = None,
+    storage: Storage = MEMORY,
+    layout: Layout = AS_STORED,
 ) -> RawDataset:
     """Reads and checks one file, block by block.
 
     Args:
-      path: a file with one array per quantity, under the names of `RawDataset` or their synonyms.
+      path: a file in one of `edp_jax.data.formats`.
       max_episode_steps: the time limit, for files that do not store `timeouts`.
       storage: where the arrays lie that are read.
+      layout: what the user says of the data.
 
     Raises:
-      InputError: the file is missing, truncated or not HDF5, or see `from_arrays`.
+      InputError: the file is missing, truncated or not HDF5, or not as its format wants it.
     """
     path = os.fspath(path)
     source = called(path)
@@ -41,10 +51,7 @@ def read_hdf5(
             remedy = "copy or download it again"
             raise InputError(f"{source}: not an HDF5 file ({size} bytes); {remedy}")
         with h5py.File(path, "r") as file:
-            arrays = {
-                key: _array(source, name, file) for key, name in find_names(source, file).items()
-            }
-            return from_arrays(source, arrays, max_episode_steps=max_episode_steps, storage=storage)
+            return formats.read(_Open(source, file), Reading(layout, max_episode_steps, storage))
     except (OSError, RuntimeError, KeyError) as error:
         raise InputError(f"{source}: {_reason(error, size)}") from error
 
@@ -66,18 +73,59 @@ def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) ->
             file.attrs[key] = value
 
 
+class _Open:
+    """An open file, see `edp_jax.data.format.Content`."""
+
+    def __init__(self, source: str, file: h5py.File):
+        self.source = source
+        self._file = file
+
+    def names(self, group: str = "") -> list[str]:
+        item = _item(self.source, group, self._file)
+        names = item if isinstance(item, h5py.Group) else ()
+        return [name if isinstance(name, str) else repr(name) for name in names]  # damaged: bytes
+
+    def array(self, name: str) -> h5py.Dataset:
+        return _array(self.source, name, self._file)
+
+    def attribute(self, group: str, name: str) -> Any:
+        return self._file[group].attrs.get(name)
+
+
+def _item(source: str, name: str, file: h5py.File) -> Any:
+    """What has a name, with the groups it is in; None where there is nothing."""
+    item: Any = file
+    for part in filter(None, name.split("/")):
+        if not isinstance(item, h5py.Group) or part not in item:
+            return None
+        if isinstance(item.get(part, getlink=True), h5py.ExternalLink):
+            raise InputError(_elsewhere(source, name))
+        item = item[part]
+    return item
+
+
+def _elsewhere(source: str, name: str) -> str:
+    return f"{source}: the rows of key {name!r} lie in other files; store them in this one"
+
+
 def _array(source: str, name: str, file: h5py.File) -> h5py.Dataset:
-    elsewhere = f"{source}: the rows of key {name!r} lie in other files; store them in this one"
-    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise InputError(elsewhere)
-    item = file[name]
+    item = _item(source, name, file)
+    if item is None:
+        raise InputError(f"{source}: no key {name!r}; store an array under that name")
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         kind = "an empty dataset" if isinstance(item, h5py.Dataset) else "a group"
         raise InputError(
             f"{source}: key {name!r} is {kind}, not an array; store one array under {name!r}"
         )
+    try:
+        _ = item.dtype
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{source}: the type of key {name!r} cannot be read ({one_line(error)[:80]}); copy or "
+            "download the file again"
+        ) from error
     if item.is_virtual or item.external:
-        raise InputError(elsewhere)
+        raise InputError(_elsewhere(source, name))
     missing = [code for code in _filters(item) if not h5py.h5z.filter_avail(code)]
     if missing:
         raise InputError(
@@ -129,7 +177,7 @@ def _reason(error: Exception, size: int) -> str:
 
 def find(name: str) -> Task | None:
     """The task of a user's own file."""
-    if not name.endswith(".hdf5"):
+    if not name.endswith(SUFFIXES):
         return None
     return Task(name, "custom", "hdf5", file_name=os.path.expanduser(name))
 
@@ -138,7 +186,8 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     """Reads a user's own file."""
     path = request.task.file_name or request.task.name
     steps = request.task.max_episode_steps
-    return read_hdf5(path, max_episode_steps=steps, storage=request.storage), path
+    raw = read_hdf5(path, max_episode_steps=steps, storage=request.storage, layout=request.layout)
+    return raw, path
 
 
-READER = Reader("hdf5", "the path of an .hdf5 file", find, read)
+READER = Reader("hdf5", "the path of an .hdf5 file", find, read, layout=formats.LAYOUT)

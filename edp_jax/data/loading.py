@@ -9,6 +9,7 @@ import numpy as np
 
 from edp_jax import settings
 from edp_jax.data.folder import data_folder
+from edp_jax.data.layout import AS_STORED, Layout, check_read
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.raw import RawDataset
 from edp_jax.data.reader import Progress, Request
@@ -19,7 +20,11 @@ from edp_jax.tasks import Task
 
 
 def load(
-    task: Task, data_dir: str, progress: Progress = print, storage: Storage = MEMORY
+    task: Task,
+    data_dir: str,
+    progress: Progress = print,
+    storage: Storage = MEMORY,
+    layout: Layout = AS_STORED,
 ) -> tuple[RawDataset, dict]:
     """Reads the dataset of a task.
 
@@ -30,22 +35,28 @@ def load(
       data_dir: the folder that downloaded and made files are kept in.
       progress: takes lines that tell of waiting.
       storage: where the arrays of a file lie; an HDF5 file may be larger than the memory.
+      layout: what the user says of the data.
 
     Returns:
       The steps, and a dict that JSON can hold: `name`, `path` and `size_bytes` (None where the
-      dataset is not one file), `sha256` (of the file, else of the arrays), and `summary`, see
-      `edp_jax.data.summary`.
+      dataset is not one file), `sha256` (of the file, else of the arrays), `observation_names` and
+      `action_names` (empty where columns have none), `details` (what else the source says, such as
+      the arguments of its environment), and `summary`, see `edp_jax.data.summary`.
 
     Raises:
-      InputError: the data cannot be had or used. The message of a failed download says where to
-        get the file and where to put it.
+      InputError: the data cannot be had or used, or their format does not read a setting of the
+        layout. The message of a failed download says where to get the file and where to put it.
     """
     folder = os.path.abspath(os.path.expanduser(data_dir))
-    raw, path = READERS[task.reader].read(Request(task, folder, progress, storage))
+    reader = READERS[task.reader]
+    check_read(layout, reader.layout, f"data of {task.name}")
+    raw, path = reader.read(Request(task, folder, progress, storage, layout))
     info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
     if path is not None:
         info |= {"path": os.path.abspath(path), "size_bytes": os.path.getsize(path)}
-    return raw, info | {"summary": summarize(raw)}
+    for kind in ("observation_names", "action_names"):
+        info[kind] = list(getattr(raw, kind))
+    return raw, info | {"details": dict(raw.details), "summary": summarize(raw)}
 
 
 def load_dataset(
@@ -57,32 +68,34 @@ def load_dataset(
     action_box: tuple | None = None,
     environment_box: tuple | None = None,
     discount: float = Preprocessing.discount,
-    **preprocessing: Any,
+    **options: Any,
 ) -> Dataset:
     """Finds, reads and prepares a dataset: all that comes before training, in one call.
 
     Args:
       name: a task of `list_tasks`, such as "builtin/hopper-medium-expert" or "hopper-medium-v2",
-        minari:<dataset id>, or the path of an .hdf5 or .npz file.
+        minari:<dataset id>, or the path of a file: docs/formats.md lists the formats.
       data_dir: the folder that downloaded and made files are kept in; None: see `data_folder`.
       progress: takes lines that tell of waiting, and of the box of the actions.
       storage: where large arrays lie; `storage_near` gives one for data larger than the memory.
       action_box: low and high of the stored actions. None: those that the dataset declares.
       environment_box: low and high to use where the dataset declares none. None: [-1, 1].
       discount: the learner's, which rewards over several steps (`n_step`) need.
-      **preprocessing: settings of `Preprocessing`, such as `normalize_observations=True`.
+      **options: settings of `Layout` and of `Preprocessing`, such as `normalize_observations=True`.
 
     Raises:
       InputError: there is no such task, the data cannot be had or used, or a setting is of no use.
     """
-    options = settings.make(Preprocessing, preprocessing)
-    task = find_task(name)
-    raw, info = load(task, data_folder() if data_dir is None else data_dir, progress, storage)
+    names = {entry.name for entry in settings.describe(Layout)}
+    layout = settings.make(Layout, {key: options.pop(key) for key in names & options.keys()})
+    preprocessing = settings.make(Preprocessing, options)
+    task, folder = find_task(name), data_folder() if data_dir is None else data_dir
+    raw, info = load(task, folder, progress, storage, layout)
     return prepare(
         task,
         raw,
         info,
-        dataclasses.replace(options, discount=discount),
+        dataclasses.replace(preprocessing, discount=discount),
         action_box=action_box,
         environment_box=environment_box,
         progress=progress,

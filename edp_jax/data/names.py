@@ -9,11 +9,11 @@ NAMES = {
     "observations": ("observations", "obs"),
     "actions": ("actions", "action"),
     "rewards": ("rewards", "reward"),
-    "terminals": ("terminals", "terminated", "terminations"),
+    "terminals": ("terminals", "terminated", "terminations", "terminal"),
     "done": ("done", "dones"),
     "masks": ("masks", "not_done", "not_dones"),
     "ends": ("dones_float",),
-    "timeouts": ("timeouts", "truncated", "truncations"),
+    "timeouts": ("timeouts", "truncated", "truncations", "timeout"),
     "next_observations": ("next_observations", "next_obs"),
     "action_low": ("action_low",),
     "action_high": ("action_high",),
@@ -28,7 +28,6 @@ _NOT_READ = {
     "discount": "dm_env marks where to bootstrap so",
     "discounts": "dm_env marks where to bootstrap so",
     "mask": "it may mean 'masks', or rows that are valid",
-    "valids": "OGBench's compact layout has it",
 }
 _LISTED = 80  # characters of a list of names in an error
 
@@ -63,7 +62,7 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     if missing:
         raise InputError(
             f"{source}: no key {', '.join(map(repr, missing))} "
-            f"(found: {_listed(present) or 'no keys'}); {_remedy(present)}"
+            f"(found: {listed(present) or 'no keys'}); {_remedy(present)}"
         )
     for name in present:
         if name in _NOT_READ:
@@ -85,7 +84,12 @@ def find_names(source: str, present: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _listed(names: list[str]) -> str:
+def natural(name: str) -> list:
+    """A key to sort names by: demo_10 comes after demo_9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def listed(names: list[str]) -> str:
     """Some of the names, and how many others there are."""
     text = ", ".join(names)
     if len(text) <= _LISTED:
@@ -97,6 +101,9 @@ def _listed(names: list[str]) -> str:
 def _remedy(present: list[str]) -> str:
     if any(re.fullmatch(r"episode_\d+", name) for name in present):
         return "this is Minari's layout: name the dataset as minari:<dataset id>"
-    if "data" in present:
-        return f"robomimic's layout has 'data': store arrays named {', '.join(_REQUIRED)}"
+    if {"qpos", "terminals"} <= set(present):
+        return (
+            "OGBench's files have no rewards: put it into the data folder under OGBench's name, "
+            "and use ogbench:<dataset>-singletask-v0"
+        )
     return f"store arrays named {', '.join(_REQUIRED)}"

@@ -155,7 +155,7 @@ def prepare(
         returns.fill_chunks(parts.action, parts.valid, last)
         progress(f"  {_describe_chunks(parts.valid, parts.discount)}")
 
-    comparable = task.stored_returns_compare and raw.whole_episodes
+    comparable = task.stored_returns_compare and raw.whole_episodes and raw.has_rewards
     weights = None
     if options.return_weighting:
         weights = returns.return_weights(episode_returns, episode, options.return_weighting)

@@ -39,6 +39,11 @@ class RawDataset:
     )
     notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
     ordered: bool = True  # False: rows are shuffled, so it is not known which steps follow a step
+    has_rewards: bool = True  # False: `rewards` are all 0 because the source has none
+    understood: tuple[str, ...] = ()  # lines: the format of its source, and what marks ends in it
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON: what it says else
+    observation_names: tuple[str, ...] = ()  # O of them, where the source names its columns
+    action_names: tuple[str, ...] = ()  # A of them
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are there, by their names."""
@@ -53,9 +58,9 @@ class RawDataset:
         return self.actions.shape[1]
 
 
-def called(path: str) -> str:
+def called(path: str, kind: str = "data file") -> str:
     """What error messages call a file: by its path, or the end of a long one."""
-    return f"data file {path!r}" if len(path) <= _LONGEST else f"data file '...{path[-_LONGEST:]}'"
+    return f"{kind} {path!r}" if len(path) <= _LONGEST else f"{kind} '...{path[-_LONGEST:]}'"
 
 
 def check_readable(path: str) -> None:
@@ -80,6 +85,7 @@ def from_arrays(
     *,
     max_episode_steps: int | None = None,
     apart: bool = False,
+    last: np.ndarray | None = None,
     notes: tuple[str, ...] = (),
     storage: Storage = MEMORY,
 ) -> RawDataset:
@@ -95,6 +101,7 @@ def from_arrays(
         `edp_jax.data.names.NAMES`.
       max_episode_steps: the time limit, where it is known.
       apart: whether the source keeps episodes apart, so that their ends need no check by the rows.
+      last: [N] bool, the last step of each episode where the source itself keeps episodes apart.
       notes: lines for the user, to which those on the flags are added.
       storage: where the new arrays lie.
 
@@ -109,7 +116,9 @@ def from_arrays(
     if scores is not None:
         arrays["reference_scores"] = np.asarray(scores)
     found = ends.read_flags(source, arrays)
-    found = found._replace(notes=(*notes, *found.notes, *ends.hidden_limit(found)))
+    found = found if last is None else ends.bounded(found, last)
+    limits = () if "masks" in arrays else ends.hidden_limit(found)  # masks tell limits from ends
+    found = found._replace(notes=(*notes, *found.notes, *limits))
     arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
     if found.timeouts is None and max_episode_steps is not None:
         limited = ends.timeouts_by_length(found.terminals, max_episode_steps)
@@ -143,8 +152,9 @@ def _check_array(source: str, key: str, value: Any) -> Any:
     ndim, wanted = (2, "[N, dimension]") if key in _ROWS else (1, "[dimension]")
     wanted = "[N]" if key in _STEPS else wanted
     if value.ndim != ndim or 0 in value.shape[1:]:
+        images = " (images are not read)" if value.ndim > ndim and key in _ROWS else ""
         raise InputError(
-            f"{source}: key {key!r} has shape {list(value.shape)}; store it as {wanted}"
+            f"{source}: key {key!r} has shape {list(value.shape)}{images}; store it as {wanted}"
         )
     return value
 

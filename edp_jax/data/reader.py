@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
+from edp_jax.data.layout import AS_STORED, Layout
 from edp_jax.data.raw import RawDataset
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.tasks import Task
@@ -18,6 +19,7 @@ class Request(NamedTuple):
     data_dir: str  # the folder that downloaded and made files are kept in
     progress: Progress = print
     storage: Storage = MEMORY  # where large arrays lie
+    layout: Layout = AS_STORED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,3 +42,4 @@ class Reader:
     """
     locate: Callable[[Task, str], str | None] = lambda task, data_dir: None
     """The file of a task and a data folder where it is on disk, else None."""
+    layout: tuple[str, ...] = ()  # the settings of `Layout` that it reads; others are refused

@@ -3,7 +3,8 @@
 import difflib
 
 from edp_jax import tasks
-from edp_jax.data import builtin, d4rl, hdf5, legacy, minari, npz
+from edp_jax.data import builtin, d4rl, hdf5, legacy, lerobot, minari, npz, ogbench, tables, unread
+from edp_jax.data.raw import called
 from edp_jax.data.reader import Reader
 from edp_jax.types import InputError
 
@@ -14,8 +15,11 @@ READERS: dict[str, Reader] = {
         d4rl.READER,
         minari.READER,
         legacy.READER,
+        ogbench.READER,
+        lerobot.READER,
         hdf5.READER,
         npz.READER,
+        tables.READER,
     )
 }
 
@@ -35,6 +39,8 @@ def find_task(name: str) -> tasks.Task:
         task = reader.find(name)
         if task is not None:
             return task
+    if why := unread.reason(name):
+        raise InputError(f"{called(name)}: {why}")
     near = difflib.get_close_matches(name, tasks.TASKS, n=3, cutoff=0.5) or list_tasks()[:3]
     others = ", ".join(reader.usage for reader in READERS.values())
     raise InputError(f"task {name!r}: no such task; use {', '.join(near)}, or {others}")

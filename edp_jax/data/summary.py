@@ -14,6 +14,7 @@ def summarize(raw: RawDataset) -> dict:
     """
     returns = episode_returns(raw)
     return {
+        "understood": list(raw.understood),
         "steps": len(raw.rewards),
         "transitions": int(usable_rows(raw).sum()),
         "episodes": int(episode_ends(raw).sum()),
@@ -36,7 +37,7 @@ def summarize(raw: RawDataset) -> dict:
 def describe(summary: dict) -> str:
     """What `summarize` counted, in lines for a terminal."""
     steps, transitions = summary["steps"], summary["transitions"]
-    counted, lines = f"{transitions:,} transitions", []
+    counted, lines = f"{transitions:,} transitions", list(summary["understood"])
     if transitions < steps:
         lost = steps - transitions
         whose = f"{lost:,} episodes" if lost > 1 else "one episode"

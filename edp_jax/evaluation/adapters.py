@@ -51,7 +51,7 @@ def make_gymnasium(env_id: str, num_envs: int, **kwargs) -> tuple[gymnasium.Env,
                 f"{_told(error)}; correct them"
             ) from error
 
-    return _make_flat(make_one, num_envs, label)
+    return make_flat(make_one, num_envs, label)
 
 
 def make_locomotion(environment: Environment, num_envs: int) -> tuple[gymnasium.Env, ...]:
@@ -86,7 +86,24 @@ def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
                 "needs, or give another as --config.env_id (none: only train)"
             ) from error
 
-    return _make_flat(make_one, num_envs, label)
+    return make_flat(make_one, num_envs, label)
+
+
+def make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:
+    """Makes environments that have been given flat observations.
+
+    Args:
+      make_one: makes one.
+      num_envs: how many.
+      label: what error messages call them.
+
+    Raises:
+      InputError: see `flatten`.
+    """
+    with warnings.catch_warnings():
+        # D4RL's robots are those of -v4
+        warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)
+        return tuple(flatten(make_one(), label) for _ in range(num_envs))
 
 
 def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
@@ -146,13 +163,6 @@ def use_old_collisions(model: mujoco.MjModel) -> None:
     Later releases find them by another algorithm, unless they are told otherwise.
     """
     model.opt.disableflags |= int(getattr(mujoco.mjtDisableBit, "mjDSBL_NATIVECCD", 0))
-
-
-def _make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:
-    with warnings.catch_warnings():
-        # D4RL's robots are those of -v4
-        warnings.filterwarnings("ignore", message=".*out of date", category=DeprecationWarning)
-        return tuple(flatten(make_one(), label) for _ in range(num_envs))
 
 
 def _told(error: Exception) -> str:

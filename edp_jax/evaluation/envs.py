@@ -30,6 +30,7 @@ _MAKERS = {
 _PREFIXES = {
     "gymnasium": "edp_jax.evaluation.adapters:make_gymnasium",
     "minari": "edp_jax.evaluation.adapters:make_minari",
+    "ogbench": "edp_jax.evaluation.ogbench:make_ogbench",
     "legacy": "edp_jax.evaluation.envs:make_legacy",
 }
 

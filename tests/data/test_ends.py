@@ -102,7 +102,6 @@ def test_terminals_that_look_like_a_time_limit_are_told():
         ({"terminals": LIMIT, "is_last": LIMIT}, "'is_last' is not read"),
         ({"terminals": LIMIT, "discount": ~LIMIT}, "'discount' is not read"),
         ({"terminals": LIMIT, "mask": LIMIT}, "'mask' is not read"),
-        ({"terminals": LIMIT, "valids": LIMIT}, "'valids' is not read (OGBench's compact"),
         ({"dones_float": LIMIT}, "no key 'terminals'"),
         ({"done": LIMIT, "timeouts": LIMIT, "masks": np.full(12, 0.99)}, "neither 0 nor 1"),
         ({"terminals": np.full(12, 2), "timeouts": LIMIT}, "12 values that are neither 0 nor 1"),

@@ -47,6 +47,9 @@ def test_file_is_found_in_each_place(tmp_path, place):
         "path": str(tmp_path / place),
         "sha256": hashlib.sha256(content).hexdigest(),
         "size_bytes": len(content),
+        "observation_names": [],
+        "action_names": [],
+        "details": {},
         "summary": summary.summarize(raw),
     }
 

@@ -25,6 +25,7 @@ def raw() -> data.RawDataset:
 def test_what_is_counted(raw):
     counted = summarize(raw)
     assert counted == {
+        "understood": [],
         "steps": 4,
         "transitions": 3,
         "episodes": 2,

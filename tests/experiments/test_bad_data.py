@@ -204,6 +204,19 @@ def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
     assert lines["builtin/hopper-medium"][1] == "-"
 
 
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("reward_rule=step_cost", "reward_rule='step_cost' changes nothing: "),
+        ("reward_rule=cost", "reward_rule=cost must be one of stored, success_at_end, step_cost"),
+    ],
+)
+def test_what_a_format_does_not_read_is_refused_here_too(tmp_path, flag, says):
+    np.savez(tmp_path / "mine.npz", **arrays())
+    result = tasks(str(tmp_path / "mine.npz"), f"--{flag}")
+    assert result.returncode == 2 and says in result.stderr and not result.stdout
+
+
 def test_a_reader_of_the_list_may_leave_early(tmp_path):
     command = [sys.executable, "-u", "-m", "experiments.tasks", f"--data_dir={tmp_path}"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

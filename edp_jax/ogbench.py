@@ -1,0 +1,69 @@
+"""OGBench (arXiv 2410.20092), by its own package, which only this file imports.
+
+| what | its function |
+| --- | --- |
+| the environment of a dataset | `ogbench.make_env_and_datasets` |
+| rewards and ends of one task for states of a dataset | `ogbench.relabel_utils.relabel_dataset` |
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edp_jax.errors import not_installed, one_line
+from edp_jax.types import InputError
+
+
+def make_env(dataset: str) -> Any:
+    """Makes the environment of a single-task dataset, a gymnasium.Env.
+
+    Args:
+      dataset: OGBench's name, such as cube-single-play-singletask-task2-v0.
+
+    Raises:
+      InputError: the package is missing, or it has no such environment.
+    """
+    warnings.filterwarnings("ignore", ".*precision lowered by casting")  # its boxes, at each reset
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of its renderer, where there is no screen
+            import ogbench
+
+            return ogbench.make_env_and_datasets(dataset, env_only=True)
+    except ImportError as error:
+        raise not_installed(f"ogbench:{dataset}", error, "ogbench") from error
+    except Exception as error:  # gymnasium and the simulator raise errors of many kinds
+        told = f"{type(error).__name__}: {one_line(error)[:100]}"
+        raise InputError(f"ogbench:{dataset}: {told}; use a name that OGBench lists") from error
+
+
+def rewards(source: str, env: Any, states: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Says what states earn in the task of an environment.
+
+    Args:
+      source: what error messages begin with.
+      env: made by `make_env`.
+      states: `qpos` [N, positions] of the simulator, and `button_states` where it has buttons.
+
+    Returns:
+      `rewards` [N] float32 and `masks` [N] float32: 0 where the task is done.
+
+    Raises:
+      InputError: the states are of another environment.
+    """
+    from ogbench.relabel_utils import relabel_dataset
+
+    columns = env.unwrapped.model.nq
+    if states["qpos"].shape[1:] != (columns,):
+        raise InputError(
+            f"{source}: 'qpos' has shape {list(states['qpos'].shape)}, not [N, {columns}]: it is "
+            f"no dataset of {env.spec.id}; put that file in its place"
+        )
+    labelled = dict(states)
+    try:
+        relabel_dataset(env.spec.id, env, labelled)
+    except KeyError as error:
+        raise InputError(f"{source}: no key {error}; copy or download it again") from error
+    return {key: labelled[key] for key in ("rewards", "masks")}
