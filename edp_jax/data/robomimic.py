@@ -59,6 +59,7 @@ def read(content: Content, reading: Reading) -> RawDataset:
         raw,
         understood=(f"format: robomimic, {told}; {rule}", chosen),
         details=_details(content),
+        observation_names=tables["observations"].columns,
         has_rewards=bool(stored) or layout.reward_rule != "stored",
     )
 

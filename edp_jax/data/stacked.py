@@ -38,6 +38,13 @@ class Stacked:
         self.lengths = np.array([len(arrays[0]) for arrays in self._episodes])  # steps of each
         self._starts = np.append(0, np.cumsum(self.lengths))
         self.shape = (int(self._starts[-1]), sum(map(_width, first)))
+        self.columns = (
+            tuple(  # their names: those of the arrays, with a number where it has several
+                name.rpartition("/")[2] + (f"_{index}" if array.ndim == 2 else "")
+                for name, array in episodes[0].items()
+                for index in range(_width(array))
+            )
+        )
         self.dtype = np.result_type(*{array.dtype for arrays in self._episodes for array in arrays})
 
     @property
