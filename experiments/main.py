@@ -53,7 +53,6 @@ def join_processes(config: dict) -> None:
     Has to come before anything else is done with JAX.
     """
     processes = configuration.processes(config)
-    process.fix_numbers()
     if processes.distributed:
         hosts.connect(
             processes.coordinator_address or None,
