@@ -21,6 +21,8 @@ _SLACK = 1e-2  # of a column's standard deviation: what counts as rounding
 _HALF_SLACK = 2.0**-10  # of a number that was stored as float16
 _SHUFFLED = 0.1  # rows are shuffled where a smaller part of them continues the row before
 _LONG = 10  # steps from which on episodes of equal length look like a time limit
+_FEW = 100  # steps below which nothing is said of how observations change
+_UNRELATED = 0.8  # of the variance: what rows that follow each other by chance differ by is 1
 
 
 class Ends(NamedTuple):
@@ -87,9 +89,11 @@ def compare_rows(
     continued, steps = int((inside & goes_on).sum()), int(inside.sum())
     shuffled = steps > 0 and continued < _SHUFFLED * steps
     timeouts = stored
-    if ends.timeouts is None:
+    if shuffled:
+        timeouts = ~terminals  # every row stands for itself
+    elif ends.timeouts is None:
         timeouts = np.append(breaks, True) & ~terminals
-    elif breaks.any() and not shuffled:
+    elif breaks.any():
         timeouts = stored | np.append(breaks, False)
         notes.append(
             f"{breaks.sum():,} steps inside episodes are not followed by their next observation: "
@@ -99,7 +103,7 @@ def compare_rows(
         whole = False
         notes.append(
             f"only {continued:,} of {steps:,} steps are followed by their next observation: the "
-            "rows are shuffled, or next_observations are others; returns of episodes mean nothing"
+            "rows are shuffled, or next_observations are others; each row counts as an episode"
         )
     cut = (stored & ~terminals)[:-1]
     if (
@@ -114,6 +118,33 @@ def compare_rows(
         )
         return Ends(terminals, timeouts, whole, tuple(notes)), None
     return Ends(terminals, timeouts, whole, tuple(notes)), following
+
+
+def unrelated_rows(ends: Ends, observations: np.ndarray) -> tuple[str, ...]:
+    """A line where rows seem to be shuffled, and only their order says what followed.
+
+    The mean squared difference of rows that follow each other is twice the variance if the order is
+    by chance (von Neumann's ratio, halved, is 1), and far less along a trajectory.
+
+    Args:
+      ends: what the flags say.
+      observations: [N, O].
+    """
+    inside = ~(ends.terminals | (False if ends.timeouts is None else ends.timeouts))[:-1]
+    std, steps = moments(observations)[1], int(inside.sum())
+    if steps < _FEW or not (std > 0).any():
+        return ()
+    changes, before, after = np.zeros_like(std), observations[:-1], observations[1:]
+    for rows in row_blocks(before, after):
+        change = after[rows].astype(np.float64) - before[rows]
+        changes += np.square(change[inside[rows]]).sum(axis=0)
+    ratios = changes[std > 0] / steps / (2 * np.square(std[std > 0]))
+    if ratios.min() < _UNRELATED:
+        return ()
+    return (
+        "observations of rows that follow each other differ as much as those of any two: if the "
+        "rows are shuffled, what followed each is not known; store next_observations",
+    )
 
 
 def check_resets(

@@ -106,6 +106,7 @@ def prepare(
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")
+    _check_episodes(raw, options)
     rows, spec = preprocess.to_rows(raw, storage), TaskSpec(raw.observation_dim, raw.action_dim)
     parts: Any = unpack(rows, spec)
     columns = spec.observation_dim
@@ -149,6 +150,30 @@ def prepare(
         reference_scores=scores,
         behaviour_return=float(episode_returns.mean()) if comparable else None,
     )
+
+
+def _check_episodes(raw: RawDataset, options: Preprocessing) -> None:
+    """Refuses what needs episodes that the dataset does not have.
+
+    Raises:
+      InputError: returns of episodes are asked for and none is whole, or rewards over several steps
+        and no step follows another.
+    """
+    asked = ""
+    if not raw.whole_episodes and options.return_weighting:
+        asked = f"return_weighting={options.return_weighting}"
+    elif not raw.whole_episodes and options.reward_transform == "iql_locomotion":
+        asked = "reward_transform='iql_locomotion'"
+    if asked:
+        raise InputError(
+            f"{asked}: needs returns of whole episodes, and the rows of this dataset are shuffled, "
+            "or its episodes divided; leave it out, or store whole episodes in order"
+        )
+    if options.n_step > 1 and preprocess.episode_ends(raw).all():
+        raise InputError(
+            f"n_step={options.n_step}: no step of this dataset follows another; leave it out, or "
+            "store whole episodes in order"
+        )
 
 
 def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None:

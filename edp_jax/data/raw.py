@@ -15,6 +15,7 @@ _STEPS = ("rewards", *ends.FLAGS)  # [N]
 _ROWS = ("observations", "actions", "next_observations")  # [N, dimension]
 _NUMERIC_KINDS = "buif"
 _LONGEST = 110  # characters of a path in an error
+_UNWRITTEN = 10  # rows of zeros at the end from which on they look like an unfilled buffer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,7 @@ def from_arrays(
     arrays = {key: _to_float32(source, key, value, storage) for key, value in arrays.items()}
     if scores is not None:
         arrays["reference_scores"] = np.asarray(scores)
+    _check_written(source, arrays)
     found = ends.read_flags(source, arrays)
     found = found._replace(notes=(*notes, *found.notes, *ends.hidden_limit(found)))
     arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
@@ -117,6 +119,9 @@ def from_arrays(
         rows = arrays["observations"], arrays["next_observations"]
         ends.check_resets(source, found, *rows, arrays["rewards"])
         found, arrays["next_observations"] = ends.compare_rows(found, *rows)
+    if "next_observations" not in arrays and not apart:
+        lines = ends.unrelated_rows(found, arrays["observations"])
+        found = found._replace(notes=(*found.notes, *lines))
     if found.timeouts is None:
         raise InputError(
             f"{source}: nothing tells which steps were the last before a time limit; store "
@@ -167,6 +172,19 @@ def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
     if ("action_low" in arrays) != ("action_high" in arrays):
         raise InputError(
             f"{source}: one of action_low and action_high is missing; store both, or none"
+        )
+
+
+def _check_written(source: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses a buffer that was not filled to its end: last rows in which every number is 0."""
+    steps = [arrays[key] for key in ("observations", "actions", "rewards")]
+    size = filled = len(steps[0])
+    while filled and not any(values[filled - 1].any() for values in steps):
+        filled -= 1
+    if filled and size - filled >= _UNWRITTEN:
+        raise InputError(
+            f"{source}: the last {size - filled:,} of {size:,} rows hold nothing but zeros, as in "
+            f"a buffer that was not filled; store the first {filled:,} rows"
         )
 
 
