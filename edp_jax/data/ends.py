@@ -66,11 +66,12 @@ def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
 
 
 def compare_rows(
-    ends: Ends, observations: np.ndarray, following: np.ndarray
+    source: str, ends: Ends, observations: np.ndarray, following: np.ndarray
 ) -> tuple[Ends, np.ndarray | None]:
     """Checks flags by the rows: within an episode the next row begins where a step ended.
 
     Args:
+      source: what error messages begin with.
       ends: what the flags say. Without timeouts every step that the next row does not continue was
         cut. With them only those in the middle of an episode are added.
       observations: [N, O].
@@ -80,7 +81,19 @@ def compare_rows(
       The corrected ends, with timeouts, and the next observations. These are None where those after
       a cut are the first of the next episode (an environment that resets itself): then they hold
       nothing that the rows do not, and what followed a cut is not known.
+
+    Raises:
+      InputError: the next observations are the observations themselves.
     """
+    same, vary = True, False
+    for rows in row_blocks(observations, following):
+        same = same and np.array_equal(observations[rows], following[rows])
+        vary = vary or bool((observations[rows] != observations[0]).any())
+    if same and vary:
+        raise InputError(
+            f"{source}: next_observations are the observations themselves; store what was seen "
+            "after each step, or leave next_observations out and store timeouts"
+        )
     goes_on = _continues(observations, following)
     terminals, notes, whole = ends.terminals, list(ends.notes), ends.whole
     stored = np.zeros_like(terminals) if ends.timeouts is None else ends.timeouts
@@ -106,12 +119,7 @@ def compare_rows(
             "rows are shuffled, or next_observations are others; each row counts as an episode"
         )
     cut = (stored & ~terminals)[:-1]
-    if (
-        not shuffled
-        and cut.any()
-        and goes_on[cut].all()
-        and (observations != observations[0]).any()
-    ):
+    if not shuffled and cut.any() and goes_on[cut].all() and vary:
         notes.append(
             f"next_observations after all {cut.sum():,} cuts are the first of the next episode (an "
             "environment that resets itself?): what followed is unknown, these steps are left out"

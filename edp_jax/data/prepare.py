@@ -121,10 +121,17 @@ def prepare(
     episode_returns = preprocess.episode_returns(raw)
     transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
     transform = transform.then(options.reward_scale, options.reward_shift)
-    parts.reward[:] = transform.apply(parts.reward)
-    parts.reward[:], parts.discount[:], last = returns.n_step_returns(
-        parts.reward, parts.discount, episode, options.n_step, options.discount
-    )
+    with np.errstate(over="ignore"):  # what is too large is refused below
+        parts.reward[:] = transform.apply(parts.reward)
+        parts.reward[:], parts.discount[:], last = returns.n_step_returns(
+            parts.reward, parts.discount, episode, options.n_step, options.discount
+        )
+    if not np.isfinite(parts.reward).all():
+        raise InputError(
+            f"rewards, {transform.scale:.6g} times those stored plus {transform.shift:.6g}, are "
+            "too large for float32; choose a smaller --config.reward_scale or another "
+            "--config.reward_transform"
+        )
     # A window ends at its own row or at a later one, so no row is read after it was written.
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)

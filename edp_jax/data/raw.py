@@ -118,7 +118,7 @@ def from_arrays(
     if "next_observations" in arrays and not apart:
         rows = arrays["observations"], arrays["next_observations"]
         ends.check_resets(source, found, *rows, arrays["rewards"])
-        found, arrays["next_observations"] = ends.compare_rows(found, *rows)
+        found, arrays["next_observations"] = ends.compare_rows(source, found, *rows)
     if "next_observations" not in arrays and not apart:
         lines = ends.unrelated_rows(found, arrays["observations"])
         found = found._replace(notes=(*found.notes, *lines))

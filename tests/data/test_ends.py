@@ -165,6 +165,13 @@ def test_a_random_order_is_told_where_only_the_order_says_what_followed():
     assert not read(still.astype(np.float32), **flags).notes
 
 
+def test_next_observations_that_are_the_observations_are_refused():
+    with pytest.raises(InputError, match="are the observations themselves"):
+        read(terminals=np.zeros(12), timeouts=LIMIT, next_observations=OBSERVATIONS)
+    one_state = np.ones((12, 2), np.float32)  # a bandit
+    read(one_state, terminals=np.zeros(12), timeouts=LIMIT, next_observations=one_state)
+
+
 def test_a_buffer_that_was_not_filled_is_refused():
     filled = np.where(np.arange(40)[:, None] < 30, np.float32(1.5), np.float32(0))
     flags = {"terminals": np.zeros(40), "timeouts": np.arange(40) == 39}
