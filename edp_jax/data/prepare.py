@@ -121,7 +121,7 @@ def prepare(
     episode_returns = preprocess.episode_returns(raw)
     transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
     transform = transform.then(options.reward_scale, options.reward_shift)
-    with np.errstate(over="ignore"):  # what is too large is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
         parts.reward[:] = transform.apply(parts.reward)
         parts.reward[:], parts.discount[:], last = returns.n_step_returns(
             parts.reward, parts.discount, episode, options.n_step, options.discount
@@ -129,8 +129,7 @@ def prepare(
     if not np.isfinite(parts.reward).all():
         raise InputError(
             f"rewards, {transform.scale:.6g} times those stored plus {transform.shift:.6g}, are "
-            "too large for float32; choose a smaller --config.reward_scale or another "
-            "--config.reward_transform"
+            "too large for float32; choose a smaller reward_scale or another reward_transform"
         )
     # A window ends at its own row or at a later one, so no row is read after it was written.
     following = parts.next_observation
@@ -191,6 +190,6 @@ def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(
             f"reference scores ({low}, {high}): not a scale; "
-            "set --config.reference_scores='(min,max)', min < max"
+            "store two numbers, or set --config.reference_scores='(min,max)' of a run"
         )
     return low, high

@@ -122,5 +122,5 @@ def test_options_of_no_use_are_refused_before_the_data_are_read(options, says):
 
 @pytest.mark.parametrize("options", [{"reward_scale": 1e39}, {"reward_shift": 3e38, "n_step": 2}])
 def test_rewards_too_large_for_float32_are_refused(raw, options):
-    with pytest.raises(InputError, match="too large for float32.*--config.reward_scale"):
+    with pytest.raises(InputError, match="too large for float32.*smaller reward_scale"):
         prepare(raw, discount=1.0, **options)
