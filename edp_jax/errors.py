@@ -1,4 +1,6 @@
-"""Errors of other packages, told in one line."""
+"""The wording of messages: errors of other packages in one line, how a program is started."""
+
+import pathlib
 
 from edp_jax.types import InputError
 
@@ -20,3 +22,13 @@ def not_installed(user: str, error: Exception, extra: str) -> InputError:
       extra: the extra of edp_jax that installs the package.
     """
     return InputError(f"{user}: {one_line(error)}; pip install 'edp_jax[{extra}]'")
+
+
+def program(name: str) -> str:
+    """How a program is started here, in a clone or where the package is installed without one.
+
+    Args:
+      name: its module, such as "main".
+    """
+    installed = pathlib.Path(__file__).with_name("experiments").is_dir()
+    return f"python -m {'edp_jax.' if installed else ''}experiments.{name}"

@@ -187,7 +187,6 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         )
     with _damage_told(folder):
         members = tuple(described["members"])
-        described.setdefault("config", described.get("settings"))  # its name in early files
         settings = algorithms.settings(described["algorithm"], **described["config"])
         spec = TaskSpec(**described["spec"])
     index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})

@@ -19,6 +19,8 @@ from edp_jax import InputError, TaskSpec, Trainer, Transition, algorithms
 from edp_jax.algorithms import edp
 from edp_jax.data.folder import folder_made
 from edp_jax.files import write_bytes
+from edp_jax.runs.plots import figure_class
+from edp_jax.training import process
 from edp_jax.training.batches import Rows
 from edp_jax.types import pack
 
@@ -110,9 +112,7 @@ def share_in_modes(actions: np.ndarray) -> np.ndarray:
 
 def draw(samples: Mapping[str, np.ndarray]) -> bytes:
     """Draws a PNG with one panel per policy over the dataset, from samples [num_actions, 2]."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 6.6), dpi=130, layout="constrained")
+    figure = figure_class("bandit.png")(figsize=(9.6, 6.6), dpi=130, layout="constrained")
     grid = figure.subplots(2, 3, sharex=True, sharey=True).flat
     data = make_bandit(2000)
     for axes, (title, actions) in zip(grid, samples.items(), strict=True):
@@ -129,6 +129,8 @@ def draw(samples: Mapping[str, np.ndarray]) -> bytes:
 
 
 def main(_: Sequence[str]) -> None:
+    figure_class("bandit.png")  # or says what is missing
+    process.check_devices_exist()
     given = flags.FLAGS
     path = os.path.abspath(os.path.expanduser(given.output))
     if os.path.isdir(path):

@@ -26,7 +26,8 @@ from edp_jax import InputError
 from edp_jax.data.folder import folder_made
 from edp_jax.files import write_bytes, write_json
 from edp_jax.runs import record
-from edp_jax.training import sharding
+from edp_jax.runs.plots import figure_class
+from edp_jax.training import process, sharding
 
 from . import benchmark_figure, launch
 from .cases import LEARNERS, MAIN, PARTS, QUICK, Path, Sizes, choose_cases, powers
@@ -59,6 +60,7 @@ def define_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
+    figure_class("benchmark.png")  # or says what is missing
     given = flags.FLAGS
     _check_names("parts", given.parts, PARTS)
     learners = given.learners or (QUICK_LEARNERS if given.quick else LEARNERS)
@@ -84,6 +86,7 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     if "seeds" in parts:  # before JAX takes the accelerator
         results["seeds"] = measure_seeds(sizes)
     sharding.split_cpu(sizes.num_seeds)
+    process.check_devices_exist()
     results["machine"] = describe_machine()
     cases = choose_cases(parts, learners, sizes)
     measured = measure(cases.values(), sizes, lambda line: print(line, flush=True))

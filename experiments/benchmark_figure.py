@@ -4,16 +4,18 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from edp_jax.runs.plots import figure_class
+
 _OURS, _PAPER = "#1f5fa8", "#c9a227"
 
 
 def draw(results: Mapping[str, Any]) -> bytes:
     """Draws a PNG of the content of benchmark.json."""
-    from matplotlib.figure import Figure
-
     panels = [panel for panel in _PANELS if panel[0] in results]
     rows = max(1, -(-len(panels) // 2))
-    figure = Figure(figsize=(13.0, 3.6 * rows), dpi=110, layout="constrained")
+    figure = figure_class("benchmark.png")(
+        figsize=(13.0, 3.6 * rows), dpi=110, layout="constrained"
+    )
     figure.suptitle(describe_sizes(results["sizes"]), fontsize=10)
     grid = list(figure.subplots(rows, 2, squeeze=False).flat)
     for axes, (part, title, panel) in zip(grid, panels, strict=False):

@@ -12,6 +12,8 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import shlex
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +27,13 @@ from edp_jax.data.builtin import RANDOM
 from edp_jax.data.folder import folder_made
 from edp_jax.data.hdf5 import write_hdf5
 from edp_jax.data.raw import from_arrays
-from edp_jax.data.recording import Act, concatenate, record
+from edp_jax.data.recording import Act, Recording, concatenate, record
+from edp_jax.data.storage import free_memory, storage_near
 from edp_jax.data.summary import summarize
+from edp_jax.errors import one_line, program
 from edp_jax.evaluation import adapters, envs
+from edp_jax.training import hosts
+from edp_jax.training.signals import StopSignals
 from edp_jax.types import EnvSpec
 
 from . import launch
@@ -77,7 +83,7 @@ def define_flags() -> None:
     )
 
 
-def main(_) -> None:
+def main(_) -> int:
     given = flags.FLAGS
     try:
         scores = tuple(map(float, given.reference_scores))
@@ -90,42 +96,70 @@ def main(_) -> None:
     }
     values["policies"] = tuple(map(os.path.expanduser, given.policies))
     values["output"], values["reference_scores"] = os.path.expanduser(given.output), scores
-    collect(Plan(**values))
+    with StopSignals() as signals:
+        try:
+            collect(Plan(**values), check_stop=signals.check)
+        except hosts.Stopped:
+            return launch.EXIT_INTERRUPTED
+    return 0
 
 
-def collect(plan: Plan, progress: Callable[[str], None] = print) -> None:
+def collect(
+    plan: Plan,
+    progress: Callable[[str], None] = print,
+    check_stop: Callable[[], None] = lambda: None,
+) -> None:
     """Records what is planned and writes it.
+
+    All of it is done with a few steps first, so that what cannot work fails before the long
+    recording. Where that recording fails, what it has so far is written.
 
     Args:
       plan: what to record.
       progress: takes lines that tell of the recording.
+      check_stop: called before every step; it raises `hosts.Stopped` to end the recording.
 
     Raises:
-      InputError: something in the plan is of no use; nothing is written then.
+      InputError: something in the plan is of no use, and nothing is written; or a policy or the
+        environment failed, and the message says what is written.
+      Stopped: `check_stop` raised it; what was recorded before is written.
     """
     _check(plan)
     environments = _environments(plan)
+    _check_environment(plan, environments[0])
     acts = [load_act(name, environments[0]) for name in plan.policies]
-    if plan.minari_id:
-        env = environments[0].env  # without the conversion to float32
-        if repr(adapters.key_sorted(env.observation_space)) != repr(env.observation_space):
-            problem = f"Minari loses the order of {plan.env_id}'s observations"
-            raise InputError(f"--minari_id: {problem}; use --output=FILE.hdf5")
-        raw = _record(plan, environments, acts, progress)
-        minari.write_minari(
-            plan.minari_id, raw, env, algorithm=", ".join(plan.policies), description=_recipe(plan)
-        )
-        task = f"minari:{plan.minari_id}"
-    else:
-        folder = os.path.dirname(os.path.abspath(plan.output))
-        with folder_made(folder, "give another file as --output"):
-            raw = _record(plan, environments, acts, progress)
-            write_hdf5(plan.output, raw, attributes={"recipe": _recipe(plan)})
-        task = f"{plan.output} --config.env_id={plan.env_id}"
-        task += "" if plan.env_kwargs == "{}" else f" --config.env_kwargs='{plan.env_kwargs}'"
-    progress(f"written: {plan.minari_id or plan.output}\n{describe(summarize(raw))}")
-    command = f"python -m experiments.main --config=edp_td3:{task} --workdir=DIR"
-    progress(f"to train on it: {command}")
+    few = dataclasses.replace(plan, num_transitions=2 * len(acts) * len(environments))
+    folder = os.path.dirname(os.path.abspath(plan.output))
+    with folder_made(folder, "give another file as --output"):  # the present one, for Minari
+        _write(plan, _record(few, environments, acts, _ignore, check_stop).complete(), environments)
+        _remove(plan)
+        recording = _record(plan, environments, acts, progress, check_stop)
+        if recording.steps is None or len(recording.steps.rewards) < 2:
+            raise recording.error or InputError("nothing was recorded")
+        _write(plan, recording.steps, environments)
+    written = plan.minari_id or plan.output
+    progress(f"written: {written}\n{describe(summarize(recording.steps))}")
+    progress(f"to train on it: {_training_command(plan)}")
+    if recording.error is not None:
+        kept = f"{len(recording.steps.rewards):,} of {plan.num_transitions:,} transitions"
+        line = f"{written} holds only {kept}, the last episodes cut off"
+        if isinstance(recording.error, InputError):
+            raise InputError(f"{line}: {recording.error}") from recording.error
+        progress(f"{line}: stopped")
+        raise recording.error
+
+
+def _training_command(plan: Plan) -> str:
+    task = shlex.quote(plan.output or f"minari:{plan.minari_id}")
+    if plan.output:
+        task += f" --config.env_id={plan.env_id}"
+    if plan.output and plan.env_kwargs != "{}":
+        task += f" --config.env_kwargs={shlex.quote(plan.env_kwargs)}"
+    return f"{program('main')} --config=edp_td3:{task} --workdir=DIR"
+
+
+def _ignore(line: str) -> None:
+    del line
 
 
 def _environments(plan: Plan) -> tuple:
@@ -140,19 +174,87 @@ def _environments(plan: Plan) -> tuple:
 
 
 def _record(
-    plan: Plan, environments: tuple, acts: list[Act], progress: Callable[[str], None]
-) -> RawDataset:
+    plan: Plan,
+    environments: tuple,
+    acts: list[Act],
+    progress: Callable[[str], None],
+    check_stop: Callable[[], None],
+) -> Recording:
+    """One policy after the other, until one of them fails."""
     ends = [plan.num_transitions * number // len(acts) for number in range(len(acts) + 1)]
-    parts = []
+    parts, error = [], None
     for index, (name, act) in enumerate(zip(plan.policies, acts, strict=True)):
         share, seed = ends[index + 1] - ends[index], len(acts) * plan.seed + index
-        parts.append(record(environments, act, share, seed=seed, title=name, progress=progress))
-    box, declared, recorded = environments[0].action_space, {}, concatenate(parts).arrays()
+        steps, error = record(
+            environments,
+            act,
+            share,
+            seed=seed,
+            title=name,
+            progress=progress,
+            check_stop=check_stop,
+        )
+        parts += [] if steps is None else [steps]
+        if error is not None:
+            break
+    if error is not None and not isinstance(error, hosts.Stopped):
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        error = InputError(f"{name} in {plan.env_id}: {kind}{one_line(error)}")
+    return Recording(concatenate(parts) if parts else None, error)
+
+
+def _write(plan: Plan, steps: RawDataset, environments: tuple) -> None:
+    """Writes steps with the action box and the reference scores.
+
+    Raises:
+      InputError: they cannot be written.
+    """
+    box, declared, recorded = environments[0].action_space, {}, steps.arrays()
     if plan.reference_scores:
         declared["reference_scores"] = np.array(plan.reference_scores)
     if has_bounds(box.low, box.high, np.ptp(recorded["actions"], axis=0)):
         declared |= {"action_low": box.low, "action_high": box.high}
-    return from_arrays(f"environment {plan.env_id!r}", recorded | declared)
+    raw = from_arrays(f"environment {plan.env_id!r}", recorded | declared, apart=True)
+    recipe = _recipe(plan)
+    if plan.minari_id:
+        env = environments[0].env  # without the conversion to float32
+        names = ", ".join(plan.policies)
+        minari.write_minari(plan.minari_id, raw, env, algorithm=names, description=recipe)
+        return
+    try:
+        write_hdf5(plan.output, raw, attributes={"recipe": recipe})
+    except OSError as error:
+        problem = f"cannot be written ({one_line(error)})"
+        raise InputError(f"--output={plan.output}: {problem}; give another file") from error
+
+
+def _remove(plan: Plan) -> None:
+    """Deletes what `_write` wrote."""
+    if plan.minari_id:
+        minari.remove(plan.minari_id)
+    else:
+        os.remove(plan.output)
+
+
+def _check_environment(plan: Plan, env: Any) -> None:
+    """Refuses observations that Minari would mix up, and more than memory or disk can hold."""
+    if plan.minari_id:
+        space = env.env.observation_space
+        if repr(adapters.key_sorted(space)) != repr(space):
+            problem = f"Minari loses the order of {plan.env_id}'s observations"
+            raise InputError(f"--minari_id: {problem}; use --output=FILE.hdf5")
+    columns = 2 * env.observation_space.shape[0] + env.action_space.shape[0] + 1
+    needed = 4 * plan.num_transitions * columns
+    places = {"memory": free_memory()}
+    if plan.output:
+        folder = storage_near(os.path.dirname(os.path.abspath(plan.output))).folder
+        places[f"disk of {plan.output}"] = shutil.disk_usage(folder or ".").free
+    for place, free in places.items():
+        if needed > free:
+            raise InputError(
+                f"--num_transitions={plan.num_transitions}: {needed / 1e9:.3g} GB of data, and the "
+                f"{place} has {free / 1e9:.3g} GB free; record fewer"
+            )
 
 
 def _check(plan: Plan) -> None:

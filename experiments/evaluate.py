@@ -40,7 +40,6 @@ def define_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
-    process.fix_numbers()
     process.check_devices_exist()
     given = {name: flags.FLAGS[name].value for name in (*ACTING, EXECUTE)}
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))

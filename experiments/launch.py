@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from edp_jax import InputError, configuration
-from edp_jax.training import hosts
+from edp_jax.errors import program
+from edp_jax.training import hosts, process
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -63,6 +65,7 @@ def run(
             sys.exit(_tell(error))
 
     def guarded(argv: Sequence[str]) -> None:
+        process.fix_numbers()
         try:
             code = main(argv) or 0
         except InputError as error:
@@ -72,6 +75,8 @@ def run(
         hosts.exit_together(code)
         sys.exit(code)
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was during the imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_standard_streams()
     sys.stdout, sys.stderr = Lasting(sys.stdout), Lasting(sys.stderr)
     logging.set_verbosity(logging.WARNING)  # orbax tells at length what it saves
@@ -239,7 +244,7 @@ def _flag_problem(argv: Sequence[str], error: Exception) -> str:
     hint = "; see --help"
     if "--config." in str(error):
         name = "LEARNER" if config is None else config.algorithm
-        hint = f"; python -m experiments.settings {name} lists the keys with the type of each"
+        hint = f"; {program('settings')} {name} lists the keys with the type of each"
     return " ".join(str(error).split()) + hint
 
 
@@ -254,7 +259,8 @@ def _loaded(argv: Sequence[str]) -> ConfigDict | None:
 
 def _help(main: Callable) -> str:
     """The program's description and its own flags."""
-    lines = [(sys.modules[main.__module__].__doc__ or "").strip(), "", "Flags:"]
+    text = (sys.modules[main.__module__].__doc__ or "").strip()
+    lines = [text.replace("python -m experiments.", program("")), "", "Flags:"]
     for module, own in sorted(flags.FLAGS.flags_by_module_dict().items()):
         if not module.startswith(("absl", "chex", "orbax")):
             for flag in own:
@@ -263,5 +269,5 @@ def _help(main: Callable) -> str:
     if "config" in flags.FLAGS:
         lines.append("  --config.KEY=VALUE: any setting of the learner and the run, after --config")
         lines += ["", f"Learners: {', '.join(config_names())}."]
-        lines.append("python -m experiments.settings edp_td3 lists the settings of one.")
+        lines.append(f"{program('settings')} edp_td3 lists the settings of one.")
     return "\n".join(lines)

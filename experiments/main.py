@@ -15,6 +15,7 @@ from absl import flags
 
 from edp_jax import InputError, configuration, data
 from edp_jax.configuration import build
+from edp_jax.errors import program
 from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, programs, sharding, writers
@@ -53,7 +54,6 @@ def join_processes(config: dict) -> None:
     Has to come before anything else is done with JAX.
     """
     processes = configuration.processes(config)
-    process.fix_numbers()
     if processes.distributed:
         hosts.connect(
             processes.coordinator_address or None,
@@ -118,6 +118,9 @@ def train_on(
         )
     if done == settings.run.num_steps and outputs.is_finished(workdir, done):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
+        print(
+            f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
+        )
         return
     kinds = settings.run.writers if hosts.is_process_zero() else ()
     extra_writers = hosts.run_in_all(

@@ -10,6 +10,7 @@ from edp_jax.data.behaviour import read_behaviour
 from edp_jax.data.builtin import RANDOM
 from edp_jax.data.recording import Act, in_box, uniform
 from edp_jax.export import load_policy
+from edp_jax.training import process
 
 
 def load_act(name: str, env: Any) -> Act:
@@ -30,6 +31,7 @@ def load_act(name: str, env: Any) -> Act:
         behaviour = read_behaviour(name)
         _check_sizes(name, behaviour, env)
         return in_box(behaviour.act, box.low, box.high)
+    process.check_devices_exist()
     policy = load_policy(name)
     _check_sizes(name, policy, env)
 

@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 
 from edp_jax import InputError, algorithms, configuration, data
+from edp_jax.errors import program
 from edp_jax.settings import Setting
 
 from . import launch
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if len(argv) < 2:
         raise InputError(
-            f"which learner? python -m experiments.settings NAME [TASK], NAME one of "
+            f"which learner? {program('settings')} NAME [TASK], NAME one of "
             f"{', '.join(launch.config_names())}"
         )
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly

@@ -26,7 +26,7 @@ from absl import flags
 from edp_jax import InputError
 from edp_jax.data.behaviour import Behaviour
 from edp_jax.data.folder import folder_made
-from edp_jax.errors import not_installed
+from edp_jax.errors import not_installed, program
 from edp_jax.evaluation import envs
 from edp_jax.types import EnvSpec
 
@@ -91,7 +91,7 @@ def main(_) -> None:
         from sbx import SAC
         from stable_baselines3.common.callbacks import BaseCallback
     except ImportError as error:
-        raise not_installed("experiments.train_behaviour", error, "collect") from error
+        raise not_installed(program("train_behaviour"), error, "collect") from error
 
     environment = EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs)
     name = name_of(given.env_id)

@@ -1,6 +1,6 @@
 """Tests run on the CPU, divided into eight devices, so that members are spread over several.
 
-What is compiled once is kept. For all tests: a tiny learner and dataset, a web server on this
+What is compiled once is kept. For all tests: tiny learners and datasets, a web server on this
 machine that can misbehave, and D4RL's files where they are there.
 """
 
@@ -57,6 +57,27 @@ def tiny_rows():
         next_observation=rng.normal(size=(40, 3)).astype(np.float32),
     )
     return lambda weights=None: Rows(pack(transitions), TaskSpec(3, 2), weights)
+
+
+@pytest.fixture(scope="session")
+def write_tiny():
+    """write_tiny(path): an .npz file with random numbers of Hopper's sizes, 400 steps."""
+    import numpy as np
+
+    def write(path):
+        rng = np.random.default_rng(0)
+        np.savez(
+            path,
+            observations=rng.normal(size=(400, 11)),
+            actions=rng.uniform(-1, 1, (400, 3)),
+            rewards=rng.normal(size=400),
+            terminals=np.arange(400) % 20 == 19,
+            timeouts=np.zeros(400, bool),
+            action_low=-np.ones(3),
+            action_high=np.ones(3),
+        )
+
+    return write
 
 
 @dataclasses.dataclass

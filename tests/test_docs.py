@@ -20,7 +20,6 @@ import subprocess
 import sys
 
 import ml_collections
-import numpy as np
 import pytest
 
 from edp_jax import algorithms, types
@@ -95,19 +94,10 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stand_ins(tmp_path_factory, environment) -> pathlib.Path:
+def stand_ins(tmp_path_factory, environment, write_tiny) -> pathlib.Path:
     """A folder with tiny.npz, of Hopper's sizes, and runs/first."""
-    folder, rng = tmp_path_factory.mktemp("stand_ins"), np.random.default_rng(0)
-    np.savez(
-        folder / "tiny.npz",
-        observations=rng.normal(size=(400, 11)),
-        actions=rng.uniform(-1, 1, (400, 3)),
-        rewards=rng.normal(size=400),
-        terminals=np.arange(400) % 20 == 19,
-        timeouts=np.zeros(400, bool),
-        action_low=-np.ones(3),
-        action_high=np.ones(3),
-    )
+    folder = tmp_path_factory.mktemp("stand_ins")
+    write_tiny(folder / "tiny.npz")
     command = ("-m", "experiments.main", "--config=edp_td3:tiny.npz", "--workdir=runs/first")
     subprocess.run([sys.executable, *command, *TINY_RUN], cwd=folder, env=environment, check=True)
     return folder
@@ -156,8 +146,9 @@ def test_programs_files_learners_and_settings_exist(page):
         assert (ROOT / "experiments" / f"{program}.py").is_file(), program
     for path in re.findall(r"`((?:edp_jax|experiments|configs|examples|tests)/[\w./]*)`", text):
         assert (ROOT / path).exists(), path
+    own = re.findall(r"This is `(\w+)\.py`", text)
     for learner in re.findall(r"--config=(?:configs/)?(\w+)(?:\.py)?", text):
-        assert learner in LEARNERS, learner
+        assert learner in LEARNERS + own, learner
     for key in re.findall(r"--config\.([\w.]+)", text):
         assert key in known_settings() | {"key"}, key
 

@@ -13,19 +13,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
-def tiny(tmp_path) -> str:
-    """A dataset of Hopper's sizes."""
-    rng = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "tiny.npz",
-        observations=rng.normal(size=(400, 11)),
-        actions=rng.uniform(-1, 1, (400, 3)),
-        rewards=rng.normal(size=400),
-        terminals=np.arange(400) % 20 == 19,
-        timeouts=np.zeros(400, bool),
-        action_low=-np.ones(3),
-        action_high=np.ones(3),
-    )
+def tiny(tmp_path, write_tiny) -> str:
+    write_tiny(tmp_path / "tiny.npz")
     return str(tmp_path / "tiny.npz")
 
 

@@ -116,12 +116,6 @@ def test_an_observation_that_is_none_is_refused(saved, observation, says):
     assert len(str(refusal.value)) <= 300 and "\n" not in str(refusal.value)
 
 
-def test_settings_by_their_earlier_name_are_read(saved):
-    path = pathlib.Path(saved[0]) / "policy.json"
-    path.write_text(path.read_text().replace('"config"', '"settings"'))
-    assert edp_jax.load_policy(saved[0])(np.zeros(3)).shape == (2,)
-
-
 def _edit(change):
     def damage(folder):
         path = folder / "policy.json"

@@ -20,7 +20,7 @@ class Conservative:
     cql_alpha: float = setting(5.0, "weight of CQL's penalty", at_least=0, traced=True)
     cql_threshold: float = setting(
         -2.4,
-        "states whose excess (losses.cql_excess, in units of Q) is below this have no penalty",
+        "a state whose sampled actions are valued above the data's by less has no penalty; in Q",
         traced=True,
     )
     num_cql_actions: int = setting(10, "uniform actions in the penalty", at_least=1)

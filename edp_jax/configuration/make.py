@@ -6,6 +6,7 @@ from typing import Any
 from edp_jax import algorithms, settings
 from edp_jax.configuration import groups, published
 from edp_jax.data import Layout, Preprocessing
+from edp_jax.errors import program
 from edp_jax.settings import Setting
 from edp_jax.types import InputError
 
@@ -98,5 +99,5 @@ def explain_unknown(algorithm: str, key: str) -> str:
     near = difflib.get_close_matches(name, all_settings(algorithm), n=1, cutoff=0.0)[0]
     return (
         f"config key {key!r} is unknown: did you mean {near!r}? "
-        f"python -m experiments.settings {algorithm} lists all keys"
+        f"{program('settings')} {algorithm} lists all keys"
     )

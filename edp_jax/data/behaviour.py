@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edp_jax.errors import program
 from edp_jax.files import replacing
 from edp_jax.types import InputError
 
@@ -78,7 +79,7 @@ def read_behaviour(path: str) -> Behaviour:
     Raises:
       InputError: the file does not exist, is damaged or holds no layers.
     """
-    remedy = "make one with `python -m experiments.train_behaviour`"
+    remedy = f"make one with {program('train_behaviour')}"
     if not os.path.isfile(path):
         raise InputError(f"behaviour policy {path!r}: there is no such file; {remedy}")
     try:

@@ -18,7 +18,7 @@ _DEFAULT = "the default: no bounded one in the data or an environment"
 _ENVIRONMENT = "that of the environment"
 _ROOM = 1e-3  # of the magnitude: half the box of a constant column
 _MOST = 4  # columns told one by one
-_REMEDY = "set --config.action_low and --config.action_high"
+_REMEDY = "set action_box (of a run: --config.action_low and --config.action_high)"
 
 
 class Box(NamedTuple):
@@ -117,7 +117,7 @@ def _check(raw: RawDataset, low: np.ndarray, high: np.ndarray, why: str) -> None
         column = int(np.argmin(low < high))
         raise InputError(
             f"action box: empty in column {column}, from {low[column]} to {high[column]}; "
-            "set --config.action_low below --config.action_high"
+            f"{_REMEDY}, the lower end first"
         )
     slack = _TOLERANCE * (high - low) / 2
     outside, first = count_where(
@@ -128,8 +128,7 @@ def _check(raw: RawDataset, low: np.ndarray, high: np.ndarray, why: str) -> None
         raise InputError(
             f"dataset: {outside} action values outside their box, the first "
             f"{raw.actions[row, column]} in row {row}, column {column} "
-            f"(box: {low[column]} to {high[column]}), {why}; {_REMEDY}, or the environment, "
-            "--config.env_id"
+            f"(box: {low[column]} to {high[column]}), {why}; {_REMEDY} or its environment"
         )
 
 

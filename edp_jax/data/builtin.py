@@ -159,7 +159,7 @@ def collect(source: Source, seed: int, progress: Callable[[str], None] = print) 
     box: Any = environments[0].action_space
     is_random = source.behaviour == RANDOM
     act = uniform(box.shape[0]) if is_random else load_behaviour(source.behaviour).act
-    return record(
+    recording = record(
         environments,
         in_box(act, box.low, box.high),
         source.num_transitions,
@@ -167,6 +167,7 @@ def collect(source: Source, seed: int, progress: Callable[[str], None] = print) 
         title=source.behaviour,
         progress=progress,
     )
+    return recording.complete()
 
 
 def _behaviour_path(name: str) -> str:

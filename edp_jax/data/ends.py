@@ -21,6 +21,8 @@ _SLACK = 1e-2  # of a column's standard deviation: what counts as rounding
 _HALF_SLACK = 2.0**-10  # of a number that was stored as float16
 _SHUFFLED = 0.1  # rows are shuffled where a smaller part of them continues the row before
 _LONG = 10  # steps from which on episodes of equal length look like a time limit
+_FEW = 100  # steps below which nothing is said of how observations change
+_UNRELATED = 0.8  # of the variance: what rows that follow each other by chance differ by is 1
 
 
 class Ends(NamedTuple):
@@ -30,7 +32,6 @@ class Ends(NamedTuple):
     timeouts: np.ndarray | None  # [N] bool: the recording was cut; None where no flag says so
     whole: bool = True  # whether episodes lie in the file from their first step to their last
     notes: tuple[str, ...] = ()  # lines for the user
-    ordered: bool = True  # whether steps lie in the file in the order they were made in
 
 
 def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
@@ -80,11 +81,12 @@ def bounded(ends: Ends, last: np.ndarray) -> Ends:
 
 
 def compare_rows(
-    ends: Ends, observations: np.ndarray, following: np.ndarray
+    source: str, ends: Ends, observations: np.ndarray, following: np.ndarray
 ) -> tuple[Ends, np.ndarray | None]:
     """Checks flags by the rows: within an episode the next row begins where a step ended.
 
     Args:
+      source: what error messages begin with.
       ends: what the flags say. Without timeouts every step that the next row does not continue was
         cut. With them only those in the middle of an episode are added.
       observations: [N, O].
@@ -94,7 +96,19 @@ def compare_rows(
       The corrected ends, with timeouts, and the next observations. These are None where those after
       a cut are the first of the next episode (an environment that resets itself) or those before
       it: then they hold nothing that the rows do not, and what followed a cut is not known.
+
+    Raises:
+      InputError: the next observations are the observations themselves.
     """
+    same, vary = True, False
+    for rows in row_blocks(observations, following):
+        same = same and np.array_equal(observations[rows], following[rows])
+        vary = vary or bool((observations[rows] != observations[0]).any())
+    if same and vary:
+        raise InputError(
+            f"{source}: next_observations are the observations themselves; store what was seen "
+            "after each step, or leave next_observations out and store timeouts"
+        )
     goes_on = _continues(observations, following)
     terminals, notes, whole = ends.terminals, list(ends.notes), ends.whole
     stored = np.zeros_like(terminals) if ends.timeouts is None else ends.timeouts
@@ -103,9 +117,11 @@ def compare_rows(
     continued, steps = int((inside & goes_on).sum()), int(inside.sum())
     shuffled = steps > 0 and continued < _SHUFFLED * steps
     timeouts = stored
-    if ends.timeouts is None:
+    if shuffled:
+        timeouts = ~terminals  # every row stands for itself
+    elif ends.timeouts is None:
         timeouts = np.append(breaks, True) & ~terminals
-    elif breaks.any() and not shuffled:
+    elif breaks.any():
         timeouts = stored | np.append(breaks, False)
         notes.append(
             f"{breaks.sum():,} steps inside episodes are not followed by their next observation: "
@@ -115,15 +131,10 @@ def compare_rows(
         whole = False
         notes.append(
             f"only {continued:,} of {steps:,} steps are followed by their next observation: the "
-            "rows are shuffled, or next_observations are others; returns of episodes mean nothing"
+            "rows are shuffled, or next_observations are others; each row counts as an episode"
         )
     cut = (stored & ~terminals)[:-1]
-    if (
-        not shuffled
-        and cut.any()
-        and goes_on[cut].all()
-        and (observations != observations[0]).any()
-    ):
+    if not shuffled and cut.any() and goes_on[cut].all() and vary:
         notes.append(
             f"next_observations after all {cut.sum():,} cuts are the first of the next episode (an "
             "environment that resets itself?): what followed is unknown, these steps are left out"
@@ -134,8 +145,35 @@ def compare_rows(
             f"next_observations after all {cut.sum():,} cuts are those before them: what followed "
             "is unknown, these steps are left out"
         )
-        return Ends(terminals, timeouts, whole, tuple(notes), ordered=not shuffled), None
-    return Ends(terminals, timeouts, whole, tuple(notes), ordered=not shuffled), following
+        return Ends(terminals, timeouts, whole, tuple(notes)), None
+    return Ends(terminals, timeouts, whole, tuple(notes)), following
+
+
+def unrelated_rows(ends: Ends, observations: np.ndarray) -> tuple[str, ...]:
+    """A line where rows seem to be shuffled, and only their order says what followed.
+
+    The mean squared difference of rows that follow each other is twice the variance if the order is
+    by chance (von Neumann's ratio, halved, is 1), and far less along a trajectory.
+
+    Args:
+      ends: what the flags say.
+      observations: [N, O].
+    """
+    inside = ~(ends.terminals | (False if ends.timeouts is None else ends.timeouts))[:-1]
+    std, steps = moments(observations)[1], int(inside.sum())
+    if steps < _FEW or not (std > 0).any():
+        return ()
+    changes, before, after = np.zeros_like(std), observations[:-1], observations[1:]
+    for rows in row_blocks(before, after):
+        change = after[rows].astype(np.float64) - before[rows]
+        changes += np.square(change[inside[rows]]).sum(axis=0)
+    ratios = changes[std > 0] / steps / (2 * np.square(std[std > 0]))
+    if ratios.min() < _UNRELATED:
+        return ()
+    return (
+        "observations of rows that follow each other differ as much as those of any two: if the "
+        "rows are shuffled, what followed each is not known; store next_observations",
+    )
 
 
 def check_resets(

@@ -137,6 +137,11 @@ def _array(source: str, name: str, file: h5py.File) -> h5py.Dataset:
             f"{source}: rows of key {name!r} were never written; let its writer finish, or leave "
             "these rows out"
         )
+    end = (item.id.get_offset() or 0) + item.id.get_storage_size()
+    if item.chunks is None and end > os.path.getsize(file.filename):
+        raise InputError(
+            f"{source}: cut off within the rows of key {name!r}; copy or download it again"
+        )
     return item
 
 
@@ -150,7 +155,7 @@ def _has_unwritten(item: h5py.Dataset) -> bool:
     if not item.size:
         return False
     if item.chunks is None:
-        return item.id.get_storage_size() == 0
+        return item.id.get_storage_size() < item.size * item.dtype.itemsize
     chunks = math.prod(-(-size // each) for size, each in zip(item.shape, item.chunks, strict=True))
     return item.id.get_num_chunks() < chunks
 

@@ -112,7 +112,7 @@ def write_minari(
       algorithm, description: texts of the metadata.
 
     Raises:
-      InputError: see `check_new`.
+      InputError: see `check_new`; or Minari cannot write it.
     """
     check_new(dataset_id)
     minari = _import(dataset_id)
@@ -138,9 +138,20 @@ def write_minari(
                 description=description,
                 **scores,
             )
-    except BaseException:
-        shutil.rmtree(minari.storage.get_dataset_path(dataset_id), ignore_errors=True)
+    except BaseException as error:
+        remove(dataset_id)
+        if isinstance(error, Exception):
+            raise InputError(
+                f"minari:{dataset_id}: Minari cannot write it ({one_line(error)}); give another "
+                "id, or use --output=FILE.hdf5"
+            ) from error
         raise
+
+
+def remove(dataset_id: str) -> None:
+    """Deletes a dataset of this machine, if it is there."""
+    path = _import(dataset_id).storage.get_dataset_path(dataset_id)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def find(name: str) -> Task | None:

@@ -116,17 +116,12 @@ def prepare(
       InputError: actions lie outside their box, the rewards cannot be transformed so, the reference
         scores give no scale, or there are no steps in order as long as `n_step` or `horizon`.
     """
-    if options.window > 1 and not raw.ordered:
-        name = "horizon" if options.horizon > 1 else "n_step"
-        raise InputError(
-            f"{name}={options.window}: the rows of this dataset are shuffled, so it is not known "
-            "which steps follow a step; leave it at 1, or store the steps in their order"
-        )
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")
+    _check_episodes(raw, options)
     spec = TaskSpec(raw.observation_dim, raw.action_dim, options.horizon)
     rows = preprocess.to_rows(raw, storage, spec.horizon)
     parts: Any = unpack(rows, spec)
@@ -143,10 +138,16 @@ def prepare(
     episode_returns = preprocess.episode_returns(raw)
     transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
     transform = transform.then(options.reward_scale, options.reward_shift)
-    parts.reward[:] = transform.apply(parts.reward)
-    parts.reward[:], parts.discount[:], last = returns.n_step_returns(
-        parts.reward, parts.discount, episode, options.window, options.discount
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
+        parts.reward[:] = transform.apply(parts.reward)
+        parts.reward[:], parts.discount[:], last = returns.n_step_returns(
+            parts.reward, parts.discount, episode, options.window, options.discount
+        )
+    if not np.isfinite(parts.reward).all():
+        raise InputError(
+            f"rewards, {transform.scale:.6g} times those stored plus {transform.shift:.6g}, are "
+            "too large for float32; choose a smaller reward_scale or another reward_transform"
+        )
     # A window ends at its own row or at a later one, so no row is read after it was written.
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
@@ -178,6 +179,31 @@ def prepare(
     )
 
 
+def _check_episodes(raw: RawDataset, options: Preprocessing) -> None:
+    """Refuses what needs episodes that the dataset does not have.
+
+    Raises:
+      InputError: returns of episodes are asked for and none is whole, or several steps together
+        and no step follows another.
+    """
+    asked = ""
+    if not raw.whole_episodes and options.return_weighting:
+        asked = f"return_weighting={options.return_weighting}"
+    elif not raw.whole_episodes and options.reward_transform == "iql_locomotion":
+        asked = "reward_transform='iql_locomotion'"
+    if asked:
+        raise InputError(
+            f"{asked}: needs returns of whole episodes, and the rows of this dataset are shuffled, "
+            "or its episodes divided; leave it out, or store whole episodes in order"
+        )
+    if options.window > 1 and preprocess.episode_ends(raw).all():
+        name = "horizon" if options.horizon > 1 else "n_step"
+        raise InputError(
+            f"{name}={options.window}: no step of this dataset follows another; leave it at 1, or "
+            "store whole episodes in order"
+        )
+
+
 def _check_horizon(horizon: int, last: np.ndarray) -> None:
     """Refuses chunks that no episode is long enough for; `last` [N] ends the window of each row."""
     longest = int((last - np.arange(len(last))).max()) + 1
@@ -204,6 +230,6 @@ def _reference_scores(task: Task, raw: RawDataset) -> tuple[float, float] | None
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(
             f"reference scores ({low}, {high}): not a scale; "
-            "set --config.reference_scores='(min,max)', min < max"
+            "store two numbers, or set --config.reference_scores='(min,max)' of a run"
         )
     return low, high

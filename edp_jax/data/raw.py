@@ -15,6 +15,7 @@ _STEPS = ("rewards", *ends.FLAGS)  # [N]
 _ROWS = ("observations", "actions", "next_observations")  # [N, dimension]
 _NUMERIC_KINDS = "buif"
 _LONGEST = 110  # characters of a path in an error
+_UNWRITTEN = 10  # rows of zeros at the end from which on they look like an unfilled buffer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,6 @@ class RawDataset:
         True  # False: rows are shuffled, or episodes divided, so no return counts
     )
     notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
-    ordered: bool = True  # False: rows are shuffled, so it is not known which steps follow a step
     has_rewards: bool = True  # False: `rewards` are all 0 because the source has none
     understood: tuple[str, ...] = ()  # lines: the format of its source, and what marks ends in it
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON: what it says else
@@ -115,6 +115,7 @@ def from_arrays(
     arrays = {key: _to_float32(source, key, value, storage) for key, value in arrays.items()}
     if scores is not None:
         arrays["reference_scores"] = np.asarray(scores)
+    _check_written(source, arrays)
     found = ends.read_flags(source, arrays)
     found = found if last is None else ends.bounded(found, last)
     limits = () if "masks" in arrays else ends.hidden_limit(found)  # masks tell limits from ends
@@ -126,7 +127,10 @@ def from_arrays(
     if "next_observations" in arrays and not apart:
         rows = arrays["observations"], arrays["next_observations"]
         ends.check_resets(source, found, *rows, arrays["rewards"])
-        found, arrays["next_observations"] = ends.compare_rows(found, *rows)
+        found, arrays["next_observations"] = ends.compare_rows(source, found, *rows)
+    if "next_observations" not in arrays and not apart:
+        lines = ends.unrelated_rows(found, arrays["observations"])
+        found = found._replace(notes=(*found.notes, *lines))
     if found.timeouts is None:
         raise InputError(
             f"{source}: nothing tells which steps were the last before a time limit; store "
@@ -137,7 +141,6 @@ def from_arrays(
         terminals=found.terminals,
         timeouts=found.timeouts,
         whole_episodes=found.whole,
-        ordered=found.ordered,
         notes=found.notes,
     )
 
@@ -179,6 +182,19 @@ def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
     if ("action_low" in arrays) != ("action_high" in arrays):
         raise InputError(
             f"{source}: one of action_low and action_high is missing; store both, or none"
+        )
+
+
+def _check_written(source: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses a buffer that was not filled to its end: last rows in which every number is 0."""
+    steps = [arrays[key] for key in ("observations", "actions", "rewards")]
+    size = filled = len(steps[0])
+    while filled and not any(values[filled - 1].any() for values in steps):
+        filled -= 1
+    if filled and size - filled >= _UNWRITTEN:
+        raise InputError(
+            f"{source}: the last {size - filled:,} of {size:,} rows hold nothing but zeros, as in "
+            f"a buffer that was not filled; store the first {filled:,} rows"
         )
 
 

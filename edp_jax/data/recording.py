@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,20 @@ from edp_jax.types import InputError
 
 # (observations [E, O] float32, generator) -> actions [E, A]; without a generator those of the mean
 Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
+
+
+class Recording(NamedTuple):
+    """What was recorded, and what ended it early."""
+
+    steps: RawDataset | None  # None where there is not a single one
+    error: Exception | None = None  # None: the recording is complete
+
+    def complete(self) -> RawDataset:
+        """The steps of a complete recording; of another one the error is raised."""
+        if self.error is not None:
+            raise self.error
+        assert self.steps is not None
+        return self.steps
 
 
 def uniform(action_dim: int) -> Act:
@@ -53,7 +67,8 @@ def record(
     seed: int,
     title: str,
     progress: Callable[[str], None] = print,
-) -> RawDataset:
+    check_stop: Callable[[], None] = lambda: None,
+) -> Recording:
     """Records steps of environments that advance together; every call records the same numbers.
 
     Args:
@@ -62,15 +77,14 @@ def record(
       act: chooses the actions, which are clipped to the box of the environments.
       num_transitions: N, the steps of all environments together.
       seed: of the environments and of the actions.
-      title: what progress lines call the recording.
+      title: what progress lines and errors call the recording.
       progress: takes these lines.
+      check_stop: called before every step; what it raises ends the recording.
 
     Returns:
       N steps; those of an environment follow each other and come before those of the next one. The
-      last one of each is a timeout where its episode goes on.
-
-    Raises:
-      InputError: an action is NaN or infinite.
+      last one of each is a timeout where its episode goes on. Where the policy, an environment or
+      `check_stop` fails, or gives a number that is NaN or infinite, the steps before are all.
     """
     num_envs, num_steps = len(environments), -(-num_transitions // len(environments))
     observation_dim = environments[0].observation_space.shape[0]
@@ -83,26 +97,31 @@ def record(
     terminals = np.zeros((num_envs, num_steps), bool)
     timeouts = np.zeros_like(terminals)
 
-    steps = stepping.run(
-        environments,
-        lambda observation: act(observation, rng),
-        range(num_envs * seed, num_envs * (seed + 1)),
-        restart=True,
-    )
+    def choose(observation: np.ndarray) -> np.ndarray:
+        check_stop()
+        return act(observation, rng)
+
+    seeds, done, error = range(num_envs * seed, num_envs * (seed + 1)), 0, None
+    steps = stepping.run(environments, choose, seeds, restart=True)
     indices = _with_progress(num_steps, f"{title}: {num_transitions} transitions", progress)
-    for index, step in zip(indices, steps, strict=False):
-        if not step.stepped.all():
-            raise InputError(f"{title}: a NaN or infinite action; use another policy")
-        observations[:, index], next_observations[:, index] = (
-            step.observation,
-            step.next_observation,
-        )
-        actions[:, index], rewards[:, index] = step.action, step.reward
-        terminals[:, index] = step.terminated
-        timeouts[:, index] = ~step.terminated & (step.truncated | (index == num_steps - 1))
+    try:
+        for index, step in zip(indices, steps, strict=False):
+            _check_finite(step)
+            observations[:, index] = step.observation
+            next_observations[:, index] = step.next_observation
+            actions[:, index], rewards[:, index] = step.action, step.reward
+            terminals[:, index] = step.terminated
+            timeouts[:, index] = ~step.terminated & step.truncated
+            done = index + 1
+    except Exception as raised:  # simulators raise what they like
+        error = raised
+    if not done:
+        return Recording(None, error)
+    timeouts[:, done - 1] = ~terminals[:, done - 1]
 
     def flat(array: np.ndarray) -> np.ndarray:
-        return array.reshape(num_envs * num_steps, *array.shape[2:])[:num_transitions]
+        rows = array[:, :done]
+        return rows.reshape(num_envs * done, *array.shape[2:])[:num_transitions]
 
     raw = RawDataset(
         observations=flat(observations),
@@ -113,7 +132,29 @@ def record(
         next_observations=flat(next_observations),
     )
     raw.timeouts[-1] = not raw.terminals[-1]
-    return raw
+    return Recording(raw, error)
+
+
+def _check_finite(step: stepping.Step) -> None:
+    """Refuses numbers of a step that nobody could learn from.
+
+    Raises:
+      InputError: an action, observation or reward is NaN or infinite; the line says where.
+    """
+    if not step.stepped.all():
+        raise InputError("a NaN or infinite action; use another policy")
+    with np.errstate(over="ignore"):
+        rewards = step.reward.astype(np.float32)
+    for what, values in (
+        ("observation", step.observation),
+        ("observation", step.next_observation),
+        ("reward", rewards[:, None]),
+    ):
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(broken):
+            raise InputError(
+                f"a NaN or infinite {what} in environment {broken[0]}; correct the environment"
+            )
 
 
 def concatenate(parts: Sequence[RawDataset]) -> RawDataset:

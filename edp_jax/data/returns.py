@@ -36,6 +36,8 @@ def n_step_returns(
         follower = last + 1
         inside = np.minimum(follower, size - 1)
         is_open &= (follower < size) & (episode[inside] == episode) & (discount[last] > 0)
+        if not is_open.any():
+            break
         total = np.where(is_open, total + gamma**step * reward[inside], total)
         factor = np.where(is_open, gamma**step * discount[inside], factor)
         last = np.where(is_open, inside, last)

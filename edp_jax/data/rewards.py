@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edp_jax.data.columns import constant_columns
 from edp_jax.types import InputError
 
 REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
@@ -44,7 +45,7 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
       returns: [episodes], the sum of all stored rewards of each.
 
     Raises:
-      InputError: an unknown kind, or a spread of 0 to divide by.
+      InputError: an unknown kind, or a spread to divide by that is 0 or only rounding.
     """
     if kind == "none":
         return RewardTransform()
@@ -65,7 +66,7 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
 
 
 def _check_spread(kind: str, what: str, values: np.ndarray) -> None:
-    if np.ptp(values) == 0.0:
+    if constant_columns(values[:, None])[0]:
         raise InputError(
-            f"reward transform {kind!r}: all {what} {values[0]}, nothing to scale; use 'none'"
+            f"reward transform {kind!r}: all {what} {values[0]:.6g}, nothing to scale; use 'none'"
         )

@@ -140,7 +140,13 @@ def flatten(env: gymnasium.Env, label: str) -> gymnasium.Env:
     )
 
     def flat(observation: Any) -> np.ndarray:
-        return np.asarray(gymnasium.spaces.flatten(observations, observation), np.float32)
+        values = np.asarray(gymnasium.spaces.flatten(observations, observation), np.float32)
+        if values.shape != space.shape:
+            raise InputError(
+                f"environment {label!r}: an observation of {values.size} numbers, and its space "
+                f"has {space.shape[0]}; correct the environment"
+            )
+        return values
 
     return gymnasium.wrappers.TransformObservation(env, flat, space)
 

@@ -83,8 +83,9 @@ def summarize_run(
 ) -> dict[str, Any]:
     """Returns what summary.json holds.
 
-    `num_steps` is the number of updates done, `updates_per_second` without compiling. In a sweep
-    the measures stand under `points`, one entry per point of the grid.
+    `num_steps` is the number of updates done, also where the run was stopped before its end.
+    `updates_per_second` is without compiling. In a sweep the measures stand under `points`, one
+    entry per point of the grid. Where there are none, `not_evaluated` says why.
 
     Args:
       run: its tables are read.
@@ -108,6 +109,8 @@ def summarize_run(
     }
     if run.evaluations is not None:
         summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations)
+    else:
+        summary["not_evaluated"] = _reason(run, outcome)
     summary["failed_evaluations"] = _failures(run, outcome)
     total = None if rate is None else rate * num_members
     summary["updates_per_second"] = {"per_seed": rate, "total": total}
@@ -136,13 +139,22 @@ def describe(summary: Mapping[str, Any]) -> str:
             level = summary[f"behaviour_{summary['unit']}"]
             lines.append(f"{summary['unit']} of the dataset's behaviour: {level:.1f}")
     else:
-        lines.append("nothing was evaluated")
+        lines.append(f"nothing was evaluated: {summary['not_evaluated']}")
     if failures := summary["failed_evaluations"]:
         step, reason = failures[-1]["step"], failures[-1]["reason"]
         lines.append(f"failures in evaluations: {len(failures)}, the last at {step:,}: {reason}")
     rate = summary["updates_per_second"]["per_seed"]
     speed = "" if rate is None else f", {rate:,.1f} updates/s per seed"
     return "\n".join([*lines, f"time: {duration(summary['wall_seconds'])}{speed}"])
+
+
+def _reason(run: Run, outcome: Outcome) -> str:
+    """Why a run has no evaluation."""
+    if not outcome.evaluates:
+        return "the run has no environment (--config.env_id names one)"
+    if outcome.failures:
+        return "each evaluation failed"
+    return f"the first evaluation comes after {run.config['eval_every']:,} updates"
 
 
 def _failures(run: Run, outcome: Outcome) -> list[dict[str, Any]]:

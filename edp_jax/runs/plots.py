@@ -69,9 +69,8 @@ def draw(title: str, panels: list[Panel]) -> "Figure":
     Raises:
       InputError: matplotlib is not installed.
     """
-    figure_class = _figure_class()
     size = (6.4, 4.0) if len(panels) == 1 else (6.4, 2.4 * len(panels))
-    figure = figure_class(figsize=size, dpi=160, layout="constrained")
+    figure = figure_class("learning_curve.png")(figsize=size, dpi=160, layout="constrained")
     all_axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
     for axes, panel in zip(all_axes, panels, strict=True):
         _draw_panel(axes, panel)
@@ -79,6 +78,32 @@ def draw(title: str, panels: list[Panel]) -> "Figure":
     all_axes[0].legend(frameon=False, fontsize=8.5)
     all_axes[-1].set_xlabel("Updates")
     return figure
+
+
+def figure_class(picture: str) -> type["Figure"]:
+    """Imports matplotlib, which takes a second and is an optional package.
+
+    The variable MPLBACKEND is hidden from it: a notebook sets it for itself and for all programs it
+    starts, where the backend that it names may not exist.
+
+    Args:
+      picture: what it is wanted for.
+
+    Returns:
+      `matplotlib.figure.Figure`.
+
+    Raises:
+      InputError: matplotlib is not installed.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise not_installed(picture, error, "plots") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return Figure
 
 
 def write(figure: "Figure", png: str) -> None:
@@ -127,20 +152,3 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _figure_class() -> type["Figure"]:
-    """Imports matplotlib, which takes a second and is an optional package.
-
-    The variable MPLBACKEND is hidden from it: a notebook sets it for itself and for all programs it
-    starts, where the backend that it names may not exist.
-    """
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise not_installed("learning_curve.png", error, "plots") from error
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-    return Figure

@@ -33,19 +33,26 @@ class Member:
 
 
 def grid(
-    seeds: Sequence[int], sweep: Mapping[str, Sequence[float]] | None = None
+    seeds: Sequence[int] | int, sweep: Mapping[str, Sequence[float]] | None = None
 ) -> tuple[Member, ...]:
     """Lists the members of a run: each seed once at each point of the sweep.
 
     Args:
-      seeds: S seeds.
+      seeds: S seeds, or a single one.
       sweep: the values that each swept setting takes. The points are all combinations of them. A
         setting with no values is not swept.
 
     Returns:
       R = S times the number of points members. Those of one point follow each other, in the order
       of `seeds`; the last setting's values change fastest from point to point.
+
+    Raises:
+      InputError: `seeds` are not at least one integer, each there once.
     """
+    if isinstance(seeds, int | np.integer):
+        seeds = (int(seeds),)
+    if not len(seeds) or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds={seeds}: give at least one, and each once, as in seeds=(0, 1)")
     swept = {name: values for name, values in (sweep or {}).items() if values}
     points = [
         tuple(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())

@@ -9,11 +9,11 @@ from edp_jax.errors import one_line
 from edp_jax.types import InputError
 
 # options of JAX that change types, random numbers or rounding, or that end a run; by default so
+# (the precision of matrix products is a choice between speed and accuracy, and is recorded)
 _FIXED = {
     "jax_allow_f16_reductions": True,
     "jax_debug_infs": False,
     "jax_debug_nans": False,
-    "jax_default_matmul_precision": None,
     "jax_default_prng_impl": "threefry2x32",
     "jax_disable_jit": False,
     "jax_disable_most_optimizations": False,
@@ -31,7 +31,7 @@ _FIXED = {
     "jax_threefry_partitionable": True,
     "jax_transfer_guard": None,
 }
-_RECORDED = ("NVIDIA_TF32_OVERRIDE", "XLA_FLAGS")
+_RECORDED = ("JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE", "XLA_FLAGS")
 _WITHOUT_EFFECT = (
     "--xla_force_host_platform_device_count",
     "--xla_dump",

@@ -51,7 +51,7 @@ def headline(members: Sequence[Member], evaluation: Evaluation) -> str:
 def progress_line(
     step: int,
     num_steps: int,
-    updates_per_second: float,
+    updates_per_second: float | None,
     seconds_left: float,
     evaluated: str | None = None,
 ) -> str:
@@ -60,14 +60,15 @@ def progress_line(
     Args:
       step: updates done.
       num_steps: updates of the whole run.
-      updates_per_second: of each member.
+      updates_per_second: of each member; None before it is known.
       seconds_left: until the end.
       evaluated: `headline` of the newest evaluation, if there was one.
     """
+    speed = "compiled" if updates_per_second is None else f"{updates_per_second:,.1f} updates/s"
     parts = [
         f"{100 * step / num_steps:5.1f} %",
         f"{step:,} / {num_steps:,} updates",
-        f"{updates_per_second:,.1f} updates/s",
+        speed,
         f"{duration(seconds_left)} left",
     ]
     return " | ".join(parts + ([evaluated] if evaluated else []))
@@ -114,7 +115,7 @@ class Progress:
         self._members, self._start, self._num_steps = members, start, num_steps
         self._in_place = sys.stdout.isatty()
         self._updates, self._seconds = 0, 0.0  # of all chunks but the first, which compiles
-        self._rate = math.nan  # of the newest chunk
+        self._rate: float | None = None  # of the newest chunk; None after the first, which compiles
         self._step = start
         self._first_end: tuple[int, float] | None = None  # step and time
         self._printed = -math.inf
@@ -127,10 +128,10 @@ class Progress:
     def chunk_done(self, num_updates: int, seconds: float) -> None:
         """Notes the updates of one call of `Trainer.train` and the time it took."""
         self._step += num_updates
-        self._rate = num_updates / seconds
         if self._first_end is None:
             self._first_end = self._step, time.monotonic()
             return
+        self._rate = num_updates / seconds
         if not self._updates:
             self._print(estimate(self._members, self._num_steps - self._start, self._rate))
         self._updates, self._seconds = self._updates + num_updates, self._seconds + seconds
@@ -151,11 +152,11 @@ class Progress:
         self._print(line, end="\n" if always or not self._in_place else "")
 
     def _seconds_left(self, now: float) -> float:
-        """From the time that passed since the first chunk, evaluations included."""
+        """From the time that passed since the first chunk, evaluations included; NaN before."""
         updates_left = self._num_steps - self._step
         step, began = self._first_end or (self._step, now)
         if self._step == step:
-            return updates_left / self._rate
+            return math.nan if updates_left else 0.0
         return (now - began) / (self._step - step) * updates_left
 
     def _print(self, line: str | None, end: str = "\n") -> None:

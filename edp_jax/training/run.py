@@ -58,6 +58,7 @@ class Outcome(NamedTuple):
     finished: bool  # whether these were all
     updates_per_second: float | None  # of each member, in this start, without compiling
     failures: tuple[tuple[int, str], ...] = ()  # (step, reason) of evaluations, in this start
+    evaluates: bool = True  # whether the run has an environment to be evaluated in
 
 
 def run(
@@ -107,7 +108,7 @@ def run(
 
     def reached(step: int, state: AgentState, *, finished: bool) -> Outcome:
         rate, failures = progress.updates_per_second, tuple(record.failures)
-        return Outcome(state, step, finished, rate, failures)
+        return Outcome(state, step, finished, rate, failures, evaluate is not None)
 
     @contextlib.contextmanager
     def nothing_lost(step: int, state: AgentState) -> Iterator[None]:

@@ -34,7 +34,7 @@ class Trainer:
         algorithm: Algorithm,
         dataset: HasRows,
         *,
-        seeds: Sequence[int] = (0,),
+        seeds: Sequence[int] | int = (0,),
         sweep: Mapping[str, Sequence[float]] | None = None,
         batch_size: int = 256,
         data_placement: str = "auto",
@@ -44,7 +44,7 @@ class Trainer:
         Args:
           algorithm: made by `edp_jax.algorithms.make`, for the sizes of this dataset.
           dataset: made by `edp_jax.load_dataset`; own arrays can be given as `batches.Rows`.
-          seeds: one agent each.
+          seeds: one agent each; a single seed may stand without parentheses.
           sweep: values of traced settings of the learner; every combination of them is trained with
             every seed, as in {"eta": (0.5, 1.0)}.
           batch_size: transitions of an update.
@@ -52,8 +52,8 @@ class Trainer:
             "auto", which chooses by the size of the data.
 
         Raises:
-          InputError: the learner cannot sweep a setting or have a value, a value here is not
-            allowed, or the processes of the run cannot share the members evenly.
+          InputError: the learner cannot sweep a setting or have a value, there is no seed, a value
+            here is not allowed, or the processes of the run cannot share the members evenly.
         """
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be at least 1: set it to such a value")

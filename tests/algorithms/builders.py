@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from edp_jax import algorithms, diffusion
-from edp_jax.algorithms import AgentState, Algorithm, TrainState, base
+from edp_jax.algorithms import AgentState, Algorithm, TrainState, base, edp, td3
 from edp_jax.networks import Network
 from edp_jax.policy import Corruption, DiffusionPolicy, GaussianPolicy
 from edp_jax.types import TaskSpec, Transition
@@ -18,6 +18,8 @@ from edp_jax.types import TaskSpec, Transition
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
 LEARNERS = tuple(algorithms.REGISTRY)
 EVERY_LEARNER = pytest.mark.parametrize("name", LEARNERS)
+# Every part of a learner has something to do: three critics of which two count, two actions in
+# every maximum.
 TINY = dict(
     hidden_dims=(8,),
     num_timesteps=5,
@@ -135,6 +137,19 @@ def rows(s, a, r=0.0, d=1.0, next_s=0.0) -> Transition:
 def first_timestep(*noise: float) -> Corruption:
     """Noise of each row, put into its action at t = 0."""
     return Corruption(jnp.zeros(len(noise), jnp.int32), jnp.asarray(noise, jnp.float32)[:, None])
+
+
+def guided_update(update, settings, batch: Transition, other, *, eps: float):
+    """An update of a learner like EDP-TD3, from an actor `eps` and critics w = (2, -1).
+
+    The averages are far from both, so that a learner that uses the wrong ones is noticed. The noise
+    of the one row is 1, its next action 0; the first critic guides; `other` are the other draws.
+    """
+    actor = train_state(settings, {"eps": [eps]}, {"eps": [-9.0]})
+    critic = train_state(settings, {"w": [[2.0], [-1.0]]}, {"w": [[5.0], [7.0]]}, ensemble=True)
+    target = edp.TargetDraws(jnp.zeros((1, 1, 1)), None)
+    draws = td3.Draws(first_timestep(1.0), target, jnp.asarray(0), other)
+    return update(agent(actor=actor, critic=critic), batch, settings, draws)
 
 
 def gradient(state: TrainState):

@@ -5,21 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edp_jax.algorithms import cql, edp, td3
+from edp_jax.algorithms import cql, td3
 
 from .builders import (
     CONSTANT_DIFFUSION,
     LINEAR_CRITICS,
     a0_hat,
-    agent,
     assert_close,
-    first_timestep,
     gradient,
+    guided_update,
     make_batch,
     rows,
     tiny_learner,
     tiny_settings,
-    train_state,
 )
 
 UPDATE = td3.make_update(
@@ -37,12 +35,8 @@ SLOPE = (np.exp(Q_SAMPLED) * ACTIONS).sum(axis=1) / np.exp(Q_SAMPLED).sum(axis=1
 def updated(**changes):
     changes = dict(learning_rate=1.0, grad_clip=0.0, discount=0.0) | changes
     own = tiny_settings("edp_cql", num_target_critics=0, **changes)
-    critic = train_state(own, {"w": W[:, None]}, {"w": [[5.0], [7.0]]}, ensemble=True)
-    actor = train_state(own, {"eps": [EPS]}, {"eps": [-9.0]})
-    target = edp.TargetDraws(jnp.zeros((1, 1, 1)), None)
     uniform = jnp.full((1, 1, 1), 0.8)
-    draws = td3.Draws(first_timestep(1.0), target, jnp.asarray(0), uniform)
-    return UPDATE(agent(actor=actor, critic=critic), rows(s=3.0, a=0.4, r=1.0), own, draws)
+    return guided_update(UPDATE, own, rows(s=3.0, a=0.4, r=1.0), uniform, eps=EPS)
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,13 @@ from .builders import (
     LINEAR_CRITICS,
     SCHEDULE,
     SPEC,
-    agent,
     assert_close,
-    first_timestep,
     gradient,
+    guided_update,
     make_batch,
     rows,
     tiny_learner,
     tiny_settings,
-    train_state,
 )
 
 
@@ -42,11 +40,7 @@ def test_guidance_improves_the_sampled_action(sampler):
     def action(eps: float) -> float:
         return float(policy.run_chain({"eps": jnp.array([eps])}, batch.observation, chain)[0, 0])
 
-    actor = train_state(own, {"eps": [0.05]}, {"eps": [-9.0]})
-    critic = train_state(own, {"w": [[2.0], [-1.0]]}, {"w": [[5.0], [7.0]]}, ensemble=True)
-    target = edp.TargetDraws(jnp.zeros((1, 1, 1)), None)
-    draws = td3.Draws(first_timestep(1.0), target, jnp.asarray(0), chain)
-    new, metrics = update(agent(actor=actor, critic=critic), batch, own, draws)
+    new, metrics = guided_update(update, own, batch, chain, eps=0.05)
 
     q, slope = 2 * action(0.05) + 3, 2 * (action(0.06) - action(0.04)) / 0.02
     assert abs(slope) > 0.1

@@ -57,7 +57,7 @@ def test_layers_may_be_stored_in_half_the_bytes(tmp_path):
 def test_missing_behaviour_file(tmp_path):
     with pytest.raises(
         InputError,
-        match="there is no such file; make one with `python -m experiments.train_behaviour`",
+        match="there is no such file; make one with python -m experiments.train_behaviour",
     ):
         read_behaviour(str(tmp_path / "none.npz"))
 

@@ -58,7 +58,7 @@ def test_a_box_without_bounds_is_none(bound):
     with pytest.raises(InputError, match="1 action values outside their box, the first 7.0"):
         boxes.find(with_actions([[0.0, 7.0]] * 1 + [[0.0, 0.0]]), environment=vast)
     if np.isfinite(bound):
-        with pytest.raises(InputError, match="all become 0 in it; set --config.action_low"):
+        with pytest.raises(InputError, match="all become 0 in it; set action_box"):
             boxes.find(raw, given=vast)
 
 
@@ -71,7 +71,7 @@ def test_actions_in_0_to_1_are_told_where_the_box_is_the_default():
     raw = with_actions([[0.0, -0.9], [1.0, 0.8], [0.3, 0.1]])
     assert boxes.find(raw).lines[1] == (
         "note: actions of column 0 lie in 0 to 1, 50 % of the box; if that is the wrong box, set "
-        "--config.action_low and --config.action_high"
+        "action_box (of a run: --config.action_low and --config.action_high)"
     )
     assert len(boxes.find(raw, declared=((-1.0,), (1.0,))).lines) == 1
     narrow = boxes.find(raw, declared=sides((-50.0, 50.0), (-1.0, 1.0)))

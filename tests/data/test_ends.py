@@ -20,7 +20,9 @@ def following(observations=OBSERVATIONS) -> np.ndarray:
 
 
 def read(observations=OBSERVATIONS, **flags) -> RawDataset:
-    content = {"observations": observations, "actions": np.zeros((12, 1)), "rewards": np.ones(12)}
+    size = len(observations)
+    content = {"observations": observations, "actions": np.zeros((size, 1))}
+    content |= {"rewards": np.ones(size)}
     names = find_names("data", content | flags)
     return from_arrays("data", {key: (content | flags)[name] for key, name in names.items()})
 
@@ -139,7 +141,44 @@ def test_shuffled_rows_are_told_and_have_no_behaviour_return(flags):
         OBSERVATIONS[order], terminals=np.zeros(12), next_observations=following()[order], **flags
     )
     assert "steps are followed by their next observation: the rows are shuffled" in raw.notes[0]
+    assert raw.timeouts.all()  # no row says anything of the one before
     assert prepared(raw).behaviour_return is None
+    for name, value in (
+        ("return_weighting", 0.5),
+        ("reward_transform", "iql_locomotion"),
+        ("n_step", 3),
+    ):
+        with pytest.raises(InputError, match=f"{name}=.*store whole episodes in order"):
+            prepared(raw, **{name: value})
+
+
+def test_a_random_order_is_told_where_only_the_order_says_what_followed():
+    """A walk; the halved ratio of von Neumann is far below 1 along it, and 1 in another order."""
+    rng, size = np.random.default_rng(0), 400
+    walk = np.cumsum(rng.normal(size=(size, 2)), axis=0).astype(np.float32)
+    flags = {"terminals": np.zeros(size), "timeouts": np.arange(size) % 50 == 49}
+    assert not read(walk, **flags).notes
+    (note,) = read(walk[rng.permutation(size)], **flags).notes
+    assert "differ as much as those of any two" in note and "next_observations" in note
+    still = np.stack([np.ones(size), walk[:, 0]], axis=1)  # a constant column says nothing
+    assert not read(still.astype(np.float32), **flags).notes
+
+
+def test_next_observations_that_are_the_observations_are_refused():
+    with pytest.raises(InputError, match="are the observations themselves"):
+        read(terminals=np.zeros(12), timeouts=LIMIT, next_observations=OBSERVATIONS)
+    one_state = np.ones((12, 2), np.float32)  # a bandit
+    read(one_state, terminals=np.zeros(12), timeouts=LIMIT, next_observations=one_state)
+
+
+def test_a_buffer_that_was_not_filled_is_refused():
+    filled = np.where(np.arange(40)[:, None] < 30, np.float32(1.5), np.float32(0))
+    flags = {"terminals": np.zeros(40), "timeouts": np.arange(40) == 39}
+    says = "the last 10 of 40 rows hold nothing but zeros.*store the first 30 rows"
+    with pytest.raises(InputError, match=says):
+        read(filled, actions=filled, rewards=filled[:, 0], **flags)
+    filled[39] = 1.5  # zeros in the middle may be what was recorded
+    assert len(read(filled, actions=filled, rewards=filled[:, 0], **flags).rewards) == 40
 
 
 def test_an_end_that_the_flags_miss_is_found_by_the_rows():

@@ -343,7 +343,10 @@ def test_what_a_file_declares_is_read_and_checked(tmp_path):
     )
 
 
-@pytest.mark.parametrize("following", [None, np.full((6, 3), 7.0, np.float32)])
+@pytest.mark.parametrize(
+    "following",
+    [None, np.roll(arrays()["observations"], -1, axis=0) + np.float32([[0]] * 5 + [[7]])],
+)
 def test_written_file_reads_back_equal(tmp_path, following):
     declared = {
         "action_low": np.zeros(2, np.float32),
@@ -376,3 +379,12 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_hdf5(path, RawDataset(**arrays()), attributes={"bad": object()})
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.hdf5"]
+
+
+def test_rows_that_lie_behind_the_end_of_the_file_are_refused(tmp_path, monkeypatch):
+    path = store(tmp_path / "a.hdf5", arrays())
+    with h5py.File(path) as file:
+        stored = file["rewards"].id
+        end = stored.get_offset() + stored.get_storage_size()
+    monkeypatch.setattr(os.path, "getsize", lambda name: end - 1)
+    assert "cut off within the rows of key" in message_of(path)

@@ -323,7 +323,7 @@ def test_a_dataset_that_cannot_be_finished_is_not_there(pair, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(minari.utils, "MinariDataset", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="Minari cannot write it .disk full.; give another id"):
         write_minari("test/pair-v0", RAW, pair, algorithm="", description="")
     check_new("test/pair-v0")
 

@@ -160,8 +160,7 @@ def test_a_horizon_of_one_changes_no_bit(raw):
     ("change", "options", "says"),
     [
         ({}, {"horizon": 4}, "horizon=4: the longest episode of this dataset has 3 transitions"),
-        ({"ordered": False}, {"horizon": 2}, "horizon=2: the rows of this dataset are shuffled"),
-        ({"ordered": False}, {"n_step": 2}, "n_step=2: the rows of this dataset are shuffled"),
+        ({"timeouts": np.ones(6, bool)}, {"horizon": 2}, "horizon=2: no step .* follows another"),
         ({}, {"horizon": 2, "n_step": 2}, "n_step=2: with horizon=2 the rewards .* leave n_step"),
     ],
 )
@@ -169,3 +168,9 @@ def test_steps_that_cannot_be_taken_together_are_refused(raw, change, options, s
     with pytest.raises(InputError, match=says) as error:
         prepare(dataclasses.replace(raw, **change), **options)
     assert "\n" not in str(error.value) and len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize("options", [{"reward_scale": 1e39}, {"reward_shift": 3e38, "n_step": 2}])
+def test_rewards_too_large_for_float32_are_refused(raw, options):
+    with pytest.raises(InputError, match="too large for float32.*smaller reward_scale"):
+        prepare(raw, discount=1.0, **options)

@@ -43,9 +43,10 @@ class Counter:
 
 def run(environments, act, num_transitions, seed=0):
     lines = []
-    return record(
+    recording = record(
         environments, act, num_transitions, seed=seed, title="counted", progress=lines.append
-    ), lines
+    )
+    return recording.complete(), lines
 
 
 def steps_since_reset(observations, rng):
@@ -80,8 +81,57 @@ def test_actions_are_clipped_to_the_box():
 
 
 def test_a_policy_that_diverged_is_refused():
-    with pytest.raises(InputError, match="counted: a NaN or infinite action"):
+    with pytest.raises(InputError, match="a NaN or infinite action"):
         run([Counter()], lambda observations, rng: np.array([[np.nan]]), 2)
+
+
+class Broken(Counter):
+    """Its fourth step has a number of the given kind, or fails."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        if self.steps == 4:
+            if self.kind == "error":
+                raise RuntimeError("the arm\nis stuck")
+            if self.kind == "reward":
+                reward = 1e39  # infinite in float32
+            else:
+                observation[1] = np.nan
+        return observation, reward, *rest
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("error", "the arm\nis stuck"),
+        ("reward", "infinite reward in environment 1"),
+        ("observation", "infinite observation in environment 1"),
+    ],
+)
+def test_what_an_environment_recorded_before_it_fails_is_kept(kind, says):
+    environments = [Counter(2), Broken(kind)]
+    raw, error = record(
+        environments, steps_since_reset, 20, seed=0, title="counted", progress=lambda line: None
+    )
+    assert says in str(error)
+    np.testing.assert_array_equal(raw.observations[:, 2], [0, 1, 0, 0, 1, 2])
+    np.testing.assert_array_equal(raw.next_observations[:, 2], [1, 2, 1, 1, 2, 3])
+    np.testing.assert_array_equal(raw.timeouts, [0, 1, 1, 0, 0, 1])
+    assert not raw.terminals.any()
+
+
+def test_without_a_single_step_there_is_nothing_to_keep():
+    def fail():
+        raise KeyError("stop")
+
+    steps, error = record(
+        [Counter()], steps_since_reset, 3, seed=0, title="counted", check_stop=fail
+    )
+    assert steps is None and isinstance(error, KeyError)
 
 
 def test_actions_are_mapped_from_the_unit_box():

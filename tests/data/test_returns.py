@@ -32,7 +32,7 @@ def test_one_step_changes_nothing():
 def test_a_constant_reward_keeps_its_value_whatever_the_number_of_steps():
     """V = r / (1 - gamma) solves V = sum_i gamma^i r + gamma^m V for every window."""
     steps = make(np.full(7, 2.0), np.ones(7))
-    for n in (1, 2, 5, 20):
+    for n in (1, 2, 5, 10**9):
         reward, discount, _ = returns.n_step_returns(*steps, np.zeros(7, int), n, 0.8)
         np.testing.assert_allclose(reward + 0.8 * discount * 10.0, 10.0, rtol=1e-6)
 

@@ -47,6 +47,14 @@ def test_rewards_without_spread_cannot_be_scaled(kind):
         rewards.fit(kind, np.ones(4, np.float32), np.array([2.0, 2.0]))
 
 
+def test_rounding_is_no_spread():
+    """0.1 + i 1e-9 in float32: a few neighbouring numbers, which a division would blow up."""
+    stored = (0.1 + 1e-9 * np.arange(100)).astype(np.float32)
+    assert np.ptp(stored) > 0
+    with pytest.raises(InputError, match="all rewards are 0.1, nothing to scale"):
+        rewards.fit("standardize", stored, RETURNS)
+
+
 def test_unknown_kind_names_the_nearest():
     with pytest.raises(InputError, match="'standardise': unknown; use 'standardize'"):
         rewards.fit("standardise", REWARDS, RETURNS)

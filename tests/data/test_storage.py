@@ -81,9 +81,9 @@ def test_blocks_and_disk_change_no_number(tmp_path, monkeypatch, following, bloc
     with h5py.File(tmp_path / "a.hdf5", "a") as file:
         if following:
             del file["timeouts"]  # told by the jumps
-            next_observations = np.roll(file["observations"], -1, axis=0)
-            next_observations[69::70] += 1
-            file["next_observations"] = next_observations
+            after = np.roll(file["observations"][:], -1, axis=0)
+            after[69::70] = np.random.default_rng(1).normal(size=after[69::70].shape)
+            file["next_observations"] = after
     task = data.find_task(str(tmp_path / "a.hdf5"))
 
     def prepared(place: data.Storage) -> data.Dataset:

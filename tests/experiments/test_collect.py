@@ -17,6 +17,7 @@ from edp_jax import InputError, data
 from edp_jax.data.behaviour import Behaviour, read_behaviour, save_behaviour
 from edp_jax.data.hdf5 import read_hdf5
 from edp_jax.evaluation import envs
+from edp_jax.training import hosts
 from edp_jax.types import EnvSpec
 from experiments import collect
 from experiments.keeper import Keeper
@@ -131,6 +132,93 @@ def test_minaris_layout_is_loaded_back_and_names_the_environment(tmp_path, monke
     for key in ("observations", "actions", "rewards", "timeouts", "next_observations"):
         np.testing.assert_array_equal(getattr(raw, key), getattr(expected, key))
     assert envs.make(EnvSpec("minari:test/random-v0"), 1)[0].unwrapped.g == 5.0
+
+
+class Fails(gymnasium.Env):
+    """Its observation counts the steps; the one with number `at` fails."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+    def __init__(self, at: int):
+        self.at = at
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == self.at:
+            raise RuntimeError("the arm is stuck")
+        return np.full(1, self.steps, np.float32), 1.0, False, False, {}
+
+
+@pytest.fixture
+def failing(tmp_path):
+    """Arguments of a recording whose environment fails at step `at`."""
+    gymnasium.register("EdpFails-v0", Fails, max_episode_steps=10_000)
+    yield lambda at: {"env_id": "EdpFails-v0", "env_kwargs": json.dumps({"at": at})}
+    del gymnasium.registry["EdpFails-v0"]
+
+
+def test_what_was_recorded_before_the_environment_failed_is_written(tmp_path, failing):
+    gentle = str(tmp_path / "gentle.npz")
+    save_behaviour(gentle, constant(0.0, observation_dim=1), {})
+    says = "data.hdf5 holds only 9 of 100 transitions.*: random in .*RuntimeError: the arm is stuck"
+    with pytest.raises(InputError, match=says):
+        record(tmp_path, policies=("random", gentle), num_transitions=100, **failing(10))
+    raw = read_hdf5(tmp_path / "data.hdf5")
+    np.testing.assert_array_equal(raw.observations[:, 0], np.arange(9))
+    np.testing.assert_array_equal(raw.timeouts, [False] * 8 + [True])
+
+
+def test_what_fails_in_the_first_steps_leaves_nothing(tmp_path, failing):
+    with pytest.raises(InputError, match="^random in EdpFails-v0: RuntimeError: the arm is stuck"):
+        record(tmp_path / "new", num_transitions=100, **failing(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_that_gives_no_numbers_is_refused_before_the_others_record(tmp_path):
+    broken, lines = str(tmp_path / "broken.npz"), []
+    save_behaviour(broken, constant(np.nan), {})
+    with pytest.raises(InputError, match="broken.npz in Pendulum-v1: a NaN or infinite action"):
+        record(tmp_path / "new", lines.append, policies=("random", broken))
+    assert lines == [] and not (tmp_path / "new").exists()
+
+
+def test_a_stop_keeps_what_was_recorded(tmp_path):
+    calls = iter(range(1000))
+
+    def check_stop():
+        if next(calls) == 2 + 30:  # the first two are those of the small recording before
+            raise hosts.Stopped
+
+    lines = []
+    plan = collect.Plan("Pendulum-v1", num_transitions=200, output=str(tmp_path / "data.hdf5"))
+    with pytest.raises(hosts.Stopped):
+        collect.collect(plan, lines.append, check_stop)
+    raw = read_hdf5(plan.output)
+    assert len(raw.rewards) == 30 and np.flatnonzero(raw.timeouts).tolist() == [29]
+    assert "holds only 30 of 200 transitions" in lines[-1]
+
+
+def test_more_than_the_disk_can_hold_is_refused(tmp_path, monkeypatch):
+    usage = collect.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(collect.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(InputError, match="num_transitions=1200: 3.84e-05 GB of data, and the disk"):
+        record(tmp_path / "new")  # 1200 rows of 2 * 3 + 1 + 1 numbers of 4 bytes
+
+
+def test_an_id_that_minari_refuses_is_refused_before_anything_is_recorded(tmp_path, monkeypatch):
+    pytest.importorskip(
+        "minari", reason="the optional package minari is not installed: pip install -e '.[test]'"
+    )
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    lines = []
+    with pytest.raises(InputError, match="minari:a/b-v0: Minari cannot write it"):
+        collect.collect(collect.Plan("Pendulum-v1", minari_id="a/b-v0"), lines.append)
+    assert lines == []
 
 
 class Unsorted(gymnasium.Env):

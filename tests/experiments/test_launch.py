@@ -2,10 +2,16 @@
 
 import io
 import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from experiments import launch
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,46 @@ def test_a_stream_escapes_what_its_encoding_lacks():
 
 def test_a_closed_stream_takes_everything():
     assert launch.Lasting(None).write("lost") == 4
+
+
+def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JAX_ENABLE_X64", "maybe"), ("JAX_DEFAULT_MATMUL_PRECISION", "nonsense")],
+)
+def test_a_variable_that_jax_cannot_read_is_one_line(name, value):
+    done = start("experiments.settings", "bc", **{name: value})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: JAX cannot be imported (") and value in done.stderr
+    assert name.lower() in done.stderr.lower() and done.stderr.count("\n") == 1
+
+
+def test_every_program_tells_variables_that_change_numbers():
+    done = start("experiments.settings", "bc", JAX_ENABLE_X64="1")
+    assert done.returncode == 0 and "JAX_ENABLE_X64=1 is not used" in done.stderr
+
+
+def test_ctrl_c_ends_the_imports_without_a_traceback():
+    code = (
+        "import signal, sys; sys.argv[0] = '-m'; sys.orig_argv = ['', '-m', 'experiments.main']; "
+        "import experiments; signal.raise_signal(signal.SIGINT)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == -signal.SIGINT and done.stderr == ""
+
+
+def test_importing_the_programs_leaves_ctrl_c_alone():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

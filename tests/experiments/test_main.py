@@ -81,6 +81,7 @@ def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_
 
     again = launch(workdir, data_dir, *RUN)
     assert again.returncode == 0 and "finished already" in again.stdout
+    assert "python -m experiments.evaluate --workdir=" in again.stdout
 
     other = launch(workdir, data_dir, *RUN, "--config.eta=0.5")
     assert other.returncode == 2

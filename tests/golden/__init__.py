@@ -17,32 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edp_jax import TaskSpec, algorithms
-from edp_jax.settings import describe
+from edp_jax import algorithms
 from edp_jax.types import Transition
 
+from ..algorithms.builders import SPEC, tiny_settings
+
 FILE = pathlib.Path(__file__).with_name("updates.npz")
-SPEC = TaskSpec(observation_dim=3, action_dim=2)
 BATCH_SIZE = 4
-# Every part of a learner has something to do: three critics of which two count, two actions in
-# every maximum, a clip that is active, weights that decay.
-SETTINGS = dict(
-    hidden_dims=(8,),
-    num_timesteps=5,
-    sampler_calls=2,
-    num_backup_actions=2,
-    num_baseline_actions=2,
-    num_cql_actions=2,
-    flow_steps=2,
-    num_critics=3,
-    num_target_critics=2,
-    ema_period=2,
-    ema_start=0,
-    tau=0.1,
-    learning_rate=0.01,
-    weight_decay=0.1,
-    grad_clip=0.5,
-)
+# a clip that is active, weights that decay
+SETTINGS = dict(tau=0.1, learning_rate=0.01, weight_decay=0.1, grad_clip=0.5)
 
 
 def waves(shape: tuple[int, ...], number: int) -> np.ndarray:
@@ -66,8 +49,7 @@ def _filled(leaf, number: int):
 
 def update(name: str) -> dict[str, np.ndarray]:
     """What a learner's second update gives, by names."""
-    known = {entry.name for entry in describe(algorithms.find(name).settings)}
-    own = algorithms.settings(name, **{k: v for k, v in SETTINGS.items() if k in known})
+    own = tiny_settings(name, **SETTINGS)
     learner = algorithms.make(name, own, SPEC)
     size, o, a = BATCH_SIZE, SPEC.observation_dim, SPEC.action_dim
     batch = Transition(

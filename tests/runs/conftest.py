@@ -13,6 +13,7 @@ MEMBERS = [{"seed": seed, "eta": eta} for eta in (0.5, 2.0) for seed in (3, 4)]
 
 def make_record(members=MEMBERS, **changes) -> dict:
     config = {"task": "hopper-medium-v2", "algorithm": "edp_iql", "num_steps": 20}
+    config["eval_every"] = 50
     dataset = {"sha256": "abc", "name": "hopper-medium-v2", "path": "", "summary": {}}
     content = {"config": config, "dataset": dataset, "members": members, "starts": [{"step": 0}]}
     return {"format": FORMAT} | content | changes

@@ -55,9 +55,19 @@ def test_a_sweep_is_summed_up_point_by_point(make_run, episode_lines):
     assert lines[3:] == ["return of the dataset's behaviour: 5.0", "time: 5 s"]
 
 
-def test_without_an_environment_nothing_was_evaluated(make_run, metric_lines):
-    summary = outputs.summarize_run(make_run(metrics=metric_lines), DATASET, outcome(), 5.0)
-    assert "unit" not in summary and "nothing was evaluated" in outputs.describe(summary)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"evaluates": False}, "the run has no environment"),
+        ({"failures": ((10, "the arm is stuck"),)}, "each evaluation failed"),
+        ({}, "the first evaluation comes after 50 updates"),
+    ],
+)
+def test_why_nothing_was_evaluated_is_said(make_run, metric_lines, changes, reason):
+    reached = outcome()._replace(**changes)
+    summary = outputs.summarize_run(make_run(metrics=metric_lines), DATASET, reached, 5.0)
+    assert "unit" not in summary
+    assert f"nothing was evaluated: {reason}" in outputs.describe(summary)
 
 
 @pytest.fixture
@@ -98,10 +108,10 @@ def test_only_a_finished_run_of_that_length_counts_as_finished(finish, tmp_path)
 
 
 def test_a_run_does_not_fail_for_want_of_a_picture(finish, tmp_path, capsys, monkeypatch):
-    def missing():
+    def missing(picture):
         raise InputError("package 'matplotlib': not installed")
 
-    monkeypatch.setattr(plots, "_figure_class", missing)
+    monkeypatch.setattr(plots, "figure_class", missing)
     finish(finished=True)
     assert "package 'matplotlib': not installed\n" in capsys.readouterr().out
     assert not (tmp_path / "learning_curve.png").exists()

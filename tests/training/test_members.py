@@ -18,6 +18,13 @@ def test_all_seeds_stand_at_the_first_point_then_at_the_next():
     assert [member.columns for member in grid((3,))] == [{"seed": 3}]
 
 
+def test_seeds_are_different_integers_or_a_single_one():
+    assert grid(3) == grid((3,)) == grid(np.int64(3))
+    for seeds in ((), (1, 1)):
+        with pytest.raises(InputError, match="seeds=.*: give at least one, and each once"):
+            grid(seeds)
+
+
 def test_swept_settings_differ_and_all_others_are_the_learners():
     settings = algorithms.settings("edp_td3", discount=0.9, hidden_dims=(8, 8))
     stacked = member_settings(settings, grid((3, 4), {"eta": (0.5, 2.0)}))

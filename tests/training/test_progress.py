@@ -76,6 +76,9 @@ def test_the_first_chunk_compiles_and_does_not_count(capsys):
     shown = progress.Progress(grid((0,)), 0, 100_000)
     shown.chunk_done(1000, 50.0)
     assert shown.updates_per_second is None and capsys.readouterr().out == ""
+    shown.show(None, always=True)
+    line = "  1.0 % | 1,000 / 100,000 updates | compiled | ? s left\n"
+    assert capsys.readouterr().out == line
     shown.chunk_done(1000, 10.0)  # 100 per second: 1000 s
     assert "about 16 min 40 s here" in capsys.readouterr().out
     shown.chunk_done(1000, 30.0)
