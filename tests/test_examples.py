@@ -69,3 +69,12 @@ def test_samplers_come_near_the_exact_deviation_and_print_what_the_page_says():
     assert {name for name, *_ in written} == set(deviations)
     for name, *values in written:
         np.testing.assert_allclose(list(map(float, values)), deviations[name], atol=0.003)
+
+
+def test_held_out_error_compares_the_policy_with_simple_predictors(tiny):
+    printed = run("held_out_error.py", tiny, "--num_updates=2", "--horizon=2")
+    table = printed.split("policy nearest mean\n")[1].splitlines()
+    rows = np.array([line.split()[1:] for line in table], float)
+    assert [line.split()[0] for line in table] == ["0", "1", "2", "all"]
+    np.testing.assert_allclose(rows[-1], rows[:-1].mean(axis=0), atol=0.02)
+    assert np.all(rows > 0)
