@@ -157,3 +157,38 @@ def test_a_policy_that_has_diverged_never_acts_silently(saved):
     np.savez(path, **arrays)
     with pytest.raises(InputError, match="its action is NaN or infinite"):
         edp_jax.load_policy(str(saved[0]))(np.zeros(3))
+
+
+@pytest.fixture
+def of_chunks(tmp_path):
+    """save(execute): a policy that chooses three actions together; its folder."""
+    settings, spec = algorithms.settings("bc", hidden_dims=(8,)), TaskSpec(3, 2, 3)
+    algorithm = algorithms.make("bc", settings, spec)
+    params = params_of(algorithm, (4,))
+
+    def save(execute):
+        folder = str(tmp_path / "policy")
+        save_policy(
+            folder, PolicyFile("bc", settings, spec, ({"seed": 4},), UNITS, execute), params
+        )
+        return folder
+
+    return algorithm, params, save
+
+
+@pytest.mark.parametrize(("execute", "count"), [(2, 2), (1, 1), (None, 3)])
+def test_a_policy_of_chunks_gives_the_actions_to_take_in_turn(of_chunks, execute, count):
+    algorithm, params, save = of_chunks
+    observation = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    own, key = jax.tree.map(lambda leaf: leaf[0], params), jax.random.key(0)
+    chunk = np.asarray(algorithm.act(own, (observation - MEAN) / STD, key)).reshape(5, 3, 2)
+    expected = (np.array([0.0, 20.0]) + np.array([1.0, 10.0]) * chunk)[:, :count]
+    policy = edp_jax.load_policy(save(execute))
+    assert (policy.action_dim, policy.horizon, policy.execute) == (2, 3, count)
+    np.testing.assert_allclose(policy(observation), expected, atol=1e-4)
+    np.testing.assert_allclose(policy(observation[1]), expected[1], atol=1e-4)
+
+
+def test_more_actions_than_a_chunk_has_are_damage(of_chunks):
+    with pytest.raises(InputError, match="damaged.*execute is 4, horizon 3"):
+        edp_jax.load_policy(of_chunks[2](4))

@@ -11,7 +11,8 @@ from edp_jax.data.boxes import has_bounds
 from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
-# (observations [E, O] float32, generator) -> actions [E, A]; without a generator those of the mean
+# (observations [E, O] float32, generator) -> actions [E, A] or plans [E, H, A]; without a generator
+# those of the mean
 Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
 

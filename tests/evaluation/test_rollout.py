@@ -154,3 +154,17 @@ def test_max_envs_bounds_the_simulators_and_not_the_episodes(monkeypatch):
             rollout(half, EnvSpec("countdown"), seeds=seeds, max_envs=max_envs).lengths, seeds
         )
     assert made == [12, 12, 6, 3]  # at least one per training seed
+
+
+def test_plans_are_taken_step_by_step_and_calls_are_counted():
+    """Two policies, two episodes each; the actions of call i are i / 10 and i / 5."""
+    calls = []
+
+    def act(observation, call):
+        calls.append((observation.shape, call))
+        return np.broadcast_to([[call / 10], [call / 5]], (2, 2, 2, 1))
+
+    episodes = run_episodes(act, [Countdown() for _ in range(4)], np.array([[1, 2], [3, 4]]))
+    np.testing.assert_array_equal(episodes.lengths, [[1, 2], [3, 4]])
+    np.testing.assert_allclose(episodes.returns, [[0, 0], [0.1, 0.3]])
+    assert calls == [((2, 2, 2), 0), ((2, 2, 2), 1)]

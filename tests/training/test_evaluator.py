@@ -5,12 +5,13 @@ import jax
 import numpy as np
 import pytest
 
+from edp_jax import algorithms
 from edp_jax.algorithms.base import evaluation_key
 from edp_jax.evaluation import Episodes, Fault
 from edp_jax.evaluation.rollout import run_episodes
-from edp_jax.training import evaluator
+from edp_jax.training import evaluator, loop
 from edp_jax.training.trainer import Trainer
-from edp_jax.types import EnvSpec, InputError, Units
+from edp_jax.types import EnvSpec, InputError, TaskSpec, Units
 
 UNITS = Units(
     observation_mean=np.array([1.0, -2.0, 0.5], np.float32),
@@ -154,3 +155,27 @@ def test_an_environment_is_reset_and_stepped_before_a_run_counts_on_it(monkeypat
     assert len(str(told.value)) <= 300 and "\n" not in str(told.value)
     monkeypatch.setattr(evaluator.envs, "make", lambda environment, number: (Simulator(),))
     evaluator.check_environment(EnvSpec("x"))
+
+
+def test_chunks_reach_the_environment_as_plans(monkeypatch):
+    learner = algorithms.make("bc", algorithms.settings("bc", hidden_dims=(8,)), TaskSpec(3, 2, 4))
+    state = loop.init_members(learner, (4, 9))
+    observation = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    plans = []
+
+    def rollout(act, environment, *, seeds, max_envs):
+        plans.append(act(observation, 0))
+        return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
+
+    monkeypatch.setattr(evaluator, "rollout", rollout)
+    for execute in (None, 3):
+        evaluator.make_evaluate(
+            learner,
+            EnvSpec("hopper"),
+            units=UNITS,
+            seeds=(4, 9),
+            num_episodes=5,
+            execute=execute,
+        )(state)
+    assert plans[0].shape == (2, 5, 4, 2) and plans[0][..., 1].min() >= 10.0
+    np.testing.assert_array_equal(plans[1], plans[0][:, :, :3])
