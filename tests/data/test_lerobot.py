@@ -122,7 +122,7 @@ def test_episodes_of_both_layouts_follow_each_other_and_are_cut(tmp_path, write)
     assert "observations: observation.state, observation.environment_state\n" in told
     assert raw.details == {"robot_type": "leg", "fps": 30}
     assert "not read: observation.effort (float32), observation.images.top (video)" in told
-    assert "no rewards" in told
+    assert "no rewards" in raw.notes[0] and "tasks" not in told
 
 
 def test_columns_by_name_in_the_order_that_is_given(tmp_path):
@@ -161,6 +161,17 @@ def test_stored_rewards_and_ends_are_used(tmp_path):
     assert raw.whole_episodes
     raw = read_lerobot(folder, layout=data.Layout(reward_rule="step_cost"))
     assert rows_of(raw.terminals) == LAST and raw.rewards.sum() == -9
+
+
+def test_what_a_policy_will_not_know_is_told(tmp_path):
+    features = FEATURES | {"next.reward": vector(1), "next.success": vector(1, dtype="bool")}
+    write_v21(tmp_path, COLUMNS | {"next.reward": np.ones(9)}, features)
+    write_info(tmp_path, "v2.1", features, total_tasks=3)
+    told = read_lerobot(tmp_path).understood[-2:]
+    assert told[0].endswith("observation.images.top (video), next.success (bool)")
+    assert told[1].startswith("3 tasks, which nothing in an observation tells apart")
+    raw = read_lerobot(tmp_path, layout=data.Layout(reward_rule="step_cost"))
+    assert "next.reward (float32), next.success" in raw.understood[-2]
 
 
 def test_a_task_that_ends_inside_an_episode_divides_it(tmp_path):
