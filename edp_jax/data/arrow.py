@@ -12,6 +12,8 @@ from edp_jax.data.raw import called, check_readable
 from edp_jax.errors import not_installed, one_line
 from edp_jax.types import InputError
 
+_POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not fetched
+
 
 def column_names(path: str) -> list[str]:
     """The names of the columns of a file.
@@ -81,6 +83,10 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, NotImplementedError, MemoryError) as error:
+        with open(path, "rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                remedy = "run git lfs pull in its folder"
+                raise InputError(f"{called(path)}: only a pointer of Git LFS; {remedy}") from error
         kind, size = "csv" if _is_csv(path) else "parquet", os.path.getsize(path)
         raise InputError(
             f"{called(path)}: not a complete {kind} file ({size} bytes, {one_line(error)[:80]}); "

@@ -129,6 +129,10 @@ def read_episodes(folder: Folder) -> list[Episode]:
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = f"{type(error).__name__} {error}"[:80]
         raise InputError(f"{folder.source}: {name} cannot be read ({reason}); {REMEDY}") from error
+    for episode in episodes:
+        if episode.length < 1:
+            problem = f"episode {episode.index} has the length {episode.length}"
+            raise InputError(f"{folder.source}: {name}: {problem}; {REMEDY}")
     frames = sum(episode.length for episode in episodes)
     for key, count in (("total_episodes", len(episodes)), ("total_frames", frames)):
         if count != folder.info[key]:

@@ -1,10 +1,15 @@
 """OGBench's single-task environments (arXiv 2410.20092): a return is 1 for a success, else 0."""
 
+# pyright: reportAttributeAccessIssue=false
+# (the names of mujoco are in a compiled module, which type checkers cannot see)
+
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 
 from edp_jax import ogbench
@@ -21,8 +26,17 @@ def make_ogbench(dataset: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
     Raises:
       InputError: see `edp_jax.ogbench.make_env`.
     """
-    label = f"ogbench:{dataset}"
-    return adapters.make_flat(lambda: Success(ogbench.make_env(dataset)), num_envs, label)
+    first = ogbench.make_env(dataset)
+    first.reset(seed=0)  # compiles the model of an arm
+    is_arm = hasattr(first.unwrapped, "compile_model_and_data")
+
+    def each() -> Iterator[gymnasium.Env]:
+        yield first
+        while True:
+            yield _twin(first) if is_arm else ogbench.make_env(dataset)
+
+    envs = each()
+    return adapters.make_flat(lambda: Success(next(envs)), num_envs, f"ogbench:{dataset}")
 
 
 class Success(gymnasium.Wrapper):
@@ -60,3 +74,15 @@ class Success(gymnasium.Wrapper):
         finally:
             self._random = np.random.get_state()
             np.random.set_state(others)
+
+
+def _twin(env: gymnasium.Env) -> gymnasium.Env:
+    """A second arm with a copy of the compiled model, which takes seconds and 160 MB to make.
+
+    What the arms still share they only read, or set anew at each reset.
+    """
+    twin: Any = copy.copy(env.unwrapped)
+    spec: Any = env.spec
+    twin._model = copy.copy(twin._model)
+    twin._data = mujoco.MjData(twin._model)
+    return gymnasium.wrappers.TimeLimit(twin, spec.max_episode_steps)

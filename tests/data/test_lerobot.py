@@ -270,6 +270,20 @@ REFUSED = {
         damaged(lambda folder: (folder / EPISODE_1).write_bytes(b"PAR1 and no more")),
         "not a complete parquet file \\(16 bytes",
     ),
+    "pointer": (
+        damaged(
+            lambda folder: (folder / EPISODE_1).write_text("version https://git-lfs.github.com/")
+        ),
+        "only a pointer of Git LFS; run git lfs pull",
+    ),
+    "empty episode": (
+        damaged(
+            lambda folder: (folder / "meta/episodes.jsonl").write_text(
+                '{"episode_index": 0, "length": 0}'
+            )
+        ),
+        "meta/episodes.jsonl: episode 0 has the length 0",
+    ),
     "images only": (
         lambda folder: write_v21(
             folder, features={"action": vector(2), "observation.image": {"dtype": "image"}}

@@ -128,3 +128,35 @@ def test_an_episode_depends_on_its_seed_alone():
     again = env.reset(seed=3)[0], env.step(np.ones(2, np.float32))[0]
     np.testing.assert_array_equal(first, again)
     assert (env.reset(seed=4)[0] != first[0]).any()
+
+
+@pytest.mark.parametrize("dataset", ["cube-double-play", "scene-play", "puzzle-3x3-play"])
+def test_copies_of_an_arm_act_as_one_that_is_alone(dataset):
+    """Side by side and with different actions, each does what it does in turn."""
+    seeds, rng = (3, 4, 5), np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (len(seeds), 25, 5)).astype(np.float32)
+    name = f"{dataset}-singletask-task2-v0"
+    together = envs.make(EnvSpec(f"ogbench:{name}"), len(seeds))
+    seen = [[env.reset(seed=seed)[0]] for env, seed in zip(together, seeds, strict=True)]
+    for step in range(25):
+        for env, rows, action in zip(together, seen, actions[:, step], strict=True):
+            rows.append(env.step(action)[0])
+    alone = Success(ogbench.make_env_and_datasets(name, env_only=True))
+    for rows, seed, each in zip(seen, seeds, actions, strict=True):
+        expected = [alone.reset(seed=seed)[0], *(alone.step(action)[0] for action in each)]
+        np.testing.assert_array_equal(rows, np.array(expected, np.float32))
+
+
+def test_copies_of_an_arm_have_models_of_their_own():
+    """A button of a scene locks its drawer, by the damping of a joint of the model."""
+    first, second = envs.make(EnvSpec("ogbench:scene-play-singletask-v0"), 2)
+    dampings = []
+    for pressed in (0, 1):
+        for env, state in ((first, pressed), (second, 1 - pressed)):
+            env.reset(seed=0)
+            env.unwrapped._cur_button_states[0] = state
+            env.unwrapped._apply_button_states()
+        dampings.append(
+            [env.unwrapped.model.joint("drawer_slide").damping[0] for env in (first, second)]
+        )
+    assert dampings == [[1e6, 2], [2, 1e6]]

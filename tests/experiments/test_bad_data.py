@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from edp_jax import data
+
 ROOT = pathlib.Path(__file__).parents[2]
 NAME = "hopper_medium-v2.hdf5"
 
@@ -202,6 +204,21 @@ def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
         "kitchen/"
     )
     assert lines["builtin/hopper-medium"][1] == "-"
+    last = result.stdout.splitlines()[-1]
+    assert all(reader.usage in last for reader in data.READERS.values())
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("reward_rule=step_cost", "reward_rule='step_cost' changes nothing: "),
+        ("reward_rule=cost", "reward_rule=cost must be one of stored, success_at_end, step_cost"),
+    ],
+)
+def test_what_a_format_does_not_read_is_refused_here_too(tmp_path, flag, says):
+    np.savez(tmp_path / "mine.npz", **arrays())
+    result = tasks(str(tmp_path / "mine.npz"), f"--{flag}")
+    assert result.returncode == 2 and says in result.stderr and not result.stdout
 
 
 def test_a_reader_of_the_list_may_leave_early(tmp_path):
