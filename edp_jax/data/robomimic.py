@@ -59,6 +59,7 @@ def read(content: Content, reading: Reading) -> RawDataset:
         raw,
         understood=(f"format: robomimic, {told}; {rule}", chosen),
         details=_details(content),
+        observation_names=tables["observations"].columns,
         has_rewards=bool(stored) or layout.reward_rule != "stored",
     )
 
@@ -155,7 +156,7 @@ def _text(value: Any) -> str:
 
 FORMAT = Format(
     "robomimic",
-    lambda names: "data" in names,
+    lambda names: "data" in names and "observations" not in names,
     read,
     layout=("observation_keys", "filter_key", "reward_rule"),
 )

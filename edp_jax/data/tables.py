@@ -17,6 +17,7 @@ import re
 import numpy as np
 
 from edp_jax.data.arrow import column_names, read_columns
+from edp_jax.data.ends import FLAGS
 from edp_jax.data.layout import AS_STORED, Layout, rewards_by_rule
 from edp_jax.data.names import NAMES, find_names, listed, natural
 from edp_jax.data.raw import RawDataset, called, from_arrays
@@ -65,14 +66,17 @@ def read_table(
     read = read_columns(path, list(dict.fromkeys([*used, *flags.values(), *order])))
     last = _last(source, *((name, read[name]) for name in order))
     numbers = {name: _numbers(source, name, read[name]) for name in (*used, *flags.values())}
-    arrays = {
+    tables = {
         group: Stacked(source, [{name: numbers[name] for name in names}])
         for group, names in keys.items()
-    } | {key: numbers[name] for key, name in flags.items()}
+    }
+    steps = {key: numbers[name] for key, name in flags.items()}
     if layout.reward_rule != "stored":
-        arrays["rewards"], arrays["terminals"] = rewards_by_rule(layout.reward_rule, last)
-    arrays.setdefault("rewards", np.zeros(len(last), np.float32))
-    raw = from_arrays(source, arrays, last=last, storage=storage)
+        steps["rewards"], steps["terminals"] = rewards_by_rule(layout.reward_rule, last)
+    if not has_rewards:  # demonstrations, which may have no flags either
+        steps["rewards"] = np.zeros(len(last), np.float32)
+        steps = steps if flags else steps | {"terminals": np.zeros(len(last), bool)}
+    raw = from_arrays(source, tables | steps, last=last, storage=storage)
     told = [f"{group}: {listed(list(keys[group]))}" for group in ("observations", "actions")]
     others = [name for name in there if name not in (*used, *flags.values(), *order)]
     left_out = f"; left out: {listed(others)}" if others else ""
@@ -81,6 +85,8 @@ def read_table(
         raw,
         understood=(f"format: {rule} cut", "; ".join(told) + left_out),
         has_rewards=has_rewards,
+        observation_names=tables["observations"].columns,
+        action_names=tables["actions"].columns,
     )
 
 
@@ -153,7 +159,9 @@ def _flags(source: str, others: list[str], layout: Layout) -> tuple[dict[str, st
     if layout.reward_rule != "stored":
         return {}, True
     has_rewards = any(name in NAMES["rewards"] for name in others)
+    has_flags = any(name in NAMES[key] for key in FLAGS for name in others)
     made = ["observations", "actions"] + ([] if has_rewards else ["rewards"])
+    made += [] if has_rewards or has_flags else ["terminals"]  # demonstrations: cuts alone
     found = find_names(source, [*others, *made])
     return {key: name for key, name in found.items() if name in others}, has_rewards
 

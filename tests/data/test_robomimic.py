@@ -66,6 +66,7 @@ def test_demonstrations_stand_in_the_order_of_their_numbers(store):
     )
     np.testing.assert_array_equal(np.flatnonzero(raw.terminals), [2, 5, 8])
     assert not raw.timeouts.any() and raw.whole_episodes
+    assert raw.observation_names[:3] == ("object_0", "object_1", "robot0_eef_pos_0")
     assert (raw.action_low == -1).all() and (raw.action_high == 1).all()
 
 

@@ -28,6 +28,7 @@ def test_any_rows_are_those_of_all_episodes_put_together():
             np.testing.assert_array_equal(table[start:stop], whole[start:stop])
     np.testing.assert_array_equal(np.flatnonzero(table.last), [2, 3, 7])
     np.testing.assert_array_equal(table.lengths, LENGTHS)
+    assert table.columns == ("a0_0", "a0_1", "b0")
 
 
 def test_a_column_and_several():

@@ -78,7 +78,8 @@ def test_columns_stand_in_the_order_of_their_numbers(csv):
 def test_numbered_columns_go_before_named_ones(csv):
     table = columns(action_log_prob=[0.1] * 8)
     raw = read_table(csv(table))
-    assert raw.action_dim == 1 and "left out: remark, action_log_prob" in raw.understood[1]
+    assert raw.action_names == ("action_0",)
+    assert "left out: remark, action_log_prob" in raw.understood[1]
     named = {"obs_y2": [2] * 8, "obs_x": [0] * 8, "obs_y10": [10] * 8}
     raw = read_table(csv(columns(observation_0=None, observation_1=None) | named))
     np.testing.assert_array_equal(raw.observations[0], [0, 2, 10])
@@ -133,7 +134,10 @@ def test_done_beside_truncated(csv):
 def test_rewards_may_be_missing_or_follow_from_a_rule(csv):
     raw = read_table(csv(columns(reward=None)))
     assert not raw.has_rewards and not raw.rewards.any()
+    np.testing.assert_array_equal(np.flatnonzero(raw.terminals), [2, 7])
     bare = csv(columns(reward=None, terminal=None))
+    raw = read_table(bare)
+    assert not raw.has_rewards and np.flatnonzero(raw.timeouts).tolist() == [2, 4, 7]
     raw = read_table(bare, layout=Layout(reward_rule="success_at_end"))
     np.testing.assert_array_equal(raw.rewards, [0, 0, 1, 0, 1, 0, 0, 1])
     np.testing.assert_array_equal(np.flatnonzero(raw.terminals), [2, 4, 7])
