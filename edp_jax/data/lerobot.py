@@ -28,10 +28,6 @@ from edp_jax.types import InputError
 
 PREFIX = "lerobot:"
 _FLAGS = ("next.reward", "next.done", "next.truncated")
-_UNREWARDED = (
-    "no rewards: the data can be imitated; for learners with critics, say what is rewarded by "
-    "--config.reward_rule=success_at_end or step_cost"
-)
 
 
 def read_lerobot(
@@ -79,7 +75,6 @@ def read_lerobot(
         },
         apart=True,
         last=last,
-        notes=() if has_rewards else (_UNREWARDED,),
         storage=storage,
     )
     return dataclasses.replace(

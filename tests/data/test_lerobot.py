@@ -122,7 +122,7 @@ def test_episodes_of_both_layouts_follow_each_other_and_are_cut(tmp_path, write)
     assert "observations: observation.state, observation.environment_state\n" in told
     assert raw.details == {"robot_type": "leg", "fps": 30}
     assert "not read: observation.effort (float32), observation.images.top (video)" in told
-    assert "no rewards" in raw.notes[0] and "tasks" not in told
+    assert "tasks" not in told
 
 
 def test_columns_by_name_in_the_order_that_is_given(tmp_path):
@@ -196,7 +196,9 @@ def test_the_whole_way_to_a_dataset(tmp_path, monkeypatch):
     dataset = data.load_dataset("lerobot:robot", reward_rule="success_at_end")
     assert dataset.size == 9 and dataset.behaviour_return == 1
     assert dataset.info["observation_names"] == ["hip", "knee", "ball"]
+    assert not dataset.info["summary"]["notes"]
     imitated = data.load_dataset("lerobot:robot")
+    assert imitated.info["summary"]["notes"][0].startswith("no rewards: the data can be imitated")
     assert imitated.size == 6 and imitated.behaviour_return is None
     assert imitated.info["sha256"] != dataset.info["sha256"]  # other rewards are other data
 
