@@ -25,5 +25,5 @@ def read(content: Content, reading: Reading) -> RawDataset:
     """
     names = content.names()
     found = next(entry for entry in FORMATS if entry.matches(names))
-    check_read(reading.layout, found.layout, f"{content.source}, {found.name}")
+    check_read(reading.layout, found.layout, f"{found.name}, the format of {content.source},")
     return found.read(content, reading)

@@ -78,40 +78,43 @@ class _Open:
 
     def __init__(self, source: str, file: h5py.File):
         self.source = source
-        self._file = file
+        self._groups: dict[str, Any] = {"": file}  # what has such a name
 
     def names(self, group: str = "") -> list[str]:
-        item = _item(self.source, group, self._file)
+        item = self._group(group)
         names = item if isinstance(item, h5py.Group) else ()
         return [name if isinstance(name, str) else repr(name) for name in names]  # damaged: bytes
 
     def array(self, name: str) -> h5py.Dataset:
-        return _array(self.source, name, self._file)
+        item = self._find(name)
+        if item is None:
+            raise InputError(f"{self.source}: no key {name!r}; store an array under that name")
+        return _checked(self.source, name, item)
 
     def attribute(self, group: str, name: str) -> Any:
-        return self._file[group].attrs.get(name)
+        return self._group(group).attrs.get(name)
 
+    def _group(self, name: str) -> Any:
+        if name not in self._groups:
+            self._groups[name] = self._find(name)
+        return self._groups[name]
 
-def _item(source: str, name: str, file: h5py.File) -> Any:
-    """What has a name, with the groups it is in; None where there is nothing."""
-    item: Any = file
-    for part in filter(None, name.split("/")):
-        if not isinstance(item, h5py.Group) or part not in item:
-            return None
-        if isinstance(item.get(part, getlink=True), h5py.ExternalLink):
-            raise InputError(_elsewhere(source, name))
-        item = item[part]
-    return item
+    def _find(self, name: str) -> Any:
+        """What has a name, with the groups it is in; None where there is nothing."""
+        parent, _, part = name.rpartition("/")
+        group = self._group(parent)
+        link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            raise InputError(_elsewhere(self.source, name))
+        return None if link is None else group[part]
 
 
 def _elsewhere(source: str, name: str) -> str:
     return f"{source}: the rows of key {name!r} lie in other files; store them in this one"
 
 
-def _array(source: str, name: str, file: h5py.File) -> h5py.Dataset:
-    item = _item(source, name, file)
-    if item is None:
-        raise InputError(f"{source}: no key {name!r}; store an array under that name")
+def _checked(source: str, name: str, item: Any) -> h5py.Dataset:
+    """An array that is whole, and in this file."""
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         kind = "an empty dataset" if isinstance(item, h5py.Dataset) else "a group"
         raise InputError(

@@ -40,7 +40,7 @@ def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
     Args:
       layout: the settings.
       read: names of those that the format reads.
-      whose: what the error calls the data.
+      whose: what the error calls the format.
 
     Raises:
       InputError: see above.
@@ -49,7 +49,7 @@ def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
         value = getattr(layout, entry.name)
         if value != entry.default and entry.name not in read:
             raise InputError(
-                f"{entry.name}={value!r} changes nothing: {whose} are not read by it; leave it out"
+                f"{entry.name}={value!r} changes nothing: {whose} does not read it; leave it out"
             )
         if isinstance(value, tuple) and len(set(value)) < len(value):
             double = next(key for key in value if value.count(key) > 1)

@@ -11,7 +11,7 @@ from edp_jax import settings
 from edp_jax.data.folder import data_folder
 from edp_jax.data.layout import AS_STORED, Layout, check_read
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
-from edp_jax.data.raw import RawDataset
+from edp_jax.data.raw import RawDataset, called
 from edp_jax.data.reader import Progress, Request
 from edp_jax.data.readers import READERS, find_task
 from edp_jax.data.storage import MEMORY, Storage
@@ -49,7 +49,7 @@ def load(
     """
     folder = os.path.abspath(os.path.expanduser(data_dir))
     reader = READERS[task.reader]
-    check_read(layout, reader.layout, f"data of {task.name}")
+    check_read(layout, reader.layout, f"the format of {called(task.name)}")
     raw, path = reader.read(Request(task, folder, progress, storage, layout))
     info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
     if path is not None:

@@ -30,6 +30,11 @@ def read(content: Content, reading: Reading) -> RawDataset:
             f"{source}: key 'index' {told}; store the first rows of all trajectories, from 0 on, "
             f"or their ends, up to {steps}"
         )
+    if len(index) >= steps > 1:
+        raise InputError(
+            f"{source}: key 'index' names every row; store the first rows of trajectories, or "
+            "leave it out"
+        )
     cuts = index[int(index[0] == 0) : len(index) - int(index[-1] == steps)]
     last = last_by_cuts(source, "index", cuts, steps)
     raw = from_arrays(source, arrays, last=last, storage=reading.storage)

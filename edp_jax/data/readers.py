@@ -8,6 +8,8 @@ from edp_jax.data.raw import called
 from edp_jax.data.reader import Reader
 from edp_jax.types import InputError
 
+_LONGEST = 100  # characters of a name in an error
+
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
@@ -42,8 +44,10 @@ def find_task(name: str) -> tasks.Task:
     if why := unread.reason(name):
         raise InputError(f"{called(name)}: {why}")
     near = difflib.get_close_matches(name, tasks.TASKS, n=3, cutoff=0.5) or list_tasks()[:3]
-    others = ", ".join(reader.usage for reader in READERS.values())
-    raise InputError(f"task {name!r}: no such task; use {', '.join(near)}, or {others}")
+    raise InputError(
+        f"task {name[:_LONGEST]!r}: no such task; use {', '.join(near)}, or another name: "
+        "python -m experiments.tasks lists all kinds"
+    )
 
 
 def find_file(task: tasks.Task, data_dir: str) -> str | None:

@@ -156,7 +156,7 @@ def _text(value: Any) -> str:
 
 FORMAT = Format(
     "robomimic",
-    lambda names: "data" in names,
+    lambda names: "data" in names and "observations" not in names,
     read,
     layout=("observation_keys", "filter_key", "reward_rule"),
 )

@@ -30,20 +30,22 @@ class Stacked:
         """
         self.source = source
         self.names = [next(iter(episode), "") for episode in episodes]  # the first of each
-        first = list(episodes[0].values())
+        widths: list[int] = []
+        lengths = []
         for episode in episodes:
-            for (name, array), like in zip(episode.items(), first, strict=True):
-                _check(source, name, array, next(iter(episode.values())), like)
+            shapes = [_shape(source, name, array) for name, array in episode.items()]
+            widths = widths or [width for _, width in shapes]
+            for name, shape, width in zip(episode, shapes, widths, strict=True):
+                _compare(source, name, shape, (shapes[0][0], width))
+            lengths.append(shapes[0][0])
         self._episodes = [list(episode.values()) for episode in episodes]
-        self.lengths = np.array([len(arrays[0]) for arrays in self._episodes])  # steps of each
+        self.lengths = np.array(lengths)  # steps of each
         self._starts = np.append(0, np.cumsum(self.lengths))
-        self.shape = (int(self._starts[-1]), sum(map(_width, first)))
-        self.columns = (
-            tuple(  # their names: those of the arrays, with a number where it has several
-                name.rpartition("/")[2] + (f"_{index}" if array.ndim == 2 else "")
-                for name, array in episodes[0].items()
-                for index in range(_width(array))
-            )
+        self.shape = (int(self._starts[-1]), sum(widths))
+        self.columns = tuple(  # names: that of the array, and a number where it has several
+            name.rpartition("/")[2] + (f"_{index}" if array.ndim == 2 else "")
+            for (name, array), width in zip(episodes[0].items(), widths, strict=True)
+            for index in range(width)
         )
         self.dtype = np.result_type(*{array.dtype for arrays in self._episodes for array in arrays})
 
@@ -101,24 +103,26 @@ def check_lengths(*tables: Stacked) -> None:
                 )
 
 
-def _width(array: Any) -> int:
-    return array.shape[1] if array.ndim == 2 else 1
-
-
-def _check(source: str, name: str, array: Any, beside: Any, like: Any) -> None:
-    """Checks an array against the first one of its episode, and the same one of the first."""
-    if array.dtype.kind not in "buif":
+def _shape(source: str, name: str, array: Any) -> tuple[int, int]:
+    """Rows and columns of an array of numbers."""
+    kind, shape = array.dtype.kind, array.shape
+    if kind not in "buif":
         raise InputError(f"{source}: {name!r} has dtype {array.dtype}, not numbers; store float32")
-    if array.ndim not in (1, 2) or not _width(array):
-        remedy = "images are not read" if array.ndim > 2 else "store one row of numbers per step"
-        raise InputError(f"{source}: {name!r} has shape {list(array.shape)}; {remedy}")
-    if len(array) != len(beside) or not len(array):
+    if len(shape) not in (1, 2) or 0 in shape:
+        remedy = "images are not read" if len(shape) > 2 else "store one row of numbers per step"
+        raise InputError(f"{source}: {name!r} has shape {list(shape)}; {remedy}")
+    return shape[0], shape[1] if len(shape) == 2 else 1
+
+
+def _compare(source: str, name: str, shape: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Checks the rows against those of the episode, the columns against the first episode's."""
+    if shape[0] != wanted[0]:
         raise InputError(
-            f"{source}: {name!r} has {len(array)} rows, the first array of its episode has "
-            f"{len(beside)}; store one row per step, and at least one"
+            f"{source}: {name!r} has {shape[0]} rows, the first array of its episode has "
+            f"{wanted[0]}; store one row per step in both"
         )
-    if _width(array) != _width(like):
+    if shape[1] != wanted[1]:
         raise InputError(
-            f"{source}: {name!r} has {_width(array)} columns, not {_width(like)} as in the first "
-            "episode; store the same quantities in all episodes"
+            f"{source}: {name!r} has {shape[1]} columns, not {wanted[1]} as in the first episode; "
+            "store the same quantities in all episodes"
         )

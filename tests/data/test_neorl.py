@@ -76,6 +76,7 @@ def test_one_trajectory(store):
         ([], "'index' has no numbers"),
         (["a"], "'index' has no numbers"),
         ([0, np.nan], "holds no row numbers"),
+        (range(10), "'index' names every row"),
     ],
 )
 def test_an_index_of_no_use_is_refused(store, index, says):

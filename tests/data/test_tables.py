@@ -78,10 +78,8 @@ def test_columns_stand_in_the_order_of_their_numbers(csv):
 def test_numbered_columns_go_before_named_ones(csv):
     table = columns(action_log_prob=[0.1] * 8)
     raw = read_table(csv(table))
-    assert (
-        raw.action_names == ("action_0",)
-        and "left out: remark, action_log_prob" in raw.understood[1]
-    )
+    assert raw.action_names == ("action_0",)
+    assert "left out: remark, action_log_prob" in raw.understood[1]
     named = {"obs_y2": [2] * 8, "obs_x": [0] * 8, "obs_y10": [10] * 8}
     raw = read_table(csv(columns(observation_0=None, observation_1=None) | named))
     np.testing.assert_array_equal(raw.observations[0], [0, 2, 10])

@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from edp_jax import data
+
 ROOT = pathlib.Path(__file__).parents[2]
 NAME = "hopper_medium-v2.hdf5"
 
@@ -202,6 +204,8 @@ def test_all_tasks_are_listed_with_what_is_on_disk(tmp_path):
         "kitchen/"
     )
     assert lines["builtin/hopper-medium"][1] == "-"
+    last = result.stdout.splitlines()[-1]
+    assert all(reader.usage in last for reader in data.READERS.values())
 
 
 @pytest.mark.parametrize(
