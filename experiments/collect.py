@@ -26,7 +26,7 @@ from edp_jax.data.boxes import has_bounds
 from edp_jax.data.builtin import RANDOM
 from edp_jax.data.folder import folder_made
 from edp_jax.data.hdf5 import write_hdf5
-from edp_jax.data.raw import from_arrays
+from edp_jax.data.raw import called, from_arrays
 from edp_jax.data.recording import Act, Recording, concatenate, record
 from edp_jax.data.storage import free_memory, storage_near
 from edp_jax.data.summary import summarize
@@ -224,8 +224,8 @@ def _write(plan: Plan, steps: RawDataset, environments: tuple) -> None:
     try:
         write_hdf5(plan.output, raw, attributes={"recipe": recipe})
     except OSError as error:
-        problem = f"cannot be written ({one_line(error)})"
-        raise InputError(f"--output={plan.output}: {problem}; give another file") from error
+        problem = f"cannot be written ({one_line(error)[:80]})"
+        raise InputError(f"{called(plan.output)}: {problem}; give another --output") from error
 
 
 def _remove(plan: Plan) -> None:

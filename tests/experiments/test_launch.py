@@ -97,3 +97,17 @@ def test_ctrl_c_ends_the_imports_without_a_traceback():
 
 def test_importing_the_programs_leaves_ctrl_c_alone():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["--config=bc", "--workdir="], "--workdir is missing"),
+        (["--config=bc", "--workdir=x", "--tau=1"], "write --config.tau=VALUE"),
+        (["--config=bc", "--workdir=x", "--config.TAU=1"], "'TAU' is unknown: did you mean 'tau'"),
+    ],
+)
+def test_what_was_meant_is_said(typed, says):
+    done = start("experiments.main", *typed)
+    assert done.returncode == 2 and done.stdout == ""
+    assert says in done.stderr and done.stderr.count("\n") == 1
