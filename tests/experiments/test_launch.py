@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -111,3 +112,11 @@ def test_what_was_meant_is_said(typed, says):
     done = start("experiments.main", *typed)
     assert done.returncode == 2 and done.stdout == ""
     assert says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_console_command_is_there():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"edp-jax": "edp_jax.experiments:command"}
+    code = "import experiments, sys; sys.argv = ['edp-jax', '--help']; experiments.command()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--workdir" in done.stdout
