@@ -24,7 +24,7 @@ def prepare() -> None:
         sys.exit(2)
 
 
-def edp_jax() -> None:
+def command() -> None:
     """The console command `edp-jax`: the program `main`."""
     prepare()
     from . import main

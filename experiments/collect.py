@@ -26,7 +26,7 @@ from edp_jax.data.boxes import has_bounds
 from edp_jax.data.builtin import RANDOM
 from edp_jax.data.folder import folder_made
 from edp_jax.data.hdf5 import write_hdf5
-from edp_jax.data.raw import from_arrays
+from edp_jax.data.raw import called, from_arrays
 from edp_jax.data.recording import Act, Recording, concatenate, record
 from edp_jax.data.storage import free_memory, storage_near
 from edp_jax.data.summary import summarize
@@ -142,7 +142,7 @@ def collect(
     progress(f"to train on it: {_training_command(plan)}")
     if recording.error is not None:
         kept = f"{len(recording.steps.rewards):,} of {plan.num_transitions:,} transitions"
-        line = f"{written} holds only {kept}, the last episodes cut off"
+        line = f"{_end_of(written)} holds only {kept}, the last episodes cut off"
         if isinstance(recording.error, InputError):
             raise InputError(f"{line}: {recording.error}") from recording.error
         progress(f"{line}: stopped")
@@ -156,6 +156,11 @@ def _training_command(plan: Plan) -> str:
     if plan.output and plan.env_kwargs != "{}":
         task += f" --config.env_kwargs={shlex.quote(plan.env_kwargs)}"
     return f"{program('main')} --config=edp_td3:{task} --workdir=DIR"
+
+
+def _end_of(name: str) -> str:
+    """A name that may be a long path, short enough for a line."""
+    return name if len(name) <= 50 else f"...{name[-47:]}"
 
 
 def _ignore(line: str) -> None:
@@ -199,7 +204,8 @@ def _record(
             break
     if error is not None and not isinstance(error, hosts.Stopped):
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        error = InputError(f"{name} in {plan.env_id}: {kind}{one_line(error)}")
+        where = f"{_end_of(name)} in {_end_of(plan.env_id)}"
+        error = InputError(f"{where}: {kind}{one_line(error)[:100]}")
     return Recording(concatenate(parts) if parts else None, error)
 
 
@@ -224,8 +230,8 @@ def _write(plan: Plan, steps: RawDataset, environments: tuple) -> None:
     try:
         write_hdf5(plan.output, raw, attributes={"recipe": recipe})
     except OSError as error:
-        problem = f"cannot be written ({one_line(error)})"
-        raise InputError(f"--output={plan.output}: {problem}; give another file") from error
+        problem = f"cannot be written ({one_line(error)[:80]})"
+        raise InputError(f"{called(plan.output)}: {problem}; give another --output") from error
 
 
 def _remove(plan: Plan) -> None:

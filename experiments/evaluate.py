@@ -4,7 +4,8 @@ python -m experiments.evaluate --workdir=runs/first
 python -m experiments.evaluate --workdir=runs/first --num_candidates=1,10 \
   --selection_temperature=0,1,20 --sampler_calls=5,15
 
-Prints a line per combination. Without any of those flags it repeats the run's last evaluation.
+Prints a line per combination; with one candidate there is nothing to choose, so all temperatures
+are one line. Without any of those flags it repeats the run's last evaluation.
 """
 
 import dataclasses
@@ -51,8 +52,7 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
 
     Args:
       workdir: of the run.
-      given: values of the settings `ACTING` and of `EXECUTE`, as text; every combination of them is
-        a way of acting.
+      given: values of the settings `ACTING` and of `EXECUTE`, as text; see `ways_to_act`.
       episodes: per seed; None: as many as the run has.
 
     Raises:
@@ -102,6 +102,8 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
 
 def ways_to_act(algorithm: str, learner: Any, given: Mapping[str, Sequence[str]]) -> list[Any]:
     """The learner's settings with every combination of the given values, each once.
+
+    With one candidate all temperatures act alike and count as one.
 
     Raises:
       InputError: the learner has no such setting, or a value is none that it can have.

@@ -215,7 +215,7 @@ def _parse_flags(argv: list[str], required: Sequence[str], positional: int) -> l
         raise
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(_flag_problem(argv, error)) from error
-    if missing := [name for name in required if flags.FLAGS[name].value is None]:
+    if missing := [name for name in required if flags.FLAGS[name].value in (None, "")]:
         words = {"config": "--config=edp_td3[:TASK]", "workdir": "--workdir=DIR"}
         usage = " ".join(words.get(name, f"--{name}=...") for name in required)
         raise InputError(f"--{missing[0]} is missing: give {usage}; --help lists all flags")
@@ -241,6 +241,9 @@ def _flag_problem(argv: Sequence[str], error: Exception) -> str:
         known = config is None or key in config or key.removeprefix("sweep.") in config.sweep
         if argument.startswith("--config.") and not known:
             return configuration.explain_unknown(config.algorithm, key)
+    typed = re.search(r"Unknown command line flag '(\w+)'", str(error))
+    if typed and config is not None and typed[1] in config:
+        return f"--{typed[1]}: a setting of the run; write --config.{typed[1]}=VALUE"
     hint = "; see --help"
     if "--config." in str(error):
         name = "LEARNER" if config is None else config.algorithm

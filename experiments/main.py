@@ -170,7 +170,7 @@ def train_on(
 
 
 def command() -> None:
-    """The console command `edp-jax`."""
+    """Runs this program as a command."""
     define_flags()
     launch.run(main, required=("config", "workdir"))
 

@@ -16,6 +16,7 @@ episodes that are printed tell; then take the file of another step.
 
 import glob
 import importlib.metadata
+import os
 import re
 import time
 from typing import Any
@@ -94,9 +95,9 @@ def main(_) -> None:
         raise not_installed(program("train_behaviour"), error, "collect") from error
 
     environment = EnvSpec(f"gymnasium:{given.env_id}", given.env_kwargs)
-    name = name_of(given.env_id)
+    name, folder = name_of(given.env_id), os.path.expanduser(given.output_dir)
     environments = envs.make(environment, _EPISODES)
-    if present := glob.glob(f"{glob.escape(given.output_dir)}/{name}-*.npz"):
+    if present := glob.glob(f"{glob.escape(folder)}/{name}-*.npz"):
         raise InputError(
             f"--output_dir={given.output_dir}: {present[0]} is there already; name a new folder"
         )
@@ -108,7 +109,7 @@ def main(_) -> None:
     }
     packages = ("sbx-rl", "mujoco", "gymnasium")
     metadata |= {package: importlib.metadata.version(package) for package in packages}
-    keeper = Keeper(given.output_dir, name, environments, metadata)
+    keeper = Keeper(folder, name, environments, metadata)
     print(f"random actions: {keeper.random_return:.6g}", flush=True)
     start = time.monotonic()
 
@@ -132,7 +133,7 @@ def main(_) -> None:
         policy_kwargs={"net_arch": {"pi": [128, 128], "qf": [192, 192]}},
         seed=given.seed,
     )
-    with folder_made(given.output_dir, "give another one as --output_dir"):
+    with folder_made(folder, "give another one as --output_dir"):
         model.learn(given.num_steps, callback=KeepActors())
 
 

@@ -96,7 +96,7 @@ def explain_unknown(algorithm: str, key: str) -> str:
             f"config key {key!r}: {algorithm} does not read {name}, so it would change nothing "
             f"({', '.join(readers)} {'do' if len(readers) > 1 else 'does'}); leave it out"
         )
-    near = difflib.get_close_matches(name, all_settings(algorithm), n=1, cutoff=0.0)[0]
+    near = difflib.get_close_matches(name.lower(), all_settings(algorithm), n=1, cutoff=0.0)[0]
     return (
         f"config key {key!r} is unknown: did you mean {near!r}? "
         f"{program('settings')} {algorithm} lists all keys"

@@ -22,6 +22,8 @@ _HALF_SLACK = 2.0**-10  # of a number that was stored as float16
 _SHUFFLED = 0.1  # rows are shuffled where a smaller part of them continues the row before
 _LONG = 10  # steps from which on episodes of equal length look like a time limit
 _FEW = 100  # steps below which nothing is said of how observations change
+_FEW_ENDS = 3  # ends below which nothing is said of their place
+_JUMP = 10.0  # times the squared change of another row
 _UNRELATED = 0.8  # of the variance: what rows that follow each other by chance differ by is 1
 
 
@@ -173,6 +175,29 @@ def unrelated_rows(ends: Ends, observations: np.ndarray) -> tuple[str, ...]:
     return (
         "observations of rows that follow each other differ as much as those of any two: if the "
         "rows are shuffled, what followed each is not known; store next_observations",
+    )
+
+
+def misplaced_ends(ends: Ends, observations: np.ndarray) -> tuple[str, ...]:
+    """A line where the jumps between episodes lie one row beside the marked ends.
+
+    Args:
+      ends: what the flags say.
+      observations: [N, O].
+    """
+    last = ends.terminals | (False if ends.timeouts is None else ends.timeouts)
+    marked = np.flatnonzero(last[1:-2]) + 1
+    std = moments(observations)[1]
+    if len(marked) < _FEW_ENDS or not (std > 0).any():
+        return ()
+    scaled = [observations[marked + shift][:, std > 0] / std[std > 0] for shift in (-1, 0, 1, 2)]
+    before, at, after = np.median(np.square(np.diff(scaled, axis=0)).sum(axis=2), axis=1)
+    side, jump, other = ("before", before, after) if before > after else ("after", after, before)
+    if jump <= _JUMP * max(at, other):
+        return ()
+    return (
+        f"observations jump one row {side} the marked ends, and not at them: mark the last step "
+        "of each episode",
     )
 
 

@@ -141,7 +141,7 @@ def _checked(source: str, name: str, item: Any) -> h5py.Dataset:
             "these rows out"
         )
     end = (item.id.get_offset() or 0) + item.id.get_storage_size()
-    if item.chunks is None and end > os.path.getsize(file.filename):
+    if item.chunks is None and end > os.path.getsize(item.file.filename):
         raise InputError(
             f"{source}: cut off within the rows of key {name!r}; copy or download it again"
         )

@@ -130,6 +130,7 @@ def from_arrays(
         found, arrays["next_observations"] = ends.compare_rows(source, found, *rows)
     if "next_observations" not in arrays and not apart:
         lines = ends.unrelated_rows(found, arrays["observations"])
+        lines += ends.misplaced_ends(found, arrays["observations"])
         found = found._replace(notes=(*found.notes, *lines))
     if found.timeouts is None:
         raise InputError(

@@ -164,6 +164,18 @@ def test_a_random_order_is_told_where_only_the_order_says_what_followed():
     assert not read(still.astype(np.float32), **flags).notes
 
 
+@pytest.mark.parametrize(("shift", "side"), [(1, "before"), (-1, "after"), (0, "")])
+def test_ends_that_are_marked_one_row_beside_the_jumps_are_told(shift, side):
+    """Episodes of 25 small steps, each from a place of its own."""
+    rng, size = np.random.default_rng(1), 200
+    jumps = np.repeat(rng.normal(0, 50, (8, 2)), 25, axis=0)
+    walk = (jumps + np.cumsum(rng.normal(size=(size, 2)), axis=0)).astype(np.float32)
+    flags = {"terminals": np.zeros(size), "timeouts": np.roll(np.arange(size) % 25 == 24, shift)}
+    notes = read(walk, **flags).notes
+    said = f"jump one row {side} the marked ends, and not at them"
+    assert (said in notes[0]) if side else not notes
+
+
 def test_next_observations_that_are_the_observations_are_refused():
     with pytest.raises(InputError, match="are the observations themselves"):
         read(terminals=np.zeros(12), timeouts=LIMIT, next_observations=OBSERVATIONS)

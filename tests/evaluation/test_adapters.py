@@ -57,19 +57,34 @@ class Lots(Endless):
     action_space = gymnasium.spaces.Box(0, 10, (1,), np.int64)
 
 
+class Short(Endless):
+    """Its observations are not those of its space: one number would be copied into all columns."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (3,), np.float32)
+
+    def _observe(self):
+        return np.zeros(1, np.float32)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     gymnasium.register("EdpTestEndless-v0", Endless)
     gymnasium.register("EdpTestBoxless-v0", Boxless, max_episode_steps=5)
     gymnasium.register("EdpTestLots-v0", Lots, max_episode_steps=5)
     gymnasium.register("EdpTestOrdered-v0", Ordered, max_episode_steps=5)
+    gymnasium.register("EdpTestShort-v0", Short, max_episode_steps=5)
     yield
-    for kind in ("Endless", "Boxless", "Lots", "Ordered"):
+    for kind in ("Endless", "Boxless", "Lots", "Ordered", "Short"):
         del gymnasium.registry[f"EdpTest{kind}-v0"]
 
 
 def make(name, kwargs="{}"):
     return envs.make(EnvSpec(name, kwargs), 1)[0]
+
+
+def test_an_observation_of_another_size_is_refused():
+    with pytest.raises(InputError, match="an observation of 1 numbers, and its space has 3"):
+        make("gymnasium:EdpTestShort-v0").reset(seed=0)
 
 
 def test_any_gymnasium_environment_keeps_its_action_box():

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -97,3 +98,25 @@ def test_ctrl_c_ends_the_imports_without_a_traceback():
 
 def test_importing_the_programs_leaves_ctrl_c_alone():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["--config=bc", "--workdir="], "--workdir is missing"),
+        (["--config=bc", "--workdir=x", "--tau=1"], "write --config.tau=VALUE"),
+        (["--config=bc", "--workdir=x", "--config.TAU=1"], "'TAU' is unknown: did you mean 'tau'"),
+    ],
+)
+def test_what_was_meant_is_said(typed, says):
+    done = start("experiments.main", *typed)
+    assert done.returncode == 2 and done.stdout == ""
+    assert says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_console_command_is_there():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"edp-jax": "edp_jax.experiments:command"}
+    code = "import experiments, sys; sys.argv = ['edp-jax', '--help']; experiments.command()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--workdir" in done.stdout
