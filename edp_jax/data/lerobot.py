@@ -12,7 +12,7 @@ episode ends in a cut, unless `next.done` or the reward rule says that the task 
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
@@ -53,7 +53,8 @@ def read_lerobot(
     keys = layout.observation_keys or meta.default_keys(folder)
     action_keys = layout.action_keys or (meta.ACTION,)
     widths = {key: meta.width_of(folder, key) for key in (*keys, *action_keys)}
-    widths |= dict.fromkeys(folder.features.keys() & set(_FLAGS), 1)
+    if layout.reward_rule == "stored":
+        widths |= dict.fromkeys(folder.features.keys() & set(_FLAGS), 1)
     episodes = meta.read_episodes(folder)
     columns = _read_rows(folder, episodes, widths)
     last = np.zeros(folder.info["total_frames"], bool)
@@ -79,7 +80,7 @@ def read_lerobot(
     return dataclasses.replace(
         raw,
         has_rewards=has_rewards,
-        understood=tuple(_understood(folder, keys, action_keys, has_rewards)),
+        understood=(*_understood(folder, keys, action_keys), *_left_out(folder, columns)),
         details={key: folder.info.get(key) for key in ("robot_type", "fps")},
         observation_names=meta.names_of(folder, keys),
         action_names=meta.names_of(folder, action_keys),
@@ -169,21 +170,26 @@ def _rewards(
 
 
 def _understood(
-    folder: meta.Folder, keys: tuple[str, ...], action_keys: tuple[str, ...], has_rewards: bool
+    folder: meta.Folder, keys: tuple[str, ...], action_keys: tuple[str, ...]
 ) -> Iterator[str]:
-    info, read = folder.info, (*keys, *action_keys)
+    info = folder.info
     yield (
         f"format: LeRobot {info['codebase_version']}, {info.get('robot_type') or 'robot unknown'}, "
         f"{info.get('fps') or 'unknown'} steps per second"
     )
     yield f"observations: {', '.join(keys)}"
     yield f"actions: {', '.join(action_keys)}; their box is the range of each column"
-    others = [key for key in folder.features if key.startswith(("observation", meta.ACTION))]
-    others = [f"{key} ({folder.features[key].get('dtype')})" for key in others if key not in read]
+
+
+def _left_out(folder: meta.Folder, read: Container[str]) -> Iterator[str]:
+    """What a policy trained on the columns that are read does not know."""
+    others = [
+        f"{key} ({feature.get('dtype')})"
+        for key, feature in folder.features.items()
+        if key.startswith(("observation", meta.ACTION, "next.")) and key not in read
+    ]
     if others:
         yield f"not read: {', '.join(others)}"
-    if not has_rewards:
-        yield (
-            "no rewards: the data can be imitated; for learners with critics, say what is rewarded "
-            "by --config.reward_rule=success_at_end or step_cost"
-        )
+    tasks = folder.info.get("total_tasks")
+    if isinstance(tasks, int) and tasks > 1:
+        yield f"{tasks:,} tasks, which nothing in an observation tells apart: they count as one"

@@ -6,6 +6,11 @@ from edp_jax.data.columns import constant_columns
 from edp_jax.data.preprocess import episode_ends, episode_returns, usable_rows
 from edp_jax.data.raw import RawDataset
 
+_UNREWARDED = (
+    "no rewards: the data can be imitated; for learners with critics, say what is rewarded by "
+    "--config.reward_rule=success_at_end or step_cost"
+)
+
 
 def summarize(raw: RawDataset) -> dict:
     """Counts, ranges and returns of a dataset as plain numbers and lists that JSON can hold.
@@ -30,7 +35,7 @@ def summarize(raw: RawDataset) -> dict:
         "observation_range": [float(raw.observations.min()), float(raw.observations.max())],
         "action_range": [float(raw.actions.min()), float(raw.actions.max())],
         "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
-        "notes": list(raw.notes),
+        "notes": [*raw.notes, *([] if raw.has_rewards else [_UNREWARDED])],
     }
 
 

@@ -122,7 +122,7 @@ def test_episodes_of_both_layouts_follow_each_other_and_are_cut(tmp_path, write)
     assert "observations: observation.state, observation.environment_state\n" in told
     assert raw.details == {"robot_type": "leg", "fps": 30}
     assert "not read: observation.effort (float32), observation.images.top (video)" in told
-    assert "no rewards" in told
+    assert "tasks" not in told
 
 
 def test_columns_by_name_in_the_order_that_is_given(tmp_path):
@@ -163,6 +163,17 @@ def test_stored_rewards_and_ends_are_used(tmp_path):
     assert rows_of(raw.terminals) == LAST and raw.rewards.sum() == -9
 
 
+def test_what_a_policy_will_not_know_is_told(tmp_path):
+    features = FEATURES | {"next.reward": vector(1), "next.success": vector(1, dtype="bool")}
+    write_v21(tmp_path, COLUMNS | {"next.reward": np.ones(9)}, features)
+    write_info(tmp_path, "v2.1", features, total_tasks=3)
+    told = read_lerobot(tmp_path).understood[-2:]
+    assert told[0].endswith("observation.images.top (video), next.success (bool)")
+    assert told[1].startswith("3 tasks, which nothing in an observation tells apart")
+    raw = read_lerobot(tmp_path, layout=data.Layout(reward_rule="step_cost"))
+    assert "next.reward (float32), next.success" in raw.understood[-2]
+
+
 def test_a_task_that_ends_inside_an_episode_divides_it(tmp_path):
     features = FEATURES | {"next.done": vector(1, dtype="bool")}
     raw = read_lerobot(write_v21(tmp_path, COLUMNS | {"next.done": np.arange(9) == 6}, features))
@@ -185,7 +196,9 @@ def test_the_whole_way_to_a_dataset(tmp_path, monkeypatch):
     dataset = data.load_dataset("lerobot:robot", reward_rule="success_at_end")
     assert dataset.size == 9 and dataset.behaviour_return == 1
     assert dataset.info["observation_names"] == ["hip", "knee", "ball"]
+    assert not dataset.info["summary"]["notes"]
     imitated = data.load_dataset("lerobot:robot")
+    assert imitated.info["summary"]["notes"][0].startswith("no rewards: the data can be imitated")
     assert imitated.size == 6 and imitated.behaviour_return is None
     assert imitated.info["sha256"] != dataset.info["sha256"]  # other rewards are other data
 
