@@ -47,9 +47,9 @@ def from_compact(
     wrong[-1:] |= is_step[-1:]  # nothing says what was seen after it
     if wrong.any():
         raise InputError(
-            f"{source}: row {int(np.argmax(wrong))} is not as in OGBench's layout, where a "
-            "trajectory ends in its last step and then one row with the last observation alone "
-            "(valids 0, and terminals 1 in both); store it so, or leave valids out"
+            f"{source}: row {int(np.argmax(wrong))} is not as in OGBench's layout: one row for the "
+            "last observation follows the steps of a trajectory, terminals are 1 in the last two; "
+            "correct terminals or valids"
         )
     steps = np.flatnonzero(is_step)
     others = {key: arrays[key] for key in arrays.keys() - lengths.keys()}

@@ -103,7 +103,7 @@ def _remedy(present: list[str]) -> str:
         return "this is Minari's layout: name the dataset as minari:<dataset id>"
     if {"qpos", "terminals"} <= set(present):
         return (
-            "OGBench's files have no rewards: put it into the data folder under OGBench's name, "
-            "and use ogbench:<dataset>-singletask-v0"
+            "OGBench's files have no rewards: put it in the data folder, and use "
+            "ogbench:<dataset>-singletask-v0"
         )
     return f"store arrays named {', '.join(_REQUIRED)}"

@@ -1,11 +1,14 @@
 """OGBench's compact layout, and its names: what holds without its package."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from edp_jax import configuration, data
 from edp_jax.data.npz import read_npz
-from edp_jax.types import InputError
+from edp_jax.evaluation import envs
+from edp_jax.types import EnvSpec, InputError
 
 # two trajectories, of three steps and of two, each with a last row that is no step
 OBSERVATIONS = np.array([0, 1, 2, 3, 10, 11, 12], np.float32)[:, None]
@@ -75,16 +78,21 @@ def test_equally_long_trajectories_are_no_hidden_time_limit(tmp_path):
     ],
 )
 def test_other_layouts_are_refused_in_one_line(tmp_path, changes, message):
+    folder = tmp_path / ("a folder with a long name" * 4)
+    folder.mkdir()
     with pytest.raises(InputError, match=message) as error:
-        read_npz(store(tmp_path, **changes))
+        read_npz(store(folder, **changes))
     assert len(str(error.value)) <= 300 and "\n" not in str(error.value)
 
 
 def test_a_file_of_ogbench_itself_is_told_how_to_be_named(tmp_path):
     kept = {key: ARRAYS[key] for key in ("observations", "actions", "terminals")}
-    np.savez(tmp_path / "cube.npz", **kept, qpos=OBSERVATIONS, qvel=OBSERVATIONS)
-    with pytest.raises(InputError, match="no rewards: .* ogbench:<dataset>-singletask-v0"):
-        read_npz(tmp_path / "cube.npz")
+    folder = tmp_path / ("a folder with a long name" * 4)
+    folder.mkdir()
+    np.savez(folder / "cube.npz", **kept, qpos=OBSERVATIONS, qvel=OBSERVATIONS)
+    with pytest.raises(InputError, match="no rewards: .* ogbench:<dataset>-singletask-v0") as error:
+        read_npz(folder / "cube.npz")
+    assert len(str(error.value)) <= 300
 
 
 @pytest.mark.parametrize(
@@ -124,3 +132,14 @@ def test_a_name_leads_to_its_file_and_environment(tmp_path, monkeypatch, name, f
 def test_names_without_a_task_are_refused(name, message):
     with pytest.raises(InputError, match=message):
         data.find_task(f"ogbench:{name}")
+
+
+def test_without_its_package_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ogbench", None)  # an import fails
+    task = data.find_task("ogbench:cube-single-play-singletask-v0")
+    with pytest.raises(InputError, match=r"pip install 'edp_jax\[ogbench\]'"):
+        data.load(task, str(tmp_path))
+    assert not list(tmp_path.iterdir())  # nothing was downloaded
+    pytest.importorskip("gymnasium_robotics", reason="needs the extra simulators")
+    with pytest.raises(InputError, match=r"pip install 'edp_jax\[ogbench\]'"):
+        envs.make(EnvSpec(task.environment), 1)

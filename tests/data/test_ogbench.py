@@ -5,7 +5,7 @@ import pytest
 
 from edp_jax import data
 from edp_jax.evaluation import envs, rollout
-from edp_jax.types import EnvSpec
+from edp_jax.types import EnvSpec, InputError
 
 pytest.importorskip("gymnasium", reason="needs gymnasium, the extra ogbench")
 ogbench = pytest.importorskip("ogbench", reason="needs ogbench, the extra ogbench")
@@ -81,6 +81,31 @@ def test_a_file_is_read_as_by_the_package(folder, name, paired):
     assert not raw.whole_episodes
     (note,) = raw.notes
     assert "end the task inside an episode" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("qpos"), "no key 'qpos'"),
+        (lambda arrays: arrays.update(qpos=arrays["qpos"][:, :1]), "not .N, 2.: it is no dataset"),
+        (lambda arrays: arrays.update(actions=arrays["actions"][:-1]), "arrays of unequal length"),
+        (lambda arrays: arrays["terminals"].__setitem__(-1, False), "row 293 is not as in OGBench"),
+    ],
+)
+def test_a_file_that_is_no_such_dataset_is_refused(folder, tmp_path, change, message):
+    task = data.find_task(f"ogbench:{MAZE}")
+    with np.load(data.find_file(task, str(folder))) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(tmp_path / task.file_name, **arrays)
+    with pytest.raises(InputError, match=message) as error:
+        data.load(task, str(tmp_path))
+    assert "\n" not in str(error.value) and len(str(error.value)) <= 300
+
+
+def test_a_name_of_no_environment_is_refused(tmp_path):
+    with pytest.raises(InputError, match="NameNotFound.*; use a name that OGBench lists"):
+        data.load(data.find_task("ogbench:cubes-many-play-singletask-v0"), str(tmp_path))
 
 
 @pytest.mark.parametrize("compact", [True, False])

@@ -1,5 +1,7 @@
 """Tables, one row per step: .csv and .parquet files."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,10 @@ def test_a_table_is_named_by_its_path(csv):
     assert info["path"] == task.file_name and info["summary"]["terminals"] == 2
     with pytest.raises(InputError, match="filter_key='train' changes nothing"):
         data.load(task, "", layout=Layout(filter_key="train"))
+
+
+def test_the_line_names_the_extra_that_is_missing(csv, monkeypatch):
+    path = csv(columns())
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"pip install 'edp_jax\[tables\]'"):
+        read_table(path)
