@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edp_jax.data import ends
+from edp_jax.data import continuity, ends
 from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows
 from edp_jax.types import InputError
 
@@ -118,7 +118,9 @@ def from_arrays(
     _check_written(source, arrays)
     found = ends.read_flags(source, arrays)
     found = found if last is None else ends.bounded(found, last)
-    limits = () if "masks" in arrays else ends.hidden_limit(found)  # masks tell limits from ends
+    limits = (
+        () if "masks" in arrays else continuity.hidden_limit(found)
+    )  # masks tell limits from ends
     found = found._replace(notes=(*notes, *found.notes, *limits))
     arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
     if found.timeouts is None and max_episode_steps is not None:
@@ -126,11 +128,11 @@ def from_arrays(
         found = found._replace(timeouts=limited)
     if "next_observations" in arrays and not apart:
         rows = arrays["observations"], arrays["next_observations"]
-        ends.check_resets(source, found, *rows, arrays["rewards"])
-        found, arrays["next_observations"] = ends.compare_rows(source, found, *rows)
+        continuity.check_resets(source, found, *rows, arrays["rewards"])
+        found, arrays["next_observations"] = continuity.compare_rows(source, found, *rows)
     if "next_observations" not in arrays and not apart:
-        lines = ends.unrelated_rows(found, arrays["observations"])
-        lines += ends.misplaced_ends(found, arrays["observations"])
+        lines = continuity.unrelated_rows(found, arrays["observations"])
+        lines += continuity.misplaced_ends(found, arrays["observations"])
         found = found._replace(notes=(*found.notes, *lines))
     if found.timeouts is None:
         raise InputError(
