@@ -19,11 +19,11 @@ MAX_LINES = 300
 ORDERS = (
     "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
     "algorithms < export < runs",
-    "types < errors settings files < tasks < legacy ogbench < stepping < data evaluation",
+    "types < errors settings files < tasks < legacy ogbench_package < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
     "runs < __init__",
 )
-WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "ogbench", "stepping", "files")
+WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "ogbench_package", "stepping", "files")
 
 SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
 SLOW = (
@@ -37,7 +37,7 @@ ONE_FILE = {  # the only file of the library that imports a package
     "orbax": "edp_jax/training/checkpoint.py",
     "h5py": "edp_jax/data/hdf5.py",
     "pyarrow": "edp_jax/data/arrow.py",
-    "ogbench": "edp_jax/ogbench.py",
+    "ogbench": "edp_jax/ogbench_package.py",
     "matplotlib": "edp_jax/runs/plots.py",
     **dict.fromkeys(("gym", "mujoco_py", "d4rl"), "edp_jax/legacy.py"),
 }
@@ -97,7 +97,7 @@ def test_imports_of_the_library_point_one_way(path):
     assert parts - {part} <= may_import()[part]
 
 
-@pytest.mark.parametrize("path", (ROOT / "experiments").rglob("*.py"), ids=relative)
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=relative)
 def test_programs_import_the_library_and_each_other_relatively(path):
     """The folder has one name in the tree and another in a wheel."""
     names = imported(path)
@@ -105,7 +105,7 @@ def test_programs_import_the_library_and_each_other_relatively(path):
     assert not any(name.startswith("..") for name in names)
 
 
-@pytest.mark.parametrize("path", (ROOT / "configs").rglob("*.py"), ids=relative)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.py")), ids=relative)
 def test_configs_import_the_library_and_ml_collections(path):
     assert packages(imported(path)) <= {"edp_jax", "ml_collections"}
 

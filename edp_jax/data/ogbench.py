@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from edp_jax import ogbench
+from edp_jax import ogbench_package
 from edp_jax.data import download, npz
 from edp_jax.data.compact import from_compact
 from edp_jax.data.download import Remote
@@ -62,7 +62,7 @@ def locate(task: Task, data_dir: str) -> str | None:
 def read(request: Request) -> tuple[RawDataset, str | None]:
     """Reads the file of a task, which is downloaded first where it is not on disk."""
     task = request.task
-    env = ogbench.make_env(task.name.removeprefix(PREFIX))
+    env = ogbench_package.make_env(task.name.removeprefix(PREFIX))
     env.reset(seed=0)  # from now on its numbers are the same in every process
     path = locate(task, request.data_dir) or _download(request)
     with npz.opened(path) as content:
@@ -71,7 +71,7 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
         arrays = {name: content.array(name) for name in names}
     is_last = as_flags(called(path), "terminals", arrays["terminals"])
     states = {name: arrays.pop(name) for name in names[3:]}
-    arrays |= ogbench.rewards(called(path), env, states)
+    arrays |= ogbench_package.rewards(called(path), env, states)
     arrays |= {"valids": ~is_last, "terminals": is_last | np.append(is_last[1:], True)}
     raw = from_compact(called(path), arrays, storage=request.storage)
     told = f"format: OGBench, rewards of {env.spec.id}, 'masks' end the task, others are cuts"

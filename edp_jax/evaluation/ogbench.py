@@ -12,7 +12,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from edp_jax import ogbench
+from edp_jax import ogbench_package
 from edp_jax.evaluation import adapters
 
 
@@ -24,16 +24,16 @@ def make_ogbench(dataset: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
       num_envs: how many.
 
     Raises:
-      InputError: see `edp_jax.ogbench.make_env`.
+      InputError: see `edp_jax.ogbench_package.make_env`.
     """
-    first = ogbench.make_env(dataset)
+    first = ogbench_package.make_env(dataset)
     first.reset(seed=0)  # compiles the model of an arm
     is_arm = hasattr(first.unwrapped, "compile_model_and_data")
 
     def each() -> Iterator[gymnasium.Env]:
         yield first
         while True:
-            yield _twin(first) if is_arm else ogbench.make_env(dataset)
+            yield _twin(first) if is_arm else ogbench_package.make_env(dataset)
 
     envs = each()
     return adapters.make_flat(lambda: Success(next(envs)), num_envs, f"ogbench:{dataset}")

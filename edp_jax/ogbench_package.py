@@ -6,6 +6,7 @@
 | rewards and ends of one task for states of a dataset | `ogbench.relabel_utils.relabel_dataset` |
 """
 
+import importlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -29,9 +30,8 @@ def make_env(dataset: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of its renderer, where there is no screen
-            import ogbench
-
-            return ogbench.make_env_and_datasets(dataset, env_only=True)
+            package = importlib.import_module("ogbench")
+            return package.make_env_and_datasets(dataset, env_only=True)
     except ImportError as error:
         raise not_installed(f"ogbench:{dataset}", error, "ogbench") from error
     except Exception as error:  # gymnasium and the simulator raise errors of many kinds
@@ -53,8 +53,7 @@ def rewards(source: str, env: Any, states: Mapping[str, np.ndarray]) -> dict[str
     Raises:
       InputError: the states are of another environment.
     """
-    from ogbench.relabel_utils import relabel_dataset
-
+    relabel = importlib.import_module("ogbench.relabel_utils").relabel_dataset
     columns = env.unwrapped.model.nq
     if states["qpos"].shape[1:] != (columns,):
         raise InputError(
@@ -63,7 +62,7 @@ def rewards(source: str, env: Any, states: Mapping[str, np.ndarray]) -> dict[str
         )
     labelled = dict(states)
     try:
-        relabel_dataset(env.spec.id, env, labelled)
+        relabel(env.spec.id, env, labelled)
     except KeyError as error:
         raise InputError(f"{source}: no key {error}; copy or download it again") from error
     return {key: labelled[key] for key in ("rewards", "masks")}
