@@ -122,6 +122,13 @@ def prepare(
             f"{name}={options.window}: the rows of this dataset are shuffled, so it is not known "
             "which steps follow a step; leave it at 1, or store the steps in their order"
         )
+    episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
+    longest = int(np.bincount(episode).max(initial=0))
+    if 0 < longest < options.horizon:
+        raise InputError(
+            f"horizon={options.horizon}: the longest episode of this dataset has {longest} "
+            "transitions; set --config.horizon to at most that"
+        )
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
     low, high = box.low, box.high
@@ -139,19 +146,17 @@ def prepare(
     single_action = parts.action[:, : spec.action_dim]
     map_rows(units.scale, single_action, out=single_action)
 
-    episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
     episode_returns = preprocess.episode_returns(raw)
     transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
     transform = transform.then(options.reward_scale, options.reward_shift)
     parts.reward[:] = transform.apply(parts.reward)
     parts.reward[:], parts.discount[:], last = returns.n_step_returns(
-        parts.reward, parts.discount, episode, options.window, options.discount
+        parts.reward, parts.discount, episode, min(options.window, longest), options.discount
     )
     # A window ends at its own row or at a later one, so no row is read after it was written.
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
     if spec.horizon > 1:
-        _check_horizon(spec.horizon, last)
         returns.fill_chunks(parts.action, parts.valid, last)
         progress(f"  {_describe_chunks(parts.valid, parts.discount)}")
 
@@ -176,16 +181,6 @@ def prepare(
         reference_scores=scores,
         behaviour_return=float(episode_returns.mean()) if comparable else None,
     )
-
-
-def _check_horizon(horizon: int, last: np.ndarray) -> None:
-    """Refuses chunks that no episode is long enough for; `last` [N] ends the window of each row."""
-    longest = int((last - np.arange(len(last))).max()) + 1
-    if longest < horizon:
-        raise InputError(
-            f"horizon={horizon}: the longest episode of this dataset has {longest} transitions; "
-            "set --config.horizon to at most that"
-        )
 
 
 def _describe_chunks(valid: np.ndarray, discount: np.ndarray) -> str:
