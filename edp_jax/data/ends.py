@@ -30,7 +30,6 @@ class Ends(NamedTuple):
     timeouts: np.ndarray | None  # [N] bool: the recording was cut; None where no flag says so
     whole: bool = True  # whether episodes lie in the file from their first step to their last
     notes: tuple[str, ...] = ()  # lines for the user
-    ordered: bool = True  # whether steps lie in the file in the order they were made in
 
 
 def read_flags(source: str, arrays: Mapping[str, np.ndarray]) -> Ends:
@@ -114,7 +113,7 @@ def compare_rows(
             "environment that resets itself?): what followed is unknown, these steps are left out"
         )
         return Ends(terminals, timeouts, whole, tuple(notes)), None
-    return Ends(terminals, timeouts, whole, tuple(notes), ordered=not shuffled), following
+    return Ends(terminals, timeouts, whole, tuple(notes)), following
 
 
 def check_resets(

@@ -114,20 +114,14 @@ def prepare(
 
     Raises:
       InputError: actions lie outside their box, the rewards cannot be transformed so, the reference
-        scores give no scale, or there are no steps in order as long as `n_step` or `horizon`.
+        scores give no scale, or no episode is as long as `horizon`.
     """
-    if options.window > 1 and not raw.ordered:
-        name = "horizon" if options.horizon > 1 else "n_step"
-        raise InputError(
-            f"{name}={options.window}: the rows of this dataset are shuffled, so it is not known "
-            "which steps follow a step; leave it at 1, or store the steps in their order"
-        )
     episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
     longest = int(np.bincount(episode).max(initial=0))
     if 0 < longest < options.horizon:
         raise InputError(
-            f"horizon={options.horizon}: the longest episode of this dataset has {longest} "
-            "transitions; set --config.horizon to at most that"
+            f"horizon={options.horizon}: the longest run of transitions that follow each other in "
+            f"this dataset is {longest}; set --config.horizon to at most that"
         )
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)

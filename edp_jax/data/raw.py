@@ -38,7 +38,6 @@ class RawDataset:
         True  # False: rows are shuffled, or episodes divided, so no return counts
     )
     notes: tuple[str, ...] = ()  # what the user should know of how the source was understood
-    ordered: bool = True  # False: rows are shuffled, so it is not known which steps follow a step
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that are there, by their names."""
@@ -128,7 +127,6 @@ def from_arrays(
         terminals=found.terminals,
         timeouts=found.timeouts,
         whole_episodes=found.whole,
-        ordered=found.ordered,
         notes=found.notes,
     )
 

@@ -159,10 +159,9 @@ def test_a_window_of_rewards_is_at_most_an_episode(raw):
 @pytest.mark.parametrize(
     ("change", "options", "says"),
     [
-        ({}, {"horizon": 10**9}, "horizon=1000000000: the longest episode"),
-        ({}, {"horizon": 4}, "horizon=4: the longest episode of this dataset has 3 transitions"),
-        ({"ordered": False}, {"horizon": 2}, "horizon=2: the rows of this dataset are shuffled"),
-        ({"ordered": False}, {"n_step": 2}, "n_step=2: the rows of this dataset are shuffled"),
+        ({}, {"horizon": 10**9}, "horizon=1000000000: the longest run of transitions"),
+        ({}, {"horizon": 4}, "horizon=4: the longest run .* in this dataset is 3; set"),
+        ({"timeouts": np.ones(6, bool)}, {"horizon": 2}, "the longest run .* is 1"),
         ({}, {"horizon": 2, "n_step": 2}, "n_step=2: with horizon=2 the rewards .* leave n_step"),
     ],
 )
