@@ -28,7 +28,6 @@ from . import launch
 
 ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
-_ROW = "{:>14} {:>21} {:>13} {:>14}  {}"
 
 
 def define_flags() -> None:
@@ -85,8 +84,8 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     print(members)
     unit = "return" if dataset.reference_scores is None else "score"
     heading = f"{unit}, mean of {config['eval_episodes']} episodes each: all, one by one"
-    row = _ROW if horizon == 1 else "{:>7} " + _ROW
-    print(row.format(*([EXECUTE] if horizon > 1 else []), *ACTING, heading), flush=True)
+    columns = ACTING if horizon == 1 else (EXECUTE, *ACTING)
+    print(_row({name: name for name in columns}, heading), flush=True)
     for way, execute in itertools.product(ways, executes):
         algorithm = algorithms.make(settings.algorithm, way, dataset.spec)
         acting = dataclasses.replace(settings, execute=execute)
@@ -95,9 +94,8 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
             print(f"warning: {fault}", file=sys.stderr)
         each = result.means
         numbers = f"{np.mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
-        columns = [execute] if horizon > 1 else []
-        columns += [getattr(way, name, "-") for name in ACTING]
-        print(row.format(*columns, numbers), flush=True)
+        values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
+        print(_row(values, numbers), flush=True)
 
 
 def ways_to_act(algorithm: str, learner: Any, given: Mapping[str, Sequence[str]]) -> list[Any]:
@@ -140,6 +138,11 @@ def executes_to_try(texts: Sequence[str], horizon: int) -> list[int]:
                 f"(config.horizon); give 1 to {horizon}"
             )
     return list(dict.fromkeys(values))
+
+
+def _row(values: Mapping[str, Any], numbers: str) -> str:
+    """A line of the table, with columns as wide as the names of the settings."""
+    return " ".join(f"{value:>{len(name)}}" for name, value in values.items()) + f"  {numbers}"
 
 
 def _number(name: str, text: str, default: Any) -> Any:

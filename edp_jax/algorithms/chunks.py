@@ -29,9 +29,9 @@ def on_chunks(algorithm: Algorithm) -> Algorithm:
     """The learner with another view of its batches: what they hold behind an episode's end is gone.
 
     Random actions stand there, new ones in every update. No loss of a policy counts them. A critic
-    is given them after the end of a task, where every action leaves the same return. With a fixed
-    filling it could tell by the filling that the end is near, and the policy's own chunks have
-    none; with random actions it can only tell by the state.
+    is given them after the end of a task, where every action leaves the same return: it learns that
+    they do not matter. A fixed filling would be a mark by which it could tell that the end is near,
+    and the policy's own chunks, which it is asked about, do not have that mark.
     """
 
     def draw(key: chex.PRNGKey, params: Any, batch: Transition) -> Draws:

@@ -52,7 +52,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     for name in config:
         if name not in known and name not in ("task", "algorithm", "sweep"):
             raise InputError(explain_unknown(algorithm, name))
-    config = make_config(algorithm, config["task"]) | dict(config)  # of a run before a setting was
+    config = make_config(algorithm, config["task"]) | dict(config)  # an old run lacks new settings
     config = {name: _plain(value) for name, value in config.items()}
     for name, entry in known.items():
         check(entry, config[name], f"config.{name}")

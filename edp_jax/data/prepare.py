@@ -114,14 +114,16 @@ def prepare(
 
     Raises:
       InputError: actions lie outside their box, the rewards cannot be transformed so, the reference
-        scores give no scale, or there are no steps in order as long as `n_step` or `horizon`.
+        scores give no scale, or no episode is as long as `horizon`.
     """
+    episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
+    longest = int(np.bincount(episode).max(initial=0))
+    _check_episodes(raw, options, longest)
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
     box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")
-    _check_episodes(raw, options)
     spec = TaskSpec(raw.observation_dim, raw.action_dim, options.horizon)
     rows = preprocess.to_rows(raw, storage, spec.horizon)
     parts: Any = unpack(rows, spec)
@@ -134,14 +136,13 @@ def prepare(
     single_action = parts.action[:, : spec.action_dim]
     map_rows(units.scale, single_action, out=single_action)
 
-    episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
     episode_returns = preprocess.episode_returns(raw)
     transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
     transform = transform.then(options.reward_scale, options.reward_shift)
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
         parts.reward[:] = transform.apply(parts.reward)
         parts.reward[:], parts.discount[:], last = returns.n_step_returns(
-            parts.reward, parts.discount, episode, options.window, options.discount
+            parts.reward, parts.discount, episode, min(options.window, longest), options.discount
         )
     if not np.isfinite(parts.reward).all():
         raise InputError(
@@ -152,7 +153,6 @@ def prepare(
     following = parts.next_observation
     map_rows(lambda index: following[index], last, out=following)
     if spec.horizon > 1:
-        _check_horizon(spec.horizon, last)
         returns.fill_chunks(parts.action, parts.valid, last)
         progress(f"  {_describe_chunks(parts.valid, parts.discount)}")
 
@@ -179,12 +179,12 @@ def prepare(
     )
 
 
-def _check_episodes(raw: RawDataset, options: Preprocessing) -> None:
+def _check_episodes(raw: RawDataset, options: Preprocessing, longest: int) -> None:
     """Refuses what needs episodes that the dataset does not have.
 
     Raises:
-      InputError: returns of episodes are asked for and none is whole, or several steps together
-        and no step follows another.
+      InputError: returns of episodes are asked for and none is whole, or more steps together
+        than follow each other: `longest` transitions at most.
     """
     asked = ""
     if not raw.whole_episodes and options.return_weighting:
@@ -196,21 +196,15 @@ def _check_episodes(raw: RawDataset, options: Preprocessing) -> None:
             f"{asked}: needs returns of whole episodes, and the rows of this dataset are shuffled, "
             "or its episodes divided; leave it out, or store whole episodes in order"
         )
-    if options.window > 1 and preprocess.episode_ends(raw).all():
-        name = "horizon" if options.horizon > 1 else "n_step"
+    if options.n_step > 1 and preprocess.episode_ends(raw).all():
         raise InputError(
-            f"{name}={options.window}: no step of this dataset follows another; leave it at 1, or "
+            f"n_step={options.n_step}: no step of this dataset follows another; leave it out, or "
             "store whole episodes in order"
         )
-
-
-def _check_horizon(horizon: int, last: np.ndarray) -> None:
-    """Refuses chunks that no episode is long enough for; `last` [N] ends the window of each row."""
-    longest = int((last - np.arange(len(last))).max()) + 1
-    if longest < horizon:
+    if 0 < longest < options.horizon:
         raise InputError(
-            f"horizon={horizon}: the longest episode of this dataset has {longest} transitions; "
-            "set --config.horizon to at most that"
+            f"horizon={options.horizon}: the longest run of transitions that follow each other in "
+            f"this dataset is {longest}; set horizon to at most that"
         )
 
 

@@ -68,7 +68,7 @@ def check_workdir(
     if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
         may_change.add("task")  # the file has moved
     for key in sorted((previous.keys() | config.keys()) - may_change):
-        before = previous.get(key, defaults.get(key))  # a setting that there was not yet
+        before = previous.get(key, defaults.get(key))  # an old run lacks new settings
         if before != config.get(key):
             raise InputError(
                 f"--workdir={workdir}: holds a run with {key}={before!r}, not "

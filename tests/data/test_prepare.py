@@ -152,15 +152,16 @@ def test_a_known_next_observation_makes_the_last_step_one_of_the_chunk(raw):
     )
 
 
-def test_a_horizon_of_one_changes_no_bit(raw):
-    np.testing.assert_array_equal(prepare(raw, horizon=1).rows, prepare(raw).rows)
+def test_a_window_of_rewards_is_at_most_an_episode(raw):
+    np.testing.assert_array_equal(prepare(raw, n_step=10**9).rows, prepare(raw, n_step=3).rows)
 
 
 @pytest.mark.parametrize(
     ("change", "options", "says"),
     [
-        ({}, {"horizon": 4}, "horizon=4: the longest episode of this dataset has 3 transitions"),
-        ({"timeouts": np.ones(6, bool)}, {"horizon": 2}, "horizon=2: no step .* follows another"),
+        ({}, {"horizon": 10**9}, "horizon=1000000000: the longest run of transitions"),
+        ({}, {"horizon": 4}, "horizon=4: the longest run .* in this dataset is 3; set"),
+        ({"timeouts": np.ones(6, bool)}, {"horizon": 2}, "the longest run .* is 1"),
         ({}, {"horizon": 2, "n_step": 2}, "n_step=2: with horizon=2 the rewards .* leave n_step"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_run_with_chunks_is_trained_scored_again_and_recorded(train, tmp_path,
 
 
 def test_a_horizon_beyond_the_longest_episode_is_refused(train, tmp_path):
-    with pytest.raises(InputError, match="horizon=30: the longest episode .* 29 transitions"):
+    with pytest.raises(InputError, match="horizon=30: the longest run .* is 29"):
         train(horizon=30)
     assert not (tmp_path / "run").exists()
 
@@ -92,6 +92,6 @@ def test_shuffled_steps_have_no_chunks(tmp_path):
         rewards=np.zeros(50),
         terminals=np.zeros(50, bool),
     )
-    with pytest.raises(InputError, match="horizon=2: the rows of this dataset are shuffled"):
+    with pytest.raises(InputError, match="horizon=2: the longest run .* is 1"):
         data.load_dataset(path, horizon=2)
     assert data.load_dataset(path).size == 50
