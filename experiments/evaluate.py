@@ -63,7 +63,7 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     config["eval_episodes"] = episodes or config["eval_episodes"]
     settings = configuration.resolve(config)
     horizon = settings.preprocessing.horizon
-    executes = executes_to_try(given.get(EXECUTE, ()), horizon) or [settings.execute]
+    executes = executes_to_try(given.get(EXECUTE, ()), horizon) or [settings.execute or horizon]
     if not settings.environment:
         raise InputError(
             f"--workdir={workdir}: this run has no environment to act in; train with "
