@@ -19,16 +19,17 @@ def mean(values: Array, counts: Array | None = None, axis: int | None = None) ->
     """The mean of the entries that count.
 
     Args:
-      values: [...].
-      counts: of a shape that broadcasts to [...], 1 for the entries that count and 0 for the
-        others; None: all count.
-      axis: the axis to average over; None: all.
+      values: [...], or [..., B] with an axis.
+      counts: [...], or [B] with an axis: 1 for the entries that count and 0 for the others; None:
+        all count.
+      axis: -1 to average over the last axis alone; None: over all.
 
     Returns:
       The mean; 0 where nothing counts.
     """
     if counts is None:
         return jnp.mean(values, axis=axis)
+    chex.assert_shape(counts, values.shape if axis is None else values.shape[-1:])
     counts = jnp.broadcast_to(counts, values.shape)
     return jnp.sum(counts * values, axis) / jnp.maximum(jnp.sum(counts, axis), 1e-8)
 

@@ -64,7 +64,10 @@ class Transition:
 
     @property
     def has_action(self) -> Array | None:
-        """[B] 1 for the rows that a loss of likelihoods counts: all in which a step is valid."""
+        """[B] 1 for the rows that a loss of policies counts: all in which a step is valid.
+
+        A dataset has no others; a batch of fixed size may be filled up with them.
+        """
         return None if self.valid is None else self.valid[..., 0]
 
     @property

@@ -6,18 +6,19 @@ Every policy should beat the mean action, and the action of the most similar obs
 """
 
 import argparse
-import dataclasses
 
 import jax
 import numpy as np
 
 from edp_jax import Trainer, algorithms, data, policy
+from edp_jax.data import boxes
 
 
 def take(raw: data.RawDataset, rows: slice) -> data.RawDataset:
-    """Some rows of a dataset."""
-    arrays = {key: array for key, array in raw.arrays().items() if len(array) == len(raw.rewards)}
-    return dataclasses.replace(raw, **{key: array[rows] for key, array in arrays.items()})
+    """Some rows of a dataset, with the range of their actions as the box."""
+    steps = (raw.observations, raw.actions, raw.rewards, raw.terminals, raw.timeouts)
+    low, high = boxes.range_of(raw.actions[rows])
+    return data.RawDataset(*(part[rows] for part in steps), action_low=low, action_high=high)
 
 
 def main() -> None:
@@ -29,8 +30,8 @@ def main() -> None:
 
     task = data.find_task(given.data)
     raw, info = data.load(task, data.data_folder())
-    last_episode = np.flatnonzero(raw.terminals | raw.timeouts)[-2] + 1
-    train, unseen = take(raw, slice(last_episode)), take(raw, slice(last_episode, None))
+    episodes = np.flatnonzero(raw.terminals | raw.timeouts)  # at least two
+    train, unseen = take(raw, slice(episodes[-2] + 1)), take(raw, slice(episodes[-2] + 1, None))
     options = data.Preprocessing(normalize_observations=True, horizon=given.horizon)
     dataset = data.prepare(task, train, info, options)
     settings = algorithms.settings("bc_diffusion", starting_noise=0.3)

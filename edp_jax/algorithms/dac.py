@@ -9,6 +9,7 @@ Critics are an ensemble. Their targets are its mean less its standard deviation,
 bound, which is low where the critics disagree.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
 
 BACKUPS = {"mean": jnp.mean, "max": jnp.max}  # over the policy's next actions
+WEIGHT_RANGE = (1e-3, 100.0)  # of imitation, as in the public code
 
 
 @struct.dataclass
@@ -85,7 +87,6 @@ def soft_guidance(
     t: Array,
     predicted_noise: Array,
     q_gradient: Array,
-    recorded: Array | None = None,
 ) -> Array:
     """Moves the predicted noise against the gradient of Q, less where there is little noise.
 
@@ -97,16 +98,13 @@ def soft_guidance(
       t: [B] integer timesteps in 0..K-1.
       predicted_noise: [B, A].
       q_gradient: [B, A] of Q at the noisy action, towards it; taken as a constant.
-      recorded: [B, A] 1 for the entries of an action that were recorded, 0 for those that are left
-        out, as no denoising loss holds them; None: all were.
 
     Returns:
-      [B] sqrt(1 - abar) grad Q predicted_noise, the mean over dimensions (DAC, Eq. 12).
+      [B, A] sqrt(1 - abar) grad Q predicted_noise (DAC, Eq. 12).
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
-    terms = sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise
-    return jnp.mean(terms if recorded is None else recorded * terms, axis=-1)
+    return sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise
 
 
 def make_update(
@@ -140,12 +138,11 @@ def make_update(
 
         def actor_loss(params: networks.Params) -> tuple[Array, Metrics]:
             predicted = policy.network.apply(params, batch.observation, noisy, t)
-            denoising = losses.mean(
-                diffusion.denoising_loss(predicted, noise, batch.recorded), batch.has_action
-            )
-            guided = soft_guidance(policy.schedule, t, predicted, gradient, batch.recorded)
-            guided = guided if batch.has_value is None else batch.has_value * guided
-            guidance = losses.mean(guided, batch.has_action)
+            denoising = losses.mean(jnp.square(predicted - noise), batch.recorded)
+            guided = soft_guidance(policy.schedule, t, predicted, gradient)
+            if batch.has_value is not None:  # the others imitate, but no value guides them
+                guided = batch.has_value[:, None] * guided
+            guidance = losses.mean(guided, batch.recorded)
             parts = {"denoising_loss": denoising, "guidance_loss": guidance, "weight": weight}
             return weight * denoising + guidance, parts
 
@@ -156,11 +153,14 @@ def make_update(
         def dual_loss(params: networks.Params) -> tuple[Array, Metrics]:
             return -params["log_weight"] * excess, {}
 
+        dual, dual_metrics = base.gradient_step(dual_loss, state.networks["dual"], opt)
+        low, high = jnp.log(jnp.array(WEIGHT_RANGE))
+        kept = {"log_weight": jnp.clip(dual.params["log_weight"], low, high)}
         return base.finish(
             state,
             critic=edp.critic_step(critics, critic, batch, target, opt, settings.tau),
             actor=(actor, metrics),
-            dual=base.gradient_step(dual_loss, state.networks["dual"], opt),
+            dual=(dataclasses.replace(dual, params=kept), dual_metrics),
         )
 
     return update

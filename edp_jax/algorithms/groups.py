@@ -65,7 +65,7 @@ class Critics:
     )
     num_critics: int = setting(2, "Q networks", at_least=1)
     num_target_critics: int = setting(
-        0, "critics whose smallest value is a target, drawn for every update; 0: all", at_least=0
+        0, "critics that make a target together, drawn for every update; 0: all", at_least=0
     )
     critic_layer_norm: bool = setting(
         False, "LayerNorm in the critics: the cheapest cure of critics that diverge"

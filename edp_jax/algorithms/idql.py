@@ -31,7 +31,11 @@ class IDQL(
     groups.Networks,
     groups.Optimization,
 ):
-    """Settings of IDQL."""
+    """Settings of IDQL.
+
+    The expectile is no traced setting as in IQL: acting reads it as well, and all members of a run
+    act by one program.
+    """
 
     expectile: float = setting(
         0.7,

@@ -56,7 +56,6 @@ _DIFFUSION_LEARNERS = (
     "edp_crr",
     "edp_iql",
     "idql",
-    "dac",
     "edp_bcq",
     "bc_diffusion",
 )

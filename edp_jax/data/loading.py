@@ -15,7 +15,7 @@ from edp_jax.data.raw import RawDataset, called
 from edp_jax.data.reader import Progress, Request
 from edp_jax.data.readers import READERS, find_task
 from edp_jax.data.storage import MEMORY, Storage
-from edp_jax.data.summary import summarize
+from edp_jax.data.summary import describe, summarize
 from edp_jax.tasks import Task
 
 
@@ -76,7 +76,8 @@ def load_dataset(
       name: a task of `list_tasks`, such as "builtin/hopper-medium-expert" or "hopper-medium-v2",
         minari:<dataset id>, or the path of a file: docs/formats.md lists the formats.
       data_dir: the folder that downloaded and made files are kept in; None: see `data_folder`.
-      progress: takes lines that tell of waiting, and of the box of the actions.
+      progress: takes lines that tell of waiting, of what is in the data and what looks odd, and of
+        the box of the actions.
       storage: where large arrays lie; `storage_near` gives one for data larger than the memory.
       action_box: low and high of the stored actions. None: those that the dataset declares.
       environment_box: low and high to use where the dataset declares none. None: [-1, 1].
@@ -91,6 +92,7 @@ def load_dataset(
     preprocessing = settings.make(Preprocessing, options)
     task, folder = find_task(name), data_folder() if data_dir is None else data_dir
     raw, info = load(task, folder, progress, storage, layout)
+    progress(f"{task.name}:\n{describe(info['summary'])}")
     return prepare(
         task,
         raw,

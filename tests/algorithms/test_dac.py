@@ -25,18 +25,18 @@ from .builders import (
 UPDATE = dac.make_update(CONSTANT_DIFFUSION, LINEAR_CRITICS)
 # Q_i = w_i a + s at s = 3; the averaged critics' mean is 3 + a, whatever the noise.
 ONLINE, TARGET = [[1.0], [-3.0]], [[4.0], [-2.0]]
-ACTIONS, NOISE, EPS, LOG_WEIGHT = np.array([0.5, -0.5]), np.array([1.0, 0.2]), 0.4, np.log(2.0)
+ACTIONS, NOISE, EPS, WEIGHT = np.array([0.5, -0.5]), np.array([1.0, 0.2]), 0.4, 2.0
 SIGMA = np.sqrt(1 - ABAR)
 
 
-def updated(next_action=((0.5, 0.5),), **changes):
+def updated(next_action=((0.5, 0.5),), weight=WEIGHT, **changes):
     """The state and metrics after one update; next actions [M, B]."""
     changes = dict(learning_rate=0.1, grad_clip=0.0, ema_period=1, ema_start=0) | changes
     own = tiny_settings("dac", num_target_critics=0, num_critics=2, **changes)
     state = agent(
         actor=train_state(own, {"eps": [EPS]}),
         critic=train_state(own, {"w": ONLINE}, {"w": TARGET}, ensemble=True),
-        dual=train_state(own, {"log_weight": LOG_WEIGHT}).replace(target_params=None),
+        dual=train_state(own, {"log_weight": np.log(weight)}).replace(target_params=None),
     )
     batch = rows(s=3.0, a=ACTIONS, r=1.0, next_s=10.0, d=[1.0, 0.0])
     next_action = jnp.asarray(next_action)[..., None]
@@ -59,10 +59,7 @@ def test_guidance_weighs_every_timestep_by_its_noise():
     t, noise, q_gradient = jnp.array([0, 3]), jnp.array([[1.0], [2.0]]), jnp.array([[0.5], [-1.0]])
     sigma = np.sqrt(1 - np.asarray(SCHEDULE.alphas_cumprod)[np.array([0, 3])])
     found = dac.soft_guidance(SCHEDULE, t, noise, q_gradient)
-    assert_close(found, sigma * np.array([0.5 * 1.0, -1.0 * 2.0]))
-    recorded = jnp.array([[1.0], [0.0]])
-    found = dac.soft_guidance(SCHEDULE, t, noise, q_gradient, recorded)
-    assert_close(found, [sigma[0] * 0.5, 0.0])
+    assert_close(found, (sigma * np.array([0.5 * 1.0, -1.0 * 2.0]))[:, None])
     with pytest.raises(AssertionError):
         dac.soft_guidance(SCHEDULE, t, noise, q_gradient[0])
 
@@ -73,7 +70,14 @@ def test_imitation_weighs_more_while_the_denoising_loss_is_too_high(threshold, s
     new, metrics = updated(denoising_threshold=threshold)
     assert_close(metrics["actor/weight"], 2.0)
     found = new.networks["dual"].params["log_weight"]
-    assert_close(found, LOG_WEIGHT + sign * 0.1, rtol=1e-4)
+    assert_close(found, np.log(WEIGHT) + sign * 0.1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "threshold", "after"), [(90, 0.1, 100), (1.1e-3, 0.9, 1e-3)])
+def test_the_weight_of_imitation_stays_in_its_range(before, threshold, after):
+    """Adam's first step would take it to e^0.5 times, and to e^-0.5 times as much."""
+    new, _ = updated(weight=before, denoising_threshold=threshold, learning_rate=0.5)
+    assert_close(np.exp(new.networks["dual"].params["log_weight"]), after, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

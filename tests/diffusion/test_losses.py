@@ -159,6 +159,7 @@ LOG_STD = jnp.array([0.1, -0.2, 0.3, 0.4])
     ("loss", "share"),
     [
         (lambda x, y, recorded, n: diffusion.denoising_loss(x, y, recorded), 0.5),
+        (lambda x, y, recorded, n: diffusion.noise_log_likelihood(x, y, recorded), 1.0),
         (
             lambda x, y, recorded, n: diffusion.gaussian_log_likelihood(
                 x, y, LOG_STD[:n], recorded
