@@ -91,6 +91,7 @@ def natural(name: str) -> list:
 
 def listed(names: list[str]) -> str:
     """Some of the names, and how many others there are."""
+    names = [" ".join(name.split()) for name in names]  # a line, whatever is in them
     text = ", ".join(names)
     if len(text) <= _LISTED:
         return text
