@@ -220,9 +220,8 @@ def test_a_link_to_nothing_is_no_damage(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "key", ["episode_ends", "episode_starts", "episode_ids", "episode", "episodes", "lengths"]
-    + ["index", "indices", "trajectory_id", "traj_lens", "ep_index"],
-)  # fmt: skip
+    "key", "episode_ends episode_starts ep_ids episodes lengths index indices traj_lens".split()
+)
 def test_what_else_tells_episodes_apart_is_not_passed_over(tmp_path, key):
     path = store(tmp_path / "a.hdf5", arrays() | {key: np.arange(6)})
     assert f"key '{key}' is not read, and may tell episodes apart; mark" in message_of(path)
@@ -237,6 +236,8 @@ def test_what_is_left_out_of_a_file_is_told(tmp_path):
 def test_names_with_line_breaks_stay_in_one_line(tmp_path):
     content = {key: value for key, value in arrays().items() if key != "rewards"}
     assert "a b" in message_of(store(tmp_path / "a.hdf5", content | {"a\nb": np.zeros(6)}))
+    message = message_of(store(tmp_path / "a.hdf5", {"a" * 500: 1, "b" * 500: 1, "c": 1}))
+    assert "a and 2 more)" in message and len(message) <= 300
 
 
 @pytest.mark.parametrize(

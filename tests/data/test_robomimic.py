@@ -149,6 +149,8 @@ def test_demonstrations_without_rewards_or_with_a_rule(store):
     raw = read_hdf5(store({"demo_0": demo(0) | bare}), layout=Layout(reward_rule="success_at_end"))
     assert raw.has_rewards and raw.rewards.tolist() == [0, 0, 1]
     assert raw.terminals.tolist() == [0, 0, 1]
+    mixed = store({"demo_0": demo(0), "demo_1": demo(1) | bare})  # the rule asks for no rewards
+    assert read_hdf5(mixed, layout=Layout(reward_rule="step_cost")).rewards.tolist() == [-1] * 6
 
 
 def test_without_next_observations_the_last_step_of_a_cut_is_left_out(store, paired):
