@@ -6,9 +6,10 @@
 | rewards and ends of one task for states of a dataset | `ogbench.relabel_utils.relabel_dataset` |
 """
 
+import contextlib
 import importlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from edp_jax.types import InputError
 
 
 def make_env(dataset: str) -> Any:
-    """Makes the environment of a single-task dataset, a gymnasium.Env.
+    """Makes the environment of a single-task dataset, a gymnasium.Env, and resets it with seed 0.
 
     Args:
       dataset: OGBench's name, such as cube-single-play-singletask-task2-v0.
@@ -26,12 +27,13 @@ def make_env(dataset: str) -> Any:
     Raises:
       InputError: the package is missing, or it has no such environment.
     """
-    warnings.filterwarnings("ignore", ".*precision lowered by casting")  # its boxes, at each reset
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of its renderer, where there is no screen
             package = importlib.import_module("ogbench")
-            return package.make_env_and_datasets(dataset, env_only=True)
+            env = package.make_env_and_datasets(dataset, env_only=True)
+            env.reset(seed=0)  # an arm compiles its model
+            return env
     except ImportError as error:
         raise not_installed(f"ogbench:{dataset}", error, "ogbench") from error
     except Exception as error:  # gymnasium and the simulator raise errors of many kinds
@@ -39,12 +41,20 @@ def make_env(dataset: str) -> Any:
         raise InputError(f"ogbench:{dataset}: {told}; use a name that OGBench lists") from error
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """A block without the warnings of the boxes that an arm makes anew at each look."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered by casting")
+        yield
+
+
 def rewards(source: str, env: Any, states: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Says what states earn in the task of an environment.
 
     Args:
       source: what error messages begin with.
-      env: made by `make_env`.
+      env: as made by `make_env`.
       states: `qpos` [N, positions] of the simulator, and `button_states` where it has buttons.
 
     Returns:

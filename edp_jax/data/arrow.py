@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edp_jax.data.names import listed
 from edp_jax.data.raw import called, check_readable
 from edp_jax.errors import not_installed, one_line
 from edp_jax.types import InputError
@@ -27,15 +28,18 @@ def column_names(path: str) -> list[str]:
         if _is_csv(path):
             with pyarrow.csv.open_csv(path) as opened:
                 return list(opened.schema.names)
-        return list(pyarrow.parquet.ParquetFile(path).schema_arrow.names)
+        return list(pyarrow.parquet.read_schema(path).names)
 
 
-def read_columns(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+def read_columns(
+    path: str, names: Sequence[str], *, where_there: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Reads some columns of a file.
 
     Args:
       path: a file that fits into memory.
       names: of the columns.
+      where_there: of columns that are read as well, but may be missing.
 
     Returns:
       Arrays [N] of numbers, flags or texts; of a column whose entries are lists of equal length an
@@ -46,19 +50,20 @@ def read_columns(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
         lists of unequal length or something else than numbers, flags, texts and lists of these.
     """
     there, pyarrow = column_names(path), _import(path)
+    names = [*names, *(name for name in where_there if name in there)]
     missing = [name for name in names if name not in there]
     if missing:
         raise InputError(
-            f"{called(path)}: no column {missing[0]!r}; its columns are {', '.join(there)[:120]}"
+            f"{called(path)}: no column {missing[0]!r}; its columns are {listed(there)}"
         )
     with _told(path):
         if _is_csv(path):
             options = pyarrow.csv.ConvertOptions(
-                include_columns=list(names), null_values=[""], strings_can_be_null=True
+                include_columns=names, null_values=[""], strings_can_be_null=True
             )
             table = pyarrow.csv.read_csv(path, convert_options=options)
         else:
-            table = pyarrow.parquet.ParquetFile(path).read(columns=list(names))
+            table = pyarrow.parquet.ParquetFile(path).read(columns=names)
     return {name: _to_numpy(path, name, table.column(name).combine_chunks()) for name in names}
 
 
@@ -74,7 +79,7 @@ def _import(path: str) -> ModuleType:
 
 
 def _is_csv(path: str) -> bool:
-    return path.endswith(".csv")
+    return path.lower().endswith(".csv")
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def from_compact(
     Raises:
       InputError: arrays are of other lengths, trajectories do not end so, or see `from_arrays`.
     """
-    lengths = {key: len(arrays[key]) for key in (*_ROWS, "terminals", "valids")}
+    lengths = {key: len(np.atleast_1d(arrays[key])) for key in (*_ROWS, "terminals", "valids")}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise InputError(f"{source}: arrays of unequal length ({listed}); store a row in each")

@@ -13,6 +13,7 @@ import numpy as np
 
 from edp_jax.data.ends import as_flags
 from edp_jax.data.format import Content, Format, Reading
+from edp_jax.data.names import find_names
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.stacked import Stacked, check_lengths
 from edp_jax.types import InputError
@@ -56,11 +57,12 @@ def read(content: Content, reading: Reading) -> RawDataset:
 
 def read_1(content: Content, reading: Reading) -> RawDataset:
     """Reads a file of version 1."""
-    source = content.source
-    if "discrete_action" in content.names() and np.any(content.array("discrete_action")):
+    source, there = content.source, content.names()
+    arrays = {key: content.array(name) for key, name in find_names(source, there).items()}
+    if "discrete_action" not in there:
+        _check_continuous(source, arrays["actions"].dtype)
+    elif _flag(content, "discrete_action"):
         raise _discrete(source)
-    keys = ("observations", "actions", "rewards", "terminals")
-    arrays = {key: content.array(key) for key in keys}
     last = np.asarray(content.array("episode_terminals")).reshape(-1)
     if len(last) != arrays["rewards"].size:
         raise InputError(
@@ -79,8 +81,13 @@ def _count(content: Content, names: list[str]) -> int:
     found = {int(match[1]) for name in names if (match := re.fullmatch(r"actions_(\d+)", name))}
     count = max(found) + 1
     if "num_episodes" in names:
-        told = np.asarray(content.array("num_episodes")).reshape(-1)
-        count = max(count, int(told[0]) if told.dtype.kind in "iu" else 0)
+        told = np.asarray(content.array("num_episodes"))
+        if told.size != 1 or told.dtype.kind not in "iu" or told.item() < len(found):
+            raise InputError(
+                f"{content.source}: 'num_episodes' is {str(told)[:30]!r}, but there are actions of "
+                f"{len(found):,} episodes; dump or copy the file again"
+            )
+        count = max(count, told.item())
     if count != len(found):
         lost = next(index for index in range(count) if index not in found)
         raise InputError(

@@ -129,13 +129,17 @@ def _by_masks(flags: Mapping[str, np.ndarray]) -> Ends:
 
 
 def as_flags(source: str, key: str, values: np.ndarray) -> np.ndarray:
-    """Numbers [N] as bool [N].
+    """Numbers [N] or [N, 1] as bool [N].
 
     Raises:
-      InputError: one is neither 0 nor 1.
+      InputError: the shape is another one, or a number is neither 0 nor 1.
     """
     if values.dtype.kind not in "buif":
         raise InputError(f"{source}: key {key!r} has dtype {values.dtype}; store flags")
+    if values.shape[:1] != (values.size,):
+        shape = list(values.shape)
+        raise InputError(f"{source}: key {key!r} has shape {shape}; store one flag per row")
+    values = values.reshape(-1)
     bad, first = count_where(lambda rows: (rows != 0) & (rows != 1), values)
     if first is not None:
         raise InputError(

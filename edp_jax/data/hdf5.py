@@ -106,6 +106,11 @@ class _Open:
         link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
         if isinstance(link, h5py.ExternalLink):
             raise InputError(_elsewhere(self.source, name))
+        if isinstance(link, h5py.SoftLink) and group.get(part) is None:
+            raise InputError(
+                f"{self.source}: key {name!r} is a link to {link.path[:60]!r}, which is not there; "
+                "store the array itself"
+            )
         return None if link is None else group[part]
 
 
@@ -185,7 +190,7 @@ def _reason(error: Exception, size: int) -> str:
 
 def find(name: str) -> Task | None:
     """The task of a user's own file."""
-    if not name.endswith(SUFFIXES):
+    if not name.lower().endswith(SUFFIXES):
         return None
     return Task(name, "custom", "hdf5", file_name=os.path.expanduser(name))
 

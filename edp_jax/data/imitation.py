@@ -37,11 +37,15 @@ def read(content: Content, reading: Reading) -> RawDataset:
     terminals = np.zeros(steps, bool)
     terminals[last] = whole
     told = "'terminal' ones end the task (imitation marks those that reach a time limit so, too)"
+    notes = ()
     has_rewards = rule != "stored" or "rews" in content.names()
     rewards = content.array("rews") if "rews" in content.names() else np.zeros(steps)
     if rule != "stored":
         rewards, terminals = rewards_by_rule(rule, last)
         told = f"rewards and ends by the rule {rule}"
+        if not whole.all():
+            cuts = f"{(~whole).sum():,} of {count:,} trajectories are not 'terminal'"
+            notes = (f"{cuts}: by the rule {rule} they end the task all the same",)
     first = np.arange(steps) + np.append(0, np.cumsum(last)[:-1])  # the row of each step in `obs`
     raw = from_arrays(
         source,
@@ -53,6 +57,7 @@ def read(content: Content, reading: Reading) -> RawDataset:
             "terminals": terminals,
         },
         last=last,
+        notes=notes,
         storage=reading.storage,
     )
     return dataclasses.replace(

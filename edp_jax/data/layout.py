@@ -49,11 +49,12 @@ def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
         value = getattr(layout, entry.name)
         if value != entry.default and entry.name not in read:
             raise InputError(
-                f"{entry.name}={value!r} changes nothing: {whose} does not read it; leave it out"
+                f"{entry.name}={value!r:.60} changes nothing: {whose} does not read it; leave it "
+                "out"
             )
         if isinstance(value, tuple) and len(set(value)) < len(value):
             double = next(key for key in value if value.count(key) > 1)
-            raise InputError(f"{entry.name}: {double!r} is there twice; name each key once")
+            raise InputError(f"{entry.name}: {double!r:.60} is there twice; name each key once")
 
 
 def rewards_by_rule(rule: str, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

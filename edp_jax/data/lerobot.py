@@ -18,7 +18,8 @@ import numpy as np
 
 from edp_jax.data import boxes
 from edp_jax.data import lerobot_meta as meta
-from edp_jax.data.arrow import column_names, read_columns
+from edp_jax.data.arrow import read_columns
+from edp_jax.data.ends import as_flags
 from edp_jax.data.layout import AS_STORED, Layout, rewards_by_rule
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.reader import Reader, Request
@@ -60,7 +61,7 @@ def read_lerobot(
     last = np.zeros(folder.info["total_frames"], bool)
     last[np.cumsum([episode.length for episode in episodes]) - 1] = True
     has_rewards = layout.reward_rule != "stored" or "next.reward" in widths
-    rewards, terminals = _rewards(layout.reward_rule, columns, last)
+    rewards, terminals = _rewards(folder.source, layout.reward_rule, columns, last)
     actions = np.concatenate([columns[key] for key in action_keys], axis=1)
     low, high = boxes.range_of(actions)
     raw = from_arrays(
@@ -122,10 +123,12 @@ def _read_rows(
         if not os.path.isfile(path):
             first = f"with episode {expected[0].index}"
             raise InputError(f"{source}: {file} {first} is missing; {meta.REMEDY}")
-        given = {"episode_index", "frame_index"} & set(column_names(path))
-        part = read_columns(path, [*widths, *sorted(given)])
+        part = read_columns(path, [*widths], where_there=("episode_index", "frame_index"))
         _check_rows(f"{source}: {file}", part, expected)
         for key, width in widths.items():
+            if part[key].dtype.kind not in "buif":
+                problem = f"{file} has no numbers in {key!r}, which meta/info.json says"
+                raise InputError(f"{source}: {problem}; {meta.REMEDY}")
             part[key] = part[key].reshape(len(part[key]), -1)
             if part[key].shape[1] != width:
                 raise InputError(
@@ -159,14 +162,15 @@ def _check_rows(source: str, part: dict[str, np.ndarray], expected: list[meta.Ep
 
 
 def _rewards(
-    rule: str, columns: dict[str, np.ndarray], last: np.ndarray
+    source: str, rule: str, columns: dict[str, np.ndarray], last: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rewards [N] and terminals [N] bool."""
     if rule != "stored":
         return rewards_by_rule(rule, last)
     never = np.zeros((len(last), 1), np.float32)
-    rewards, done, truncated = (columns.get(key, never)[:, 0] for key in _FLAGS)
-    return rewards, (done != 0) & (truncated == 0)
+    rewards, *flags = (columns.get(key, never)[:, 0] for key in _FLAGS)
+    done, truncated = map(as_flags, [source] * 2, _FLAGS[1:], flags)
+    return rewards, done & ~truncated
 
 
 def _understood(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edp_jax.data.arrow import read_columns
+from edp_jax.data.names import listed
 from edp_jax.data.raw import called
 from edp_jax.errors import one_line
 from edp_jax.types import InputError
@@ -90,7 +91,7 @@ def width_of(folder: Folder, key: str) -> int:
     """
     if key not in folder.features:
         raise InputError(
-            f"{folder.source}: no feature {key!r}; it has {', '.join(folder.features)[:150]}"
+            f"{folder.source}: no feature {key!r}; it has {listed(list(folder.features))}"
         )
     feature = folder.features[key]
     if not _is_vector(feature):
@@ -126,7 +127,7 @@ def read_episodes(folder: Folder) -> list[Episode]:
         episodes = list((_episodes_v3 if v3 else _episodes_v2)(folder))
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__} {error}"[:80]
         raise InputError(f"{folder.source}: {name} cannot be read ({reason}); {REMEDY}") from error
     for episode in episodes:
@@ -177,7 +178,7 @@ def _is_vector(feature: dict[str, Any]) -> bool:
 def _read_json(folder: Folder, name: str, *, lines: bool) -> list[dict[str, Any]]:
     """The object of a JSON file, or that of each line."""
     try:
-        with open(os.path.join(folder.path, name), encoding="utf-8") as file:
+        with open(os.path.join(folder.path, name), encoding="utf-8-sig") as file:
             text = file.read()
         parts = [part for part in text.splitlines() if part.strip()] if lines else [text]
         objects = [json.loads(part) for part in parts]

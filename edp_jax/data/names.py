@@ -91,10 +91,11 @@ def natural(name: str) -> list:
 
 def listed(names: list[str]) -> str:
     """Some of the names, and how many others there are."""
+    names = [" ".join(name.split())[: _LISTED // 2] for name in names]  # no breaks of lines
     text = ", ".join(names)
     if len(text) <= _LISTED:
         return text
-    cut = text[:_LISTED].rpartition(", ")[0] or text[:_LISTED]
+    cut = text[:_LISTED].rpartition(", ")[0]
     return f"{cut} and {len(names) - cut.count(', ') - 1:,} more"
 
 

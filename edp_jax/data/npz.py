@@ -59,7 +59,7 @@ def opened(path: str | os.PathLike) -> Iterator[Content]:
 
 def find(name: str) -> Task | None:
     """The task of a user's own file."""
-    if not name.endswith(".npz"):
+    if not name.lower().endswith(".npz"):
         return None
     return Task(name, "custom", "npz", file_name=os.path.expanduser(name))
 

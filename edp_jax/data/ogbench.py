@@ -63,7 +63,6 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     """Reads the file of a task, which is downloaded first where it is not on disk."""
     task = request.task
     env = ogbench_package.make_env(task.name.removeprefix(PREFIX))
-    env.reset(seed=0)  # from now on its numbers are the same in every process
     path = locate(task, request.data_dir) or _download(request)
     with npz.opened(path) as content:
         names = ["observations", "actions", "terminals", "qpos"]

@@ -31,7 +31,7 @@ def read(content: Content, reading: Reading) -> RawDataset:
     """Reads the demonstrations of a file, or those that a filter key names."""
     source, layout = content.source, reading.layout
     demos, told = _demos(content, layout.filter_key)
-    keys, chosen = _observation_keys(content, f"data/{demos[0]}/obs", layout.observation_keys)
+    keys, chosen = _observation_keys(content, demos, layout.observation_keys)
 
     def table(*names: str) -> Stacked:
         paths = [[f"data/{demo}/{name}" for name in names] for demo in demos]
@@ -39,10 +39,11 @@ def read(content: Content, reading: Reading) -> RawDataset:
 
     actions = table("actions")
     tables = {"actions": actions, "observations": table(*(f"obs/{key}" for key in keys))}
-    inside = content.names(f"data/{demos[0]}")
+    inside = {name for demo in demos for name in content.names(f"data/{demo}")}
     if "next_obs" in inside:
         tables["next_observations"] = table(*(f"next_obs/{key}" for key in keys))
-    stored = (table("rewards"), table("dones")) if "rewards" in inside else ()
+    is_stored = layout.reward_rule == "stored" and "rewards" in inside
+    stored = (table("rewards"), table("dones")) if is_stored else ()
     check_lengths(*tables.values(), *stored)
     rewards, terminals, rule = _rewards(
         layout.reward_rule, source, actions.last, *(each.column() for each in stored)
@@ -69,6 +70,11 @@ def _demos(content: Content, filter_key: str) -> tuple[list[str], str]:
     source, there = content.source, content.names("data")
     if not there:
         raise InputError(f"{source}: 'data' holds no demonstrations; use a file with some")
+    if not any(content.names(f"data/{name}") for name in there):
+        raise InputError(
+            f"{source}: 'data' holds {listed(there)}, not robomimic's groups demo_0, demo_1, ... "
+            "with 'actions' and 'obs'; store one row per step (docs/formats.md)"
+        )
     if not filter_key:
         return sorted(there, key=natural), f"all {len(there):,} demonstrations"
     masks = content.names("mask")
@@ -87,13 +93,15 @@ def _demos(content: Content, filter_key: str) -> tuple[list[str], str]:
 
 
 def _observation_keys(
-    content: Content, group: str, wanted: tuple[str, ...]
+    content: Content, demos: list[str], wanted: tuple[str, ...]
 ) -> tuple[list[str], str]:
     """The keys that an observation is made of, and a line that tells of them and of the others."""
-    there = sorted(content.names(group), key=natural)
+    groups = [f"data/{demo}/obs" for demo in demos]
+    places = {key: group for group in groups for key in content.names(group)}
+    there = sorted(places, key=natural)
     if not there:
         raise InputError(
-            f"{content.source}: {group!r} holds no observations; robomimic's script "
+            f"{content.source}: {groups[0]!r} holds no observations; robomimic's script "
             "dataset_states_to_obs.py adds them to recorded demonstrations"
         )
     wrong = [key for key in wanted if key not in there]
@@ -102,7 +110,7 @@ def _observation_keys(
             f"config.observation_keys: {wrong[0]!r} is not in an observation of {content.source} "
             f"(found: {listed(there)}); name some of these"
         )
-    shapes = {key: content.array(f"{group}/{key}").shape for key in there}
+    shapes = {key: content.array(f"{places[key]}/{key}").shape for key in there}
     vectors = [key for key in there if len(shapes[key]) in (1, 2)]
     usual = [key for key in vectors if _USUAL.fullmatch(key)]
     keys = list(wanted) or (usual if any(map(_ARM.fullmatch, usual)) else vectors)
@@ -112,7 +120,9 @@ def _observation_keys(
             "which are not read; store vectors, such as the features of an encoder"
         )
     widths = [f"{key} [{shapes[key][1] if len(shapes[key]) > 1 else 1}]" for key in keys]
-    others = [key if key in vectors else f"{key} (images)" for key in there if key not in keys]
+    others = [
+        f"{key} (images)" if len(shapes[key]) > 2 else key for key in there if key not in keys
+    ]
     left_out = f"; left out: {', '.join(others)}" if others else ""
     return keys, f"observations: {', '.join(widths)}{left_out}"
 

@@ -8,6 +8,8 @@
 | `action_0`, ..., or `action` with lists | what it did |
 | `reward`, `terminal`, `timeout`, and their synonyms in `edp_jax.data.names` | as in other files |
 | `step`, or `timestep`, `frame_index` | grows within an episode; may be left out |
+
+Where most steps of `step` are equally large, one that is larger shows that rows are missing there.
 """
 
 import dataclasses
@@ -19,7 +21,7 @@ import numpy as np
 from edp_jax.data.arrow import column_names, read_columns
 from edp_jax.data.ends import FLAGS
 from edp_jax.data.layout import AS_STORED, Layout, rewards_by_rule
-from edp_jax.data.names import NAMES, find_names, listed, natural
+from edp_jax.data.names import NAMES, find_names, listed
 from edp_jax.data.raw import RawDataset, called, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.stacked import Stacked
@@ -42,8 +44,8 @@ def read_table(
 
     Args:
       path: a file that fits into memory.
-      layout: observation_keys and action_keys are columns; empty: see the table above. Where
-        columns have numbers, those without are left out.
+      layout: observation_keys and action_keys are columns; empty: see the table above, columns
+        without numbers are left out.
       storage: where the arrays lie that are made of its columns.
 
     Raises:
@@ -60,11 +62,13 @@ def read_table(
     following = [f"next_{key}" for key in keys["observations"]]
     if any(key in there for key in following):
         keys["next_observations"] = following
+    else:
+        _check_unused(source, there, following[0])
     used = [key for group in keys.values() for key in group]
     flags, has_rewards = _flags(source, [name for name in there if name not in used], layout)
     order = [_episode_column(source, there)] + [name for name in _STEPS if name in there][:1]
     read = read_columns(path, list(dict.fromkeys([*used, *flags.values(), *order])))
-    last = _last(source, *((name, read[name]) for name in order))
+    last, gaps = _last(source, *((name, read[name]) for name in order))
     numbers = {name: _numbers(source, name, read[name]) for name in (*used, *flags.values())}
     tables = {
         group: Stacked(source, [{name: numbers[name] for name in names}])
@@ -76,7 +80,12 @@ def read_table(
     if not has_rewards:  # demonstrations, which may have no flags either
         steps["rewards"] = np.zeros(len(last), np.float32)
         steps = steps if flags else steps | {"terminals": np.zeros(len(last), bool)}
-    raw = from_arrays(source, tables | steps, last=last, storage=storage)
+    notes = (
+        (f"by {order[1]!r} rows are missing at {gaps.sum():,} places: episodes are cut there",)
+        if gaps.any()
+        else ()
+    )
+    raw = from_arrays(source, tables | steps, last=last | gaps, notes=notes, storage=storage)
     told = [f"{group}: {listed(list(keys[group]))}" for group in ("observations", "actions")]
     others = [name for name in there if name not in (*used, *flags.values(), *order)]
     left_out = f"; left out: {listed(others)}" if others else ""
@@ -84,6 +93,7 @@ def read_table(
     return dataclasses.replace(
         raw,
         understood=(f"format: {rule} cut", "; ".join(told) + left_out),
+        whole_episodes=raw.whole_episodes and not gaps.any(),
         has_rewards=has_rewards,
         observation_names=tables["observations"].columns,
         action_names=tables["actions"].columns,
@@ -92,7 +102,7 @@ def read_table(
 
 def find(name: str) -> Task | None:
     """The task of a user's own table."""
-    if not name.endswith((".csv", ".parquet")):
+    if not name.lower().endswith((".csv", ".parquet")):
         return None
     return Task(name, "custom", "table", file_name=os.path.expanduser(name))
 
@@ -124,7 +134,7 @@ def _check_names(source: str, there: list[str]) -> None:
 
 
 def _columns(source: str, there: list[str], group: str) -> list[str]:
-    """The columns of a group: one of lists, else numbered ones, else all that begin so, by name."""
+    """The columns of a group: one of lists, else numbered ones."""
     for prefix in _PREFIXES[group]:
         if prefix in there:
             return [prefix]
@@ -140,8 +150,11 @@ def _columns(source: str, there: list[str], group: str) -> list[str]:
             f"{source}: {problem} (found: {listed(there)}); name yours by --config.{key}"
         )
     numbered = {name: int(match[2]) for name, match in found.items() if match[2].isdecimal()}
-    if not numbered:
-        return sorted(found, key=natural)
+    if not numbered:  # some may be another quantity: action_torque beside action_log_prob
+        raise InputError(
+            f"{source}: columns without numbers ({listed(list(found))}); name those that make up "
+            f"{group} by --config.{key}"
+        )
     names = sorted(numbered, key=lambda name: numbered[name])
     numbers = [numbered[name] for name in names]
     gap = next((n for n, m in zip(numbers, numbers[1:], strict=False) if m != n + 1), None)
@@ -158,12 +171,33 @@ def _flags(source: str, others: list[str], layout: Layout) -> tuple[dict[str, st
     """The columns of rewards and flags by their keys in `NAMES`, and whether there are rewards."""
     if layout.reward_rule != "stored":
         return {}, True
+    given = {"observations": layout.observation_keys, "actions": layout.action_keys}
+    replaced = [name for key, names in given.items() if names for name in NAMES[key]]
+    others = [name for name in others if name not in replaced]
     has_rewards = any(name in NAMES["rewards"] for name in others)
     has_flags = any(name in NAMES[key] for key in FLAGS for name in others)
+    tells_ends = any(
+        name in NAMES[key] for key in ("terminals", "done", "masks") for name in others
+    )
+    if (has_rewards or has_flags) and not tells_ends:
+        raise InputError(
+            f"{source}: no column tells where the task ended (found: {listed(others)}); add a "
+            "column 'terminal', all 0 where every episode is only cut"
+        )
     made = ["observations", "actions"] + ([] if has_rewards else ["rewards"])
     made += [] if has_rewards or has_flags else ["terminals"]  # demonstrations: cuts alone
     found = find_names(source, [*others, *made])
     return {key: name for key, name in found.items() if name in others}, has_rewards
+
+
+def _check_unused(source: str, there: list[str], following: str) -> None:
+    """Refuses next observations under other names than those of the observations."""
+    for name in there:
+        if "next" in name and any(prefix in name for prefix in _PREFIXES["observations"]):
+            raise InputError(
+                f"{source}: column {name[:40]!r} is not read as a next observation; name it as the "
+                f"observations are named, {following[:40]!r}, or leave it out"
+            )
 
 
 def _episode_column(source: str, there: list[str]) -> str:
@@ -178,8 +212,8 @@ def _episode_column(source: str, there: list[str]) -> str:
 
 def _last(
     source: str, episodes: tuple[str, np.ndarray], steps: tuple[str, np.ndarray] | None = None
-) -> np.ndarray:
-    """[N] bool: the last row of each episode.
+) -> tuple[np.ndarray, np.ndarray]:
+    """[N] bool: the last row of each episode, and the rows before those that are missing.
 
     Args:
       source: what error messages begin with.
@@ -199,15 +233,26 @@ def _last(
             f"{source}: episode {str(values[row])[:40]!r} goes on in row {row} after another one; "
             "sort the rows by episode and step"
         )
+    last, gaps = np.append(begins[1:], True), np.zeros(len(values), bool)
     if steps is not None:
         name, counted = steps[0], _numbers(source, *steps)
-        back = np.flatnonzero((np.diff(counted) <= 0) & ~begins[1:])
+        if counted.ndim != 1 or not np.isfinite(counted).all():
+            raise InputError(f"{source}: column {name!r} holds no steps; store one number per row")
+        back = np.flatnonzero((counted[1:] <= counted[:-1]) & ~begins[1:])
         if len(back):
             raise InputError(
                 f"{source}: column {name!r} does not grow from row {back[0]} to {back[0] + 1} of "
                 "an episode; sort the rows by episode and step"
             )
-    return np.append(begins[1:], True)
+        gaps[:-1] = ~last[:-1] & _gaps(np.diff(counted.astype(np.float64)), ~last[:-1])
+    return last, gaps
+
+
+def _gaps(sizes: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Which sizes of steps are larger than most inside episodes, where most are equally large."""
+    usual = np.median(sizes[inside]) if inside.any() else np.inf
+    equal = np.isclose(sizes[inside], usual, rtol=0.01)
+    return (sizes > 1.5 * usual) & (2 * equal.sum() > len(equal))
 
 
 def _numbers(source: str, name: str, values: np.ndarray) -> np.ndarray:

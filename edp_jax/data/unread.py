@@ -17,6 +17,9 @@ _SUFFIXES = {
     (".npy", ".mat", ".zarr", ".arrow", ".feather", ".json", ".jsonl", ".bag", ".mcap"): (
         f"files of this kind are not read; {_STORE}"
     ),
+    (".csv.gz", ".gz", ".zip", ".zst"): "unpack it, and name the file that was in it",
+    (".pq", ".parq"): "name a table of this kind .parquet",
+    (".tsv", ".xls", ".xlsx", ".ods"): "store this table as .csv or .parquet (docs/formats.md)",
     (".mp4", ".avi", ".png", ".jpg", ".gif"): f"images and videos are not read; {_STORE}",
 }
 
@@ -28,7 +31,7 @@ def reason(path: str) -> str | None:
         return _RLDS
     if os.path.isdir(path):
         return _folder(path)
-    return next((why for ends, why in _SUFFIXES.items() if path.endswith(ends)), None)
+    return next((why for ends, why in _SUFFIXES.items() if path.lower().endswith(ends)), None)
 
 
 def _folder(path: str) -> str:

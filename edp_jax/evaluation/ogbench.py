@@ -27,7 +27,6 @@ def make_ogbench(dataset: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
       InputError: see `edp_jax.ogbench_package.make_env`.
     """
     first = ogbench_package.make_env(dataset)
-    first.reset(seed=0)  # compiles the model of an arm
     is_arm = hasattr(first.unwrapped, "compile_model_and_data")
 
     def each() -> Iterator[gymnasium.Env]:
@@ -43,19 +42,24 @@ class Success(gymnasium.Wrapper):
     """Pays 1 with the last step of an episode if the task was done then, as OGBench counts it.
 
     OGBench draws some numbers from numpy's global generator and from the action space. Here each
-    environment has its own, so that an episode depends on its seed alone.
+    environment has its own generator, which a seed sets: what else draws numbers changes nothing in
+    an episode. An arm makes its action space anew at each look, so a few random actions in its
+    reset are not seeded; it takes them to see its goal, and puts positions and speeds back.
     """
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
+        with ogbench_package.quiet():
+            self.action_space = env.action_space
         self._random = np.random.RandomState(0).get_state()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
         """As of any environment."""
         if seed is not None:
             self._random = np.random.RandomState(seed).get_state()
-            self.env.unwrapped.action_space.seed(seed)
-        with self._own_numbers():
+        with self._own_numbers(), ogbench_package.quiet():
+            if seed is not None:
+                self.env.unwrapped.action_space.seed(seed)
             return self.env.reset(seed=seed, options=options)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:

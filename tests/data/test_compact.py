@@ -61,9 +61,18 @@ def test_equally_long_trajectories_are_no_hidden_time_limit(tmp_path):
     assert raw.terminals.sum() == 3 and raw.whole_episodes and raw.notes == ()
 
 
+def test_flags_may_be_columns(tmp_path):
+    columns = {key: ARRAYS[key][:, None] for key in ("valids", "terminals", "masks")}
+    raw, wanted = read_npz(store(tmp_path, **columns)), read_npz(store(tmp_path))
+    for key, array in wanted.arrays().items():
+        np.testing.assert_array_equal(raw.arrays()[key], array)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"valids": 1}, r"unequal length \(observations 7, .*, valids 1\)"),
+        ({"valids": np.ones((7, 2))}, r"'valids' has shape \[7, 2\]; store one flag per row"),
         ({"masks": None}, "'valids' belongs to .* store 'terminals' and 'masks'"),
         ({"terminals": None, "dones_float": ARRAYS["terminals"]}, "store 'terminals' and 'masks'"),
         ({"next_observations": OBSERVATIONS}, "and no other ends or next observations"),

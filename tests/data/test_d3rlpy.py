@@ -64,6 +64,10 @@ def test_observations_that_are_tuples_stand_side_by_side(dump):
         (dict.fromkeys(("actions_0", "actions_1"), np.zeros((3, 1), int)), "are discrete"),
         ({"actions_1": None}, "'actions_1' is missing, 2 episodes are told of"),
         ({"num_episodes": 3}, "'actions_2' is missing, 3 episodes are told of"),
+        ({"num_episodes": 1}, "'num_episodes' is '1', but there are actions of 2 episodes"),
+        ({"num_episodes": -4}, "'num_episodes' is '-4', but"),
+        ({"num_episodes": "two"}, "'num_episodes' is .*two.*, but"),
+        ({"num_episodes": np.zeros(0, int)}, r"'num_episodes' is '\[\]', but"),
         ({"observations_1": None}, "no key 'observations_1'"),
         ({"observations_0": None}, "no key 'observations_0'"),
         ({"terminated_1": None}, "no key 'terminated_1'"),
@@ -98,6 +102,10 @@ OLD = {
     [
         ({}, None),
         ({"discrete_action": True, "actions": np.zeros(6, int)}, "actions are discrete"),
+        ({"discrete_action": None, "actions": np.zeros((6, 1), int)}, "actions are discrete"),
+        ({"discrete_action": 2}, "'discrete_action' holds 1 values that are neither 0 nor 1"),
+        ({"mask": np.ones(6)}, "'mask' is not read"),
+        ({"done": np.zeros(6)}, "'terminals' and 'done' both mark ends"),
         ({"episode_terminals": np.zeros(4)}, "'episode_terminals' has 4 rows and 'rewards' has 6"),
         ({"episode_terminals": np.full(6, 0.5)}, "'episode_terminals' holds 6 values"),
     ],
@@ -105,7 +113,8 @@ OLD = {
 def test_version_1_marks_all_ends_apart_from_those_of_the_task(tmp_path, changes, says):
     with h5py.File(tmp_path / "old.h5", "w") as file:
         for key, value in (OLD | changes).items():
-            file.create_dataset(key, data=value)
+            if value is not None:
+                file.create_dataset(key, data=value)
     if says is not None:
         with pytest.raises(InputError, match=says):
             read_hdf5(tmp_path / "old.h5")
@@ -113,3 +122,15 @@ def test_version_1_marks_all_ends_apart_from_those_of_the_task(tmp_path, changes
     raw = read_hdf5(tmp_path / "old.h5")
     np.testing.assert_array_equal(np.flatnonzero(raw.terminals), [2])
     np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [4, 5])
+
+
+def test_version_1_with_what_else_says_how_episodes_go_on(tmp_path, paired):
+    following = OLD["observations"] + np.array([[0.5], [2], [2], [2], [0.5], [0.5]])
+    others = {"next_observations": following, "timeouts": np.eye(6)[0], "action_low": [-3.0]}
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        for key, value in (OLD | others | {"action_high": [3.0]}).items():
+            file.create_dataset(key, data=value)
+    raw = read_hdf5(tmp_path / "old.h5")
+    np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [0, 4, 5])
+    np.testing.assert_array_equal(paired(raw).next_observation, following)
+    assert (raw.action_low, raw.action_high) == (-3, 3)

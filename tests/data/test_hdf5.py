@@ -206,6 +206,40 @@ def test_rows_in_other_files_are_refused(tmp_path, kind):
     assert "rows of key 'observations' lie in other files" in message_of(path)
 
 
+def test_a_link_to_nothing_is_no_damage(tmp_path):
+    path = store(tmp_path / "a.hdf5", arrays())
+    with h5py.File(path, "a") as file:
+        file["next_observations"] = h5py.SoftLink("/observations/next")
+    assert "'next_observations' is a link to '/observations/next', which" in message_of(path)
+    with h5py.File(path, "a") as file:
+        del file["next_observations"]
+        file["rows"] = file["observations"]
+        del file["observations"]
+        file["observations"] = h5py.SoftLink("/rows")
+    np.testing.assert_array_equal(read_hdf5(path).observations, arrays()["observations"])
+
+
+@pytest.mark.parametrize(
+    "key", "episode_ends episode_starts ep_ids episodes lengths index indices traj_lens".split()
+)
+def test_what_else_tells_episodes_apart_is_not_passed_over(tmp_path, key):
+    path = store(tmp_path / "a.hdf5", arrays() | {key: np.arange(6)})
+    assert f"key '{key}' is not read, and may tell episodes apart; mark" in message_of(path)
+
+
+def test_what_is_left_out_of_a_file_is_told(tmp_path):
+    content = arrays() | {"infos/qpos": np.zeros(6), "episodic_return": np.zeros(6), "a\nb": 1}
+    told = read_hdf5(store(tmp_path / "a.hdf5", content)).understood[0]
+    assert told.endswith("ends by 'terminals', 'timeouts'; left out: a b, episodic_return, infos")
+
+
+def test_names_with_line_breaks_stay_in_one_line(tmp_path):
+    content = {key: value for key, value in arrays().items() if key != "rewards"}
+    assert "a b" in message_of(store(tmp_path / "a.hdf5", content | {"a\nb": np.zeros(6)}))
+    message = message_of(store(tmp_path / "a.hdf5", {"a" * 500: 1, "b" * 500: 1, "c": 1}))
+    assert "a and 2 more)" in message and len(message) <= 300
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [("episode_{}", "name the dataset as minari:<dataset id>"), ("row_{}", "store arrays named")],

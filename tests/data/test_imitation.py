@@ -63,6 +63,8 @@ def test_rewards_may_be_missing_or_follow_from_a_rule(store):
     raw = read_npz(path, layout=Layout(reward_rule="success_at_end"))
     assert raw.has_rewards and raw.rewards.tolist() == [0, 1, 0, 0, 1, 1]
     assert raw.terminals.tolist() == [0, 1, 0, 0, 1, 1]
+    assert raw.notes[0].startswith("1 of 3 trajectories are not 'terminal': by the rule success_at")
+    assert not any("by the rule" in note for note in read_npz(path).notes)
 
 
 def test_a_single_trajectory(store):

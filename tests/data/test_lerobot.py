@@ -163,6 +163,36 @@ def test_stored_rewards_and_ends_are_used(tmp_path):
     assert rows_of(raw.terminals) == LAST and raw.rewards.sum() == -9
 
 
+@pytest.mark.parametrize("key", ["next.done", "next.truncated"])
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (2.0, "holds 9 values that are neither 0 nor 1"),
+        (np.nan, "holds 9 values that are neither 0 nor 1"),
+        ("no", "has no numbers in"),
+    ],
+)
+def test_flags_that_are_none_end_nothing(tmp_path, key, value, says):
+    features = FEATURES | {key: vector(1, dtype="float32")}
+    write_v21(tmp_path, COLUMNS | {key: np.full(9, value)}, features)
+    with pytest.raises(InputError, match=says) as error:
+        read_lerobot(tmp_path)
+    assert key in str(error.value)
+
+
+def test_flags_may_be_numbers_and_lists(tmp_path):
+    features = FEATURES | {"next.done": vector(1, dtype="int64")}
+    done = np.eye(9, dtype=np.int64)[:, 2:3]  # [9, 1]
+    raw = read_lerobot(write_v21(tmp_path, COLUMNS | {"next.done": done}, features))
+    assert rows_of(raw.terminals) == [2]
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path):
+    info = write_v21(tmp_path) / "meta/info.json"
+    info.write_text(info.read_text(), encoding="utf-8-sig")
+    assert len(read_lerobot(tmp_path).rewards) == 9
+
+
 def test_what_a_policy_will_not_know_is_told(tmp_path):
     features = FEATURES | {"next.reward": vector(1), "next.success": vector(1, dtype="bool")}
     write_v21(tmp_path, COLUMNS | {"next.reward": np.ones(9)}, features)
@@ -272,6 +302,14 @@ REFUSED = {
     "width": (
         with_rows(action=COLUMNS["action"][:, :1]),
         "has 1 numbers of 'action' per row, but meta/info.json says 2",
+    ),
+    "texts": (
+        with_rows(action=np.array([["a", "b"]] * 9)),
+        "has no numbers in 'action', which meta/info.json says",
+    ),
+    "data path": (
+        damaged(lambda folder: write_info(folder, "v2.1", FEATURES, data_path="{episode_index.x}")),
+        "meta/episodes.jsonl cannot be read \\(AttributeError",
     ),
     "missing column": (
         damaged(

@@ -1,5 +1,7 @@
 """OGBench: its files and environments, against its own package."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -143,7 +145,7 @@ def test_the_score_is_the_success_rate():
     assert not task.stored_returns_compare
 
 
-def test_an_episode_depends_on_its_seed_alone():
+def test_what_others_draw_changes_nothing_in_an_episode():
     env = envs.make(EnvSpec(f"ogbench:{MAZE}"), 1)[0]
     np.random.seed(5)
     before = np.random.get_state()[1].tolist()
@@ -153,6 +155,16 @@ def test_an_episode_depends_on_its_seed_alone():
     again = env.reset(seed=3)[0], env.step(np.ones(2, np.float32))[0]
     np.testing.assert_array_equal(first, again)
     assert (env.reset(seed=4)[0] != first[0]).any()
+
+
+def test_the_warnings_of_its_boxes_are_kept_back_there_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = warnings.filters[:]
+        env = envs.make(EnvSpec(f"ogbench:{CUBE}"), 1)[0]
+        env.reset(seed=3)
+        env.step(env.action_space.sample())
+        assert warnings.filters == before
 
 
 @pytest.mark.parametrize("dataset", ["cube-double-play", "scene-play", "puzzle-3x3-play"])

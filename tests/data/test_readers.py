@@ -17,6 +17,8 @@ from edp_jax.types import InputError
         ("legacy:hopper-medium-v2", "legacy"),
         ("some/where/mine.hdf5", "hdf5"),
         ("minari/mine.npz", "npz"),
+        ("Mine.NPZ", "npz"),
+        ("Mine.H5", "hdf5"),
     ],
 )
 def test_each_name_is_of_one_format(name, reader):

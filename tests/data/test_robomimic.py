@@ -149,6 +149,8 @@ def test_demonstrations_without_rewards_or_with_a_rule(store):
     raw = read_hdf5(store({"demo_0": demo(0) | bare}), layout=Layout(reward_rule="success_at_end"))
     assert raw.has_rewards and raw.rewards.tolist() == [0, 0, 1]
     assert raw.terminals.tolist() == [0, 0, 1]
+    mixed = store({"demo_0": demo(0), "demo_1": demo(1) | bare})  # the rule asks for no rewards
+    assert read_hdf5(mixed, layout=Layout(reward_rule="step_cost")).rewards.tolist() == [-1] * 6
 
 
 def test_without_next_observations_the_last_step_of_a_cut_is_left_out(store, paired):
@@ -172,6 +174,8 @@ def test_a_last_step_whose_next_observation_is_its_own_is_left_out(store, paired
     ("changes", "says"),
     [
         ({"actions": None}, "no key 'data/demo_1/actions'"),
+        ({"rewards": None}, "no key 'data/demo_1/rewards'"),
+        ({key: None for key in demo(1) if "next" in key}, "no key 'data/demo_1/next_obs/object'"),
         ({"obs/object": None}, "no key 'data/demo_1/obs/object'"),
         ({"actions": np.zeros((2, 2))}, "'data/demo_1/obs/object' has 3 rows and .* has 2"),
         ({"rewards": np.zeros(4)}, "'data/demo_1/rewards' has 4 rows and .* has 3"),
@@ -188,6 +192,8 @@ def test_demonstrations_of_no_use_are_refused(store, changes, says):
     with pytest.raises(InputError, match=says) as error:
         read_hdf5(store({"demo_0": demo(0), "demo_1": demo(1) | changes}))
     assert "\n" not in str(error.value) and len(str(error.value)) <= 300
+    with pytest.raises(InputError):  # whichever is the first
+        read_hdf5(store({"demo_0": demo(0) | changes, "demo_1": demo(1)}))
 
 
 def test_what_is_not_in_the_file_is_refused(store, tmp_path):
@@ -201,6 +207,20 @@ def test_what_is_not_in_the_file_is_refused(store, tmp_path):
         file.create_dataset("data/demo_0/obs/object", (10**14, 2), "f4", chunks=(1000, 2))
     with pytest.raises(InputError, match="rows of key 'data/demo_0/obs/object' were never written"):
         read_hdf5(path)
+
+
+def test_a_buffer_of_another_layout_is_told_what_to_do(tmp_path):
+    """As Diffusion Policy (arXiv 2303.04137) keeps one."""
+    with h5py.File(tmp_path / "buffer.hdf5", "w") as file:
+        file["data/action"], file["data/state"] = np.zeros((6, 2)), np.zeros((6, 3))
+        file["meta/episode_ends"] = np.array([3, 6])
+    with pytest.raises(InputError, match="'data' holds action, state, not robomimic's groups"):
+        read_hdf5(tmp_path / "buffer.hdf5")
+
+
+def test_a_number_beside_observations_is_no_image(store):
+    raw = read_hdf5(store({"demo_0": demo(0) | {"obs/mass": np.float32(3)}}))
+    assert "left out: agentview_image (images), mass, robot0" in raw.understood[1]
 
 
 @pytest.mark.parametrize("groups", [["data"], ["data/demo_0/actions"]])

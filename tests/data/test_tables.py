@@ -82,9 +82,60 @@ def test_numbered_columns_go_before_named_ones(csv):
     raw = read_table(csv(table))
     assert raw.action_names == ("action_0",)
     assert "left out: remark, action_log_prob" in raw.understood[1]
-    named = {"obs_y2": [2] * 8, "obs_x": [0] * 8, "obs_y10": [10] * 8}
-    raw = read_table(csv(columns(observation_0=None, observation_1=None) | named))
-    np.testing.assert_array_equal(raw.observations[0], [0, 2, 10])
+
+
+@pytest.mark.parametrize(
+    ("key", "there"),
+    [
+        ("observation_keys", ("observation_x", "observation_next_x")),
+        ("observation_keys", ("observations.speed",)),
+        ("action_keys", ("action_torque", "action_logprob")),
+    ],
+)
+def test_columns_without_numbers_have_to_be_named(csv, key, there):
+    """They may be of another quantity: the probability of an action is no part of it."""
+    group = key.removesuffix("_keys")
+    table = {name: value for name, value in columns().items() if not name.startswith(group)}
+    table |= {name: [0] * 8 for name in there}
+    listed = ", ".join(there)
+    with pytest.raises(InputError, match=rf"without numbers \({listed}\); .* by --config.{key}"):
+        read_table(csv(table))
+    kept = {name: value for name, value in table.items() if "next" not in name}
+    raw = read_table(csv(kept), layout=Layout(**{key: there[:1]}))
+    assert there[0] in raw.observation_names + raw.action_names
+
+
+def test_rows_that_are_missing_inside_an_episode_cut_it(csv, paired):
+    """Rows 2 and 4 were followed by rows that are not there: nothing leads from one to the next."""
+    table = columns(episode=list("aaaaaabb"), step=[0, 1, 2, 50, 51, 53, 0, 1])
+    raw = read_table(csv(table | {"terminal": [0] * 8}))
+    np.testing.assert_array_equal(np.flatnonzero(raw.timeouts), [2, 4, 5, 7])
+    np.testing.assert_array_equal(paired(raw).observation[:, 0], [0, 1, 10, 21])
+    assert not raw.whole_episodes and "rows are missing at 2 places" in raw.notes[0]
+    assert "2 episodes by 'episode'" in raw.understood[0]
+    paid = read_table(csv(table), layout=Layout(reward_rule="success_at_end"))
+    np.testing.assert_array_equal(np.flatnonzero(paid.rewards), [5, 7])  # not at what is missing
+    np.testing.assert_array_equal(np.flatnonzero(paid.timeouts), [2, 4])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        [0, 4, 8, 12, 16, 20, 24, 28],  # every fourth was kept
+        [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7],
+        [0.01, 0.05, 0.07, 0.2, 0.21, 0.9, 1.1, 1.17],  # times at which something happened
+    ],
+)
+def test_steps_of_any_size_are_no_gaps(csv, step):
+    raw = read_table(csv(columns(episode=["a"] * 8, step=step)))
+    assert np.flatnonzero(raw.terminals | raw.timeouts).tolist() == [2, 7]
+    assert not any("missing" in note for note in raw.notes)
+
+
+def test_steps_without_a_sign_do_not_wrap_around(file):
+    step = np.array([0, 2, 1, 0, 1, 5, 6, 7], np.uint8)
+    with pytest.raises(InputError, match="column 'step' does not grow from row 1 to 2"):
+        read_table(file(columns(step=step)))
 
 
 def test_columns_of_lists(file):
@@ -109,6 +160,10 @@ def test_columns_can_be_named(csv):
     raw = read_table(csv(table), layout=layout)
     np.testing.assert_array_equal(raw.observations[0], [8, 0])
     np.testing.assert_allclose(raw.actions[:, 0], 0.1, rtol=1e-6)
+    wrong = {"action": [9] * 8, "obs": [9] * 8, "reward": [1] * 8}  # others of the usual names
+    raw = read_table(csv(table | wrong), layout=layout)
+    np.testing.assert_array_equal(raw.observations[0], [8, 0])
+    assert raw.actions.max() < 1 and "left out: remark, action, obs" in raw.understood[1]
     with pytest.raises(InputError, match="no columns observation_0.*--config.observation_keys"):
         read_table(csv(table))
     with pytest.raises(InputError, match="no column 'mass'"):
@@ -124,6 +179,9 @@ def test_next_observations_tell_what_followed_a_cut(csv, paired):
     np.testing.assert_array_equal(paired(raw).next_observation[:, 0], following)
     with pytest.raises(InputError, match="no column 'next_observation_1'"):
         read_table(csv(columns(next_observation_0=following)))
+    table["next_obs_0"] = table.pop("next_observation_0")
+    with pytest.raises(InputError, match="'next_obs_0' .* as the .* named, 'next_observation_0'"):
+        read_table(csv(table))
 
 
 def test_done_beside_truncated(csv):
@@ -152,7 +210,10 @@ def test_rewards_may_be_missing_or_follow_from_a_rule(csv):
         ({"episode_id": [0] * 8}, "two columns, 'episode' and 'episode_id', tell episodes apart"),
         ({"episode": list("aabbbaac")}, "episode 'a' goes on in row 5 after another one"),
         ({"step": [0, 2, 1, 0, 1, 5, 6, 7]}, "column 'step' does not grow from row 1 to 2"),
-        ({"terminal": None}, "no key 'terminals'"),
+        ({"terminal": None}, "where the task ended .* add a column 'terminal', all 0 where every"),
+        ({"terminal": None, "reward": None, "timeout": [0] * 8}, "add a column 'terminal'"),
+        ({"step": [*range(7), "x"]}, "column 'step' holds 'x' in row 7"),
+        ({"step": [0, 1, "nan", 0, 1, 5, 6, 7]}, "column 'step' holds no steps"),
         ({"observation_0": [0, 1, "x1", 3, 4, 5, 6, 7]}, "'observation_0' holds 'x1' in row 2"),
         ({"reward": [0, 1, 2, 3, "", 5, 6, 7]}, "'reward' has 1 missing values, .* in row 4"),
         ({"action_0": ["nan", *range(7)]}, "'actions' holds 1 values that are NaN .* row 0"),
@@ -201,7 +262,7 @@ def test_a_truncated_parquet_file(file, tmp_path, part):
 
 def test_a_table_is_named_by_its_path(csv):
     task = data.find_task(csv(columns()))
-    assert task.reader == "table"
+    assert task.reader == data.find_task("LOG.CSV").reader == "table"
     raw, info = data.load(task, "")
     assert info["path"] == task.file_name and info["summary"]["terminals"] == 2
     with pytest.raises(InputError, match="filter_key='train' changes nothing"):
