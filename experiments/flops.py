@@ -93,9 +93,13 @@ class Update:
         return self._chain(actions) + critics
 
     def value_target(self) -> int:
-        """IQL: target critics; V forward and gradient, and forward twice more; B rows."""
+        """IQL: target critics; V forward and gradient, and forward once more; B rows."""
         critics = self._target_critics * self._critic.forward(self._rows)
-        return critics + self._value.train(self._rows) + 2 * self._value.forward(self._rows)
+        return critics + self._value.train(self._rows) + self._value.forward(self._rows)
+
+    def advantage(self) -> int:
+        """IQL: the new V forward at the data's observations, B rows."""
+        return self._value.forward(self._rows)
 
     def guidance(self) -> int:
         """One critic forward and back to the action, B rows."""
@@ -166,7 +170,7 @@ _TD3 = (Update.denoiser, Update.critics, Update.sampled_target, Update.guidance)
 PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "edp_td3": _TD3,
     "edp_crr": (Update.denoiser, Update.critics, Update.sampled_target, Update.baseline),
-    "edp_iql": (Update.denoiser, Update.critics, Update.value_target),
+    "edp_iql": (Update.denoiser, Update.critics, Update.value_target, Update.advantage),
     "edp_cql": (*_TD3, Update.penalty),
     "edp_bcq": (Update.denoiser, Update.critics, Update.sampled_target),
     "diffusion_ql": (*_TD3, Update.sampled_action),
@@ -176,7 +180,7 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "fql": (Update.denoiser, Update.denoiser, Update.critics, *_FQL),  # flow and student
     "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),
     "crr": (Update.actor, Update.critics, Update.mean_target, Update.baseline),
-    "iql": (Update.actor, Update.critics, Update.value_target),
+    "iql": (Update.actor, Update.critics, Update.value_target, Update.advantage),
     "bc": (Update.actor,),
 }
 
