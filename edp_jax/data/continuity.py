@@ -10,7 +10,10 @@ from edp_jax.data.ends import Ends
 from edp_jax.data.storage import map_rows, row_blocks
 from edp_jax.types import InputError
 
-_SLACK = 1e-2  # of a column's standard deviation: what counts as rounding
+_SLACK = 1e-2  # of a column's standard deviation: the most that counts as rounding
+_TYPICAL = 10.0  # times the usual difference of a column: what still counts as rounding
+_SAMPLE = 10_000  # rows that tell the usual difference
+_BITS = 1e-6  # of a number, and of a standard deviation: rounding to float32
 _HALF_SLACK = 2.0**-10  # of a number that was stored as float16
 _SHUFFLED = 0.1  # rows are shuffled where a smaller part of them continues the row before
 _LONG = 10  # steps from which on episodes of equal length look like a time limit
@@ -74,7 +77,8 @@ def compare_rows(
             "rows are shuffled, or next_observations are others; each row counts as an episode"
         )
     cut = (stored & ~terminals)[:-1]
-    if not shuffled and cut.any() and goes_on[cut].all() and vary:
+    resets = (following[:-1][cut] == observations[1:][cut]).all()
+    if not shuffled and cut.any() and resets and vary:
         notes.append(
             f"next_observations after all {cut.sum():,} cuts are the first of the next episode (an "
             "environment that resets itself?): what followed is unknown, these steps are left out"
@@ -160,7 +164,7 @@ def check_resets(
     after = np.flatnonzero(stored[:-1]) + 1
     if len(after) < 2 or rewards[after].any() or (rewards != 0).mean() < 0.5:
         return
-    if _continues(observations, following)[after - 1].all():
+    if (following[after - 1] == observations[after]).all():
         raise InputError(
             f"{source}: the {len(after):,} rows after the ends of episodes, the first is row "
             f"{after[0]}, are resets of a vector environment and no steps (reward 0, from the last "
@@ -182,18 +186,50 @@ def hidden_limit(ends: Ends) -> tuple[str, ...]:
     )
 
 
+def unmarked(ends: Ends) -> tuple[str, ...]:
+    """A line where nothing divides the rows, as where ends are marked by another array."""
+    steps = len(ends.terminals)
+    if (
+        steps < _FEW
+        or (ends.terminals | (False if ends.timeouts is None else ends.timeouts))[:-1].any()
+    ):
+        return ()
+    return (
+        f"no end is marked: all {steps:,} steps count as one episode; if they are several, mark "
+        "the last step of each by 'timeouts' (cut) or 'terminals' (the task ended)",
+    )
+
+
 def _continues(observations: np.ndarray, following: np.ndarray) -> np.ndarray:
-    """[N - 1] bool: whether the next row begins where a step ended, but for rounding."""
-    stored = observations, following
-    place = max(map(_decimal, stored))
-    slack = place / 2 if place else _SLACK * moments(observations)[1]
-    relative = _HALF_SLACK if any(map(_is_half, stored)) and not place else 1e-6
+    """[N - 1] bool: whether the next row begins where a step ended, but for rounding.
+
+    Where most rows do to the last bits, the others must as well. Else the numbers were rounded on
+    their way into the file: to a decimal place, to float16, or by as much as they usually differ.
+    """
+    stored, std = (observations, following), moments(observations)[1]
+    exact = _near(observations, following, _BITS * std, _BITS)
+    if 2 * exact.sum() >= len(exact):
+        return exact
+    if place := max(map(_decimal, stored)):
+        return _near(observations, following, place / 2, _BITS)
+    if any(map(_is_half, stored)):
+        return _near(observations, following, _SLACK * std, _HALF_SLACK)
+    sample = np.unique(np.linspace(0, len(exact) - 1, _SAMPLE).astype(int))
+    usual = np.median(np.abs(following[sample] - observations[sample + 1]), axis=0)
+    return _near(observations, following, np.minimum(_SLACK * std, _TYPICAL * usual), _BITS)
+
+
+def _near(
+    observations: np.ndarray, following: np.ndarray, slack: float | np.ndarray, relative: float
+) -> np.ndarray:
+    """[N - 1] bool: whether the next row is the next observation, but for `slack` [O]."""
 
     def near(before: Any, after: Any) -> np.ndarray:
         return (np.abs(before - after) <= slack + relative * np.abs(after)).all(axis=1)
 
-    goes_on = np.empty(len(observations) - 1, bool)
-    return map_rows(near, following[:-1], observations[1:], out=goes_on)
+    return map_rows(
+        near, following[:-1], observations[1:], out=np.empty(len(observations) - 1, bool)
+    )
 
 
 def _is_half(values: np.ndarray) -> bool:

@@ -57,6 +57,28 @@ def check_read(layout: Layout, read: Collection[str], whose: str) -> None:
             raise InputError(f"{entry.name}: {double!r:.60} is there twice; name each key once")
 
 
+def check_keys(
+    source: str, observations: Collection[str], actions: Collection[str], led_to: Collection[str]
+) -> None:
+    """Refuses observations that hold what a policy cannot see when it acts.
+
+    Args:
+      source: what error messages begin with.
+      observations, actions: names of the columns of each.
+      led_to: names of columns that tell what a step led to, such as its reward.
+
+    Raises:
+      InputError: an observation is among the others.
+    """
+    for name in observations:
+        if name in actions or name in led_to:
+            what = "the action" if name in actions else "what the action led to"
+            raise InputError(
+                f"{source}: {name[:60]!r} is {what}, which a policy does not see when it acts; "
+                "leave it out of observation_keys"
+            )
+
+
 def rewards_by_rule(rule: str, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rewards of demonstrations that all end well: with either rule their ends end the task.
 

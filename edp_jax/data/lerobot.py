@@ -20,7 +20,7 @@ from edp_jax.data import boxes
 from edp_jax.data import lerobot_meta as meta
 from edp_jax.data.arrow import read_columns
 from edp_jax.data.ends import as_flags
-from edp_jax.data.layout import AS_STORED, Layout, rewards_by_rule
+from edp_jax.data.layout import AS_STORED, Layout, check_keys, rewards_by_rule
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
@@ -53,6 +53,7 @@ def read_lerobot(
     folder = meta.open_folder(os.fspath(path))
     keys = layout.observation_keys or meta.default_keys(folder)
     action_keys = layout.action_keys or (meta.ACTION,)
+    check_keys(folder.source, keys, action_keys, _FLAGS)
     widths = {key: meta.width_of(folder, key) for key in (*keys, *action_keys)}
     if layout.reward_rule == "stored":
         widths |= dict.fromkeys(folder.features.keys() & set(_FLAGS), 1)

@@ -118,22 +118,24 @@ def from_arrays(
     _check_written(source, arrays)
     found = ends.read_flags(source, arrays)
     found = found if last is None else ends.bounded(found, last)
-    limits = (
-        () if "masks" in arrays else continuity.hidden_limit(found)
-    )  # masks tell limits from ends
-    found = found._replace(notes=(*notes, *found.notes, *limits))
+    if "masks" not in arrays:  # which tell time limits from ends
+        found = found._replace(notes=found.notes + continuity.hidden_limit(found))
+    found = found._replace(notes=(*notes, *found.notes))
     arrays = {key: value for key, value in arrays.items() if key not in ends.FLAGS}
     if found.timeouts is None and max_episode_steps is not None:
         limited = ends.timeouts_by_length(found.terminals, max_episode_steps)
         found = found._replace(timeouts=limited)
     if "next_observations" in arrays and not apart:
         rows = arrays["observations"], arrays["next_observations"]
-        continuity.check_resets(source, found, *rows, arrays["rewards"])
+        if last is None:
+            continuity.check_resets(source, found, *rows, arrays["rewards"])
         found, arrays["next_observations"] = continuity.compare_rows(source, found, *rows)
     if "next_observations" not in arrays and not apart:
         lines = continuity.unrelated_rows(found, arrays["observations"])
         lines += continuity.misplaced_ends(found, arrays["observations"])
         found = found._replace(notes=(*found.notes, *lines))
+    if last is None and not apart:
+        found = found._replace(notes=found.notes + continuity.unmarked(found))
     if found.timeouts is None:
         raise InputError(
             f"{source}: nothing tells which steps were the last before a time limit; store "

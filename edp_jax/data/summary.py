@@ -35,8 +35,16 @@ def summarize(raw: RawDataset) -> dict:
         "observation_range": [float(raw.observations.min()), float(raw.observations.max())],
         "action_range": [float(raw.actions.min()), float(raw.actions.max())],
         "constant_columns": np.flatnonzero(constant_columns(raw.observations)).tolist(),
-        "notes": [*raw.notes, *([] if raw.has_rewards else [_UNREWARDED])],
+        "notes": [*raw.notes, *_of_rewards(raw)],
     }
+
+
+def _of_rewards(raw: RawDataset) -> list[str]:
+    if not raw.has_rewards:
+        return [_UNREWARDED]
+    if not raw.rewards.any():
+        return ["all rewards are 0: a learner with critics cannot tell good actions from others"]
+    return []
 
 
 def describe(summary: dict) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from edp_jax.data.arrow import column_names, read_columns
 from edp_jax.data.ends import FLAGS
-from edp_jax.data.layout import AS_STORED, Layout, rewards_by_rule
+from edp_jax.data.layout import AS_STORED, Layout, check_keys, rewards_by_rule
 from edp_jax.data.names import NAMES, find_names, listed
 from edp_jax.data.raw import RawDataset, called, from_arrays
 from edp_jax.data.reader import Reader, Request
@@ -59,6 +59,8 @@ def read_table(
         "observations": layout.observation_keys or _columns(source, there, "observations"),
         "actions": layout.action_keys or _columns(source, there, "actions"),
     }
+    led_to = (name for key in ("rewards", *FLAGS) for name in NAMES[key])
+    check_keys(source, keys["observations"], keys["actions"], tuple(led_to))
     following = [f"next_{key}" for key in keys["observations"]]
     if any(key in there for key in following):
         keys["next_observations"] = following

@@ -225,3 +225,61 @@ def test_rows_that_are_resets_of_a_vector_environment_are_refused():
         InputError, match="the 3 rows after the ends of episodes, the first is row 3"
     ):
         from_arrays("data", content)
+
+
+def slow(drift: float = 1e3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """20 random walks of 50 steps that drift apart: rows, next rows, and where each walk is cut.
+
+    A step changes a column by far less than 1 % of its standard deviation.
+    """
+    rng = np.random.default_rng(0)
+    walks = rng.normal(size=(20, 51, 2)).cumsum(axis=1) + drift * np.arange(20)[:, None, None]
+    walks = walks.astype(np.float32)
+    return walks[:, :-1].reshape(-1, 2), walks[:, 1:].reshape(-1, 2), np.arange(1000) % 50 == 49
+
+
+def test_rows_that_are_missing_in_slow_data_are_found():
+    """Where rows continue to the last bit, a small difference is a gap."""
+    observations, after, cut = slow()
+    kept = np.setdiff1d(np.arange(1000), [7, 60, 61, 510])
+    flags = {"terminals": np.zeros(len(kept)), "timeouts": cut[kept]}
+    raw = read(observations[kept], next_observations=after[kept], **flags)
+    gaps = np.flatnonzero(np.diff(kept) > 1)
+    assert rows_of(raw.timeouts) == sorted([*np.flatnonzero(cut[kept]), *gaps])
+    assert "3 steps inside episodes are not followed" in raw.notes[0]
+
+
+@pytest.mark.parametrize("flags", [{}, {"timeouts": np.arange(1000) % 50 == 49}])
+def test_episodes_that_begin_where_others_end_but_for_the_noise_of_sensors(flags):
+    """They are told apart, and what followed a cut stays known."""
+    rng, move = np.random.default_rng(0), np.sin(np.linspace(0, np.pi, 51))[:, None] ** 2
+    walks = [move * rng.normal(size=2) + 1e-4 * rng.normal(size=(51, 2)) for _ in range(20)]
+    walks = np.array(walks, np.float32)
+    observations, after = walks[:, :-1].reshape(-1, 2), walks[:, 1:].reshape(-1, 2)
+    first = np.arange(1000) % 50 > 0  # the first step of each is not rewarded: these are no resets
+    raw = read(
+        observations, next_observations=after, terminals=np.zeros(1000), rewards=first, **flags
+    )
+    assert rows_of(raw.timeouts) == list(range(49, 1000, 50))
+    np.testing.assert_array_equal(raw.next_observations, after)
+    assert not raw.notes
+
+
+def test_rounding_that_is_usual_in_the_data_is_no_gap_and_ten_times_as_much_is():
+    observations, after, cut = slow(drift=0.0)
+    noise = np.random.default_rng(1).uniform(-1e-3, 1e-3, after.shape)
+    flags = {"terminals": np.zeros(1000), "timeouts": cut}
+    raw = read(observations, next_observations=after + noise, **flags)
+    np.testing.assert_array_equal(raw.timeouts, cut)
+    noise[20] = 0.02
+    raw = read(observations, next_observations=after + noise, **flags)
+    assert rows_of(raw.timeouts & ~cut) == [20]
+
+
+def test_a_file_without_a_marked_end_is_told():
+    observations, _, cut = slow()
+    raw = read(observations, terminals=np.zeros(1000), timeouts=np.zeros(1000))
+    assert "no end is marked: all 1,000 steps count as one episode" in raw.notes[-1]
+    assert not any(
+        "no end" in note for note in read(observations, terminals=cut, timeouts=0 * cut).notes
+    )

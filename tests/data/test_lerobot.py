@@ -365,6 +365,7 @@ def test_what_does_not_agree_is_refused_in_one_line(tmp_path, write, message):
         ({"observation_keys": ("state",)}, "no feature 'state'; it has observation.environment_"),
         ({"observation_keys": ("observation.images.top",)}, r"no vector \(video \[4, 4, 3\]\)"),
         ({"action_keys": ("actions",)}, "no feature 'actions'; it has"),
+        ({"observation_keys": ("observation.state", "action")}, "'action' is the action, which a"),
     ],
 )
 def test_keys_that_are_not_there_are_refused(tmp_path, layout, message):

@@ -103,7 +103,8 @@ def test_one_call_from_a_file_to_training(tmp_path, raw):
     dataset = data.load_dataset(path, progress=lines.append, n_step=2, discount=0.5)
     np.testing.assert_array_equal(dataset.transitions.reward, [0.5, 2.0, 2.0, 5.0, 4.0])
     assert dataset.info["path"] == path and dataset.behaviour_return == 7.5
-    assert lines == ["  actions: box -2 to 2, declared by the data"]
+    assert lines[0].startswith(f"{path}:\n") and "6 steps in 2 episodes" in lines[0]
+    assert lines[1:] == ["  actions: box -2 to 2, declared by the data"]
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,8 @@ def test_steps_that_are_no_transitions_are_told_with_the_reason(raw, transitions
         "observation",
         "  4,000 steps in 20 episodes, 1 terminals, 1 timeouts",
     ]
+
+
+def test_rewards_that_are_all_0_are_told(raw):
+    raw.rewards[:] = 0
+    assert summarize(raw)["notes"][0].startswith("all rewards are 0")

@@ -274,3 +274,16 @@ def test_the_line_names_the_extra_that_is_missing(csv, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"pip install 'edp_jax\[tables\]'"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("observation_0", "action_0"), "'action_0' is the action, which a policy does not see"),
+        (("observation_0", "reward"), "'reward' is what the action led to, .* leave it out of"),
+        (("terminal",), "'terminal' is what the action led to"),
+    ],
+)
+def test_an_observation_of_what_is_not_known_yet_is_refused(csv, keys, message):
+    with pytest.raises(InputError, match=message):
+        read_table(csv(columns()), layout=Layout(observation_keys=keys))
