@@ -97,12 +97,12 @@ class Lasting:
             self._stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """As of any text stream."""
+        """Writes to the stream, or nowhere if that fails; returns the length of the text."""
         self._attempt(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """As of any text stream."""
+        """Writes out what the stream has buffered, or gives up silently."""
         self._attempt(self._stream.flush)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,7 +1,7 @@
 """EDP with BCQ (1812.02900): a diffusion policy clones the dataset, critics choose its actions."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -42,6 +42,19 @@ class Draws(NamedTuple):
     target: edp.TargetDraws
 
 
+def make_draw(
+    settings: Any, policy: DiffusionPolicy
+) -> Callable[[chex.PRNGKey, networks.Params, Transition], Draws]:
+    """Builds draw(key, averaged actor, batch) -> Draws, for a learner with `groups.Backup`."""
+
+    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
+        corruption_key, target_key = jax.random.split(key)
+        corruption = policy.draw(corruption_key, batch.action)
+        return Draws(corruption, edp.draw_targets(target_key, settings, policy, params, batch))
+
+    return draw
+
+
 def make_update(
     policy: DiffusionPolicy, critics: networks.Network
 ) -> Callable[[AgentState, Transition, EDPBCQ, Draws], tuple[AgentState, Metrics]]:
@@ -66,16 +79,10 @@ def make_update(
 def make(settings: EDPBCQ, spec: TaskSpec) -> Algorithm:
     """EDP-BCQ: targets choose among `num_backup_actions`, acting among `num_candidates`."""
     policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
-
-    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
-        corruption_key, target_key = jax.random.split(key)
-        corruption = policy.draw(corruption_key, batch.action)
-        return Draws(corruption, edp.draw_targets(target_key, settings, policy, params, batch))
-
     return Algorithm(
         settings=settings,
         init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
-        draw=draw,
+        draw=make_draw(settings, policy),
         update=make_update(policy, critics),
         act=edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec),
         draw_params=edp.averaged_actor,

@@ -11,7 +11,7 @@ bound, which is low where the critics disagree.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import diffusion, losses, networks
-from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms import base, bcq, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
-from edp_jax.policy import Corruption, DiffusionPolicy, select_by_energy
+from edp_jax.policy import DiffusionPolicy, select_by_energy
 from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
 
@@ -62,13 +62,6 @@ class DAC(
     )
 
 
-class Draws(NamedTuple):
-    """All random numbers of one update."""
-
-    corruption: Corruption
-    target: edp.TargetDraws
-
-
 def lower_bound(q: Array, rho: Array | float) -> Array:
     """Lower confidence bound of an ensemble's values.
 
@@ -77,7 +70,7 @@ def lower_bound(q: Array, rho: Array | float) -> Array:
       rho: [] how many standard deviations below the mean.
 
     Returns:
-      [...] mean_i q_i - rho std_i q_i (DAC, Eq. 15), std with 1/C.
+      [...] mean_i q_i - rho std_i q_i (DAC, 2405.20555), std with 1/C.
     """
     return jnp.mean(q, axis=0) - rho * jnp.std(q, axis=0)
 
@@ -100,7 +93,7 @@ def soft_guidance(
       q_gradient: [B, A] of Q at the noisy action, towards it; taken as a constant.
 
     Returns:
-      [B, A] sqrt(1 - abar) grad Q predicted_noise (DAC, Eq. 12).
+      [B, A] sqrt(1 - abar) grad Q predicted_noise (DAC's soft Q-guidance).
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
@@ -109,7 +102,7 @@ def soft_guidance(
 
 def make_update(
     policy: DiffusionPolicy, critics: networks.Network
-) -> Callable[[AgentState, Transition, DAC, Draws], tuple[AgentState, Metrics]]:
+) -> Callable[[AgentState, Transition, DAC, bcq.Draws], tuple[AgentState, Metrics]]:
     """Builds the update as a deterministic function of its random numbers.
 
     The policy learns from the averaged critics, and with the weight of imitation, before the
@@ -117,7 +110,7 @@ def make_update(
     """
 
     def update(
-        state: AgentState, batch: Transition, settings: DAC, draws: Draws
+        state: AgentState, batch: Transition, settings: DAC, draws: bcq.Draws
     ) -> tuple[AgentState, Metrics]:
         opt, critic = base.optimizer(settings, state.step), state.networks["critic"]
         next_q = BACKUPS[settings.backup](
@@ -178,11 +171,6 @@ def make(settings: DAC, spec: TaskSpec) -> Algorithm:
     """DAC; acts by the sample whose critics' mean is highest, or by a choice at a temperature."""
     policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
 
-    def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
-        corruption_key, target_key = jax.random.split(key)
-        corruption = policy.draw(corruption_key, batch.action)
-        return Draws(corruption, edp.draw_targets(target_key, settings, policy, params, batch))
-
     def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
         del params, observation
         return select_by_energy(jnp.mean(q, axis=0), settings.selection_temperature, key)
@@ -192,7 +180,7 @@ def make(settings: DAC, spec: TaskSpec) -> Algorithm:
     return Algorithm(
         settings=settings,
         init=base.make_init(settings, parts, without_average=("dual",)),
-        draw=draw,
+        draw=bcq.make_draw(settings, policy),
         update=make_update(policy, critics),
         act=edp.act_by(choose, settings.num_candidates, acting, critics, spec),
         draw_params=edp.averaged_actor,

@@ -77,7 +77,7 @@ class Backup:
     """Actions of the policy in the critics' targets."""
 
     num_backup_actions: int = setting(
-        1, "actions per next observation; the target takes the best (max-Q backup)", at_least=1
+        1, "actions of the policy per next observation, from which a target is made", at_least=1
     )
 
 

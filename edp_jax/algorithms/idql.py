@@ -1,8 +1,8 @@
 """IDQL (2304.10573): a diffusion policy clones the dataset, IQL's critics choose of its samples.
 
 The policy never sees the critics. Their choice is the policy that IQL's values belong to
-(section 4.1): an action whose Q is above V is taken with another weight than one below. The weights
-are numbers between 0 and 1, so that nothing depends on the scale of the rewards.
+(its implicit actor): an action whose Q is above V is taken with another weight than one below. The
+weights are numbers between 0 and 1, so that nothing depends on the scale of the rewards.
 
 The networks and the sampler are those of EDP, not the larger ones of the publication.
 """
@@ -47,7 +47,7 @@ class IDQL(
 
 
 def choose_by_expectile(q: Array, v: Array, expectile: float, key: chex.PRNGKey) -> Array:
-    """Draws candidates with IDQL's weights (2304.10573, section 4.1).
+    """Draws candidates with IDQL's weights (2304.10573, the implicit actor of the expectile loss).
 
     Args:
       q: values [M, ...] of M candidates; every entry behind the first axis makes its own choice.

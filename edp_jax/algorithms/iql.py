@@ -176,7 +176,10 @@ def assemble(
     policy_params: Callable[[AgentState], Any],
     make_guidance: MakeGuidance = advantage_weighted,
 ) -> Algorithm:
-    """A learner with IQL's values."""
+    """Puts a learner together whose V and Q are trained as in IQL.
+
+    `make_guidance` says what its policy is trained on, `act` how it acts.
+    """
     value = make_value(settings, spec)
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:

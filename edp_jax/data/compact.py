@@ -1,4 +1,7 @@
-"""OGBench's compact layout (arXiv 2410.20092): trajectories with a last row that is no step.
+"""OGBench's compact layout (arXiv 2410.20092).
+
+Each trajectory has one row more than it has steps. That last row only holds the observation after
+the last step.
 
 | array | steps of a trajectory | its last row |
 | --- | --- | --- |

@@ -1,4 +1,8 @@
-"""Checks of marked ends by the rows: is what follows in the file what followed in the episode?"""
+"""Compares the ends of episodes that a file marks with its observations.
+
+Inside an episode, the observation of each row is what was seen after the step of the row before.
+Where it is not, an end is missing, or the rows are not in the order they were made in.
+"""
 
 from collections.abc import Callable
 from typing import Any

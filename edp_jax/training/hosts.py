@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -126,7 +126,7 @@ def run_in_all(action: Callable[[], T]) -> T:
     for text in _all_gather_texts(error_text):
         if text:
             raise _SHARED[int(text[0])](text[1:])
-    return result  # type: ignore[return-value]
+    return cast(T, result)
 
 
 def run_in_zero(action: Callable[[], None]) -> None:

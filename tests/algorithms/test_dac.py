@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edp_jax.algorithms import dac, edp
+from edp_jax.algorithms import bcq, dac, edp
 from edp_jax.types import TaskSpec
 
 from .builders import (
@@ -40,7 +40,7 @@ def updated(next_action=((0.5, 0.5),), weight=WEIGHT, **changes):
     )
     batch = rows(s=3.0, a=ACTIONS, r=1.0, next_s=10.0, d=[1.0, 0.0])
     next_action = jnp.asarray(next_action)[..., None]
-    draws = dac.Draws(first_timestep(*NOISE), edp.TargetDraws(next_action, None))
+    draws = bcq.Draws(first_timestep(*NOISE), edp.TargetDraws(next_action, None))
     return UPDATE(state, batch, own, draws)
 
 

@@ -93,7 +93,7 @@ def test_numbered_columns_go_before_named_ones(csv):
     ],
 )
 def test_columns_without_numbers_have_to_be_named(csv, key, there):
-    """They may be of another quantity: the probability of an action is no part of it."""
+    """A column such as action_logprob begins with "action_", but is no part of the action."""
     group = key.removesuffix("_keys")
     table = {name: value for name, value in columns().items() if not name.startswith(group)}
     table |= {name: [0] * 8 for name in there}
