@@ -129,3 +129,45 @@ def test_a_column_on_an_offset_gets_mean_0_and_standard_deviation_1():
     mean, std = preprocess.normalization(column)
     normal = (column - mean) / std
     np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=5e-3)
+
+
+def share_of(*columns, follows=None) -> np.ndarray:
+    """What of columns [N + 1], each one recording, lasts from step to step."""
+    steps = np.stack(columns, axis=1).astype(np.float32)
+    follows = np.ones(len(steps) - 1, bool) if follows is None else follows
+    return preprocess.lasting_share(steps[:-1], steps[1:], follows)
+
+
+def test_what_lasts_is_told_from_noise():
+    """A slow wave changes by little, noise by sqrt(2) of its deviation; of their sum half lasts."""
+    rng, size = np.random.default_rng(0), 20_000
+    wave = np.sqrt(2) * np.sin(np.arange(size) / 300)  # variance 1
+    noise = rng.normal(size=size)
+    found = share_of(wave, noise, wave + noise, 1e-3 * wave, 1e3 * noise, np.full(size, 7.0))
+    np.testing.assert_allclose(found, [1, 0.02, 0.5, 1, 0.02, 1], atol=0.03)
+
+
+def test_the_most_lasting_column_is_the_measure():
+    """A square wave of period 8: of 8 changes 2 are of size 2, so rho = 1 - (8 / 8) / 2 = 1/2.
+
+    Of period 4 it is 1 - (16 / 8) / 2 = 0, which leaves the least share.
+    """
+    eight, four = np.tile([1.0] * 4 + [-1.0] * 4, 100), np.tile([1.0] * 2 + [-1.0] * 2, 200)
+    np.testing.assert_allclose(share_of(eight, four), [1, 0.02], atol=0.01)
+
+
+def test_contexts_that_are_all_drawn_anew_are_no_noise():
+    contexts = np.random.default_rng(0).normal(size=(2, 5000))
+    np.testing.assert_array_equal(share_of(*contexts), [1, 1])
+
+
+def test_ends_of_the_task_are_no_change():
+    """Where nothing follows, the next observation is the same again: it would count as lasting."""
+    eight = np.tile([1.0] * 4 + [-1.0] * 4, 100)
+    wave, follows = np.sin(np.arange(800) / 50), np.arange(799) % 2 == 1
+    steps = np.stack([eight, wave], axis=1).astype(np.float32)
+    following = np.where(follows[:, None], steps[1:], steps[:-1])
+    found = preprocess.lasting_share(steps[:-1], following, follows)
+    np.testing.assert_allclose(found, [0.0 + 0.02, 1], atol=0.01)  # changes at odd rows: rho = 0
+    nothing = preprocess.lasting_share(steps[:-1], steps[:-1], np.zeros(799, bool))
+    np.testing.assert_array_equal(nothing, [1, 1])
