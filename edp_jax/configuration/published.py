@@ -17,7 +17,7 @@ _RECOMMENDED = dict(  # of `edp` on every task [ours]: docs/findings.md
     checkpoint_every=10_000,
     reward_transform="unit_magnitude",
     normalize_observations=True,
-    shrink_noise=True,
+    keep_small=True,
 )
 
 _RUNS = {  # per domain, for every learner: the run's length and evaluation [paper], how often [DQL]

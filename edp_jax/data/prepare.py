@@ -37,10 +37,10 @@ class Preprocessing:
     normalize_observations: bool = setting(
         False, "whether observations get mean 0 and standard deviation 1 in each column"
     )
-    shrink_noise: bool = setting(
+    keep_small: bool = setting(
         False,
-        "whether normalised columns are multiplied by how much of them lasts from step to step, so "
-        "that columns of mere noise stay small",
+        "whether normalising leaves small columns small: none is divided by less than the median "
+        "deviation of the columns that last from step to step",
         read_with={"normalize_observations": (True,)},
     )
     discount: float = 0.99  # the learner's, per step; only read where rewards are summed up
@@ -137,12 +137,11 @@ def prepare(
     units = Units(np.zeros(columns, np.float32), np.ones(columns, np.float32), low, high)
     if options.normalize_observations:
         mean, std = preprocess.normalization(parts.observation)
-        if options.shrink_noise:
-            share = preprocess.lasting_share(
+        if options.keep_small:
+            lasting = preprocess.lasting_columns(
                 parts.observation, parts.next_observation, parts.discount > 0
             )
-            progress(f"  {_describe_noise(share)}")
-            std = std / share
+            std = preprocess.at_least_typical(std, lasting)
         units = Units(mean, std, low, high)
         for observations in (parts.observation, parts.next_observation):
             map_rows(units.normalize, observations, out=observations)
@@ -219,12 +218,6 @@ def _check_episodes(raw: RawDataset, options: Preprocessing, longest: int) -> No
             f"horizon={options.horizon}: the longest run of transitions that follow each other in "
             f"this dataset is {longest}; set horizon to at most that"
         )
-
-
-def _describe_noise(share: np.ndarray) -> str:
-    noisy = np.flatnonzero(share < 0.5)
-    names = ", ".join(map(str, noisy[:20])) + (", ..." if len(noisy) > 20 else "")
-    return f"observation columns that are mostly noise from step to step: {names or 'none'}"
 
 
 def _describe_chunks(valid: np.ndarray, discount: np.ndarray) -> str:

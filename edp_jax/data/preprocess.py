@@ -9,7 +9,6 @@ from edp_jax.data.raw import RawDataset
 from edp_jax.data.storage import MEMORY, Storage, map_rows, row_blocks
 from edp_jax.types import InputError, TaskSpec, unpack
 
-_LEAST_SHARE = 0.02  # of a column that lasts; smaller estimates are errors of few rows
 _FAR = 1e3  # up to here a constant column is rounded by less than 0.001
 
 
@@ -92,16 +91,15 @@ def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def lasting_share(
+def lasting_columns(
     observation: np.ndarray, next_observation: np.ndarray, follows: np.ndarray
 ) -> np.ndarray:
-    """How much of each column lasts from one step to the next, against the other columns.
+    """Which columns tell of a state rather than of noise.
 
-    Noise that a sensor adds is drawn anew in every step, while a state changes little by little.
-    Of a column with variance v that changes by d per step, the share rho = 1 - E d^2 / (2 v) lasts,
-    its autocorrelation over one step: about 1 for a state, 0 for noise, and for a state with noise
-    on top the factor by which a Wiener filter multiplies it. E d^2 / v is von Neumann's ratio
-    (1941, Annals of Mathematical Statistics 12).
+    Noise that a sensor adds is drawn anew in every step, while a state changes little by little. A
+    column with variance v that changes by d per step has von Neumann's ratio E d^2 / v (1941,
+    Annals of Mathematical Statistics 12). It is 2 for noise and near 0 for a slow state; 1 - ratio
+    / 2 is the autocorrelation over one step.
 
     Args:
       observation: [N, O].
@@ -109,18 +107,21 @@ def lasting_share(
       follows: [N] bool, whether the next observation of a row is one: not after the end of a task.
 
     Returns:
-      [O] float32, rho divided by the largest rho of a column, at least 0.02. It is 1 for a constant
-      column, and for all where no row follows another or nothing lasts.
+      [O] bool, whether the ratio is below 1. False for a constant column, and for all where no row
+      is followed by another.
     """
     _, std = moments(observation)
-    square, count = np.zeros(observation.shape[1]), max(int(follows.sum()), 1)
+    square, count = np.zeros(observation.shape[1]), int(follows.sum())
     for rows in row_blocks(observation, next_observation):
         change = (next_observation[rows] - observation[rows])[follows[rows]].astype(np.float64)
         square += np.square(change).sum(axis=0)
-    constant = constant_columns(observation)
-    share = 1.0 - square / (2.0 * count * np.where(constant, 1.0, std) ** 2)
-    share = np.where(constant, 1.0, share)
-    largest = share[~constant].max(initial=0.0)
-    if largest < _LEAST_SHARE:
-        return np.ones(len(share), np.float32)
-    return np.where(constant, 1.0, np.clip(share / largest, _LEAST_SHARE, 1.0)).astype(np.float32)
+    return (square < count * np.square(std)) & ~constant_columns(observation)
+
+
+def at_least_typical(std: np.ndarray, lasting: np.ndarray) -> np.ndarray:
+    """Standard deviations [O], none of them smaller than the median of those of lasting columns.
+
+    With them no column is made larger by normalising than a typical one is, so a small column stays
+    small: most often it is noise. Where no column lasts they stay as they are.
+    """
+    return np.maximum(std, np.median(std[lasting])) if lasting.any() else std
