@@ -33,6 +33,7 @@ REWARDED = 3
 COMMON = {"hidden_dims": (64, 64), "learning_rate": 2e-3, "tau": 0.01}
 COMMON |= {"ema_start": 100, "ema_period": 1}
 ONE = {"num_timesteps": 100, "num_candidates": 1}  # the policy itself, without a choice by critics
+NOISE = {"likelihood": "noise"}  # in place of the published one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +49,16 @@ LEARNERS = (
     Learner("Gaussian BC", "bc", {}),
     Learner("diffusion BC", "bc_diffusion", {"num_timesteps": 100}),
     Learner("EDP-TD3, eta 3", "edp_td3", ONE | {"eta": 3.0}),
-    Learner("EDP-CRR, beta 0.1", "edp_crr", ONE | {"crr_beta": 0.1}),
-    Learner("EDP-IQL, inverse temperature 10", "edp_iql", ONE | {"inverse_temperature": 10.0}),
+    Learner("EDP-CRR, as published", "edp_crr", ONE | {"crr_beta": 0.1}),
+    Learner("EDP-CRR, likelihood noise", "edp_crr", ONE | {"crr_beta": 0.1} | NOISE),
+    Learner("EDP-IQL, as published", "edp_iql", ONE | {"inverse_temperature": 10.0}),
+    Learner("EDP-IQL, likelihood noise", "edp_iql", ONE | {"inverse_temperature": 10.0} | NOISE),
     Learner(
         "Diffusion-QL, eta 3",
         "diffusion_ql",
         ONE | {"eta": 3.0, "num_timesteps": 5, "sampler": "ddpm", "sampler_calls": 5},
     ),
+    Learner("recommended: edp", "edp", ONE),
 )
 
 
@@ -112,8 +116,8 @@ def share_in_modes(actions: np.ndarray) -> np.ndarray:
 
 def draw(samples: Mapping[str, np.ndarray]) -> bytes:
     """Draws a PNG with one panel per policy over the dataset, from samples [num_actions, 2]."""
-    figure = figure_class("bandit.png")(figsize=(9.6, 6.6), dpi=130, layout="constrained")
-    grid = figure.subplots(2, 3, sharex=True, sharey=True).flat
+    figure = figure_class("bandit.png")(figsize=(9.6, 9.6), dpi=130, layout="constrained")
+    grid = figure.subplots(3, 3, sharex=True, sharey=True).flat
     data = make_bandit(2000)
     for axes, (title, actions) in zip(grid, samples.items(), strict=True):
         share = 100 * share_in_modes(actions)[REWARDED]

@@ -177,6 +177,7 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "bc_diffusion": (Update.denoiser,),
     "dac": (Update.denoiser, Update.critics, Update.sampled_target, Update.noisy_guidance),
     "idql": (Update.denoiser, Update.critics, Update.value_target),
+    "edp": (Update.denoiser, Update.critics, Update.value_target, Update.advantage),
     "fql": (Update.denoiser, Update.denoiser, Update.critics, *_FQL),  # flow and student
     "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),
     "crr": (Update.actor, Update.critics, Update.mean_target, Update.baseline),

@@ -22,7 +22,7 @@ PAPER_TASKS = [
 ]
 
 
-@pytest.mark.parametrize("name", algorithms.REGISTRY)
+@pytest.mark.parametrize("name", [name for name in algorithms.REGISTRY if name != "edp"])
 def test_the_papers_tasks_have_settings_for_every_learner(name):
     assert len(PAPER_TASKS) == 20
     for task in PAPER_TASKS:
@@ -32,6 +32,16 @@ def test_the_papers_tasks_have_settings_for_every_learner(name):
         assert config["num_steps"] in (250_000, 1_000_000, 2_000_000)
         assert config["eval_episodes"] == (10 if task.endswith("-v2") else 100)
     assert published.domain_of("maze2d-umaze-v1") is None
+
+
+def test_the_recommended_learner_has_no_numbers_per_task():
+    """Only the name of the task differs; what has to fit the data is computed from them."""
+    own, *others = (
+        configuration.make_config("edp", task) | {"task": ""}
+        for task in ("own.npz", "builtin/hopper-medium", *PAPER_TASKS)
+    )
+    assert all(config == own for config in others)
+    assert (own["num_steps"], own["reward_transform"]) == (100_000, "unit_magnitude")
 
 
 CASES = [  # what was published for a learner on a task
@@ -202,7 +212,7 @@ def test_useless_values_are_refused_in_one_line(changes, words):
         ("edp_iql", {"expectile": 1.5}, "expectile=1.5"),
         ("edp_cql", {"cql_threshold": float("nan")}, "cql_threshold=nan must be finite"),
         ("edp_cql", {"cql_threshold": -float("inf")}, "cql_threshold=-inf must be finite"),
-        ("td4", {}, "'td4' is unknown: use one of edp_td3"),
+        ("td4", {}, "'td4' is unknown: use one of edp, edp_td3"),
     ],
 )
 def test_what_a_learner_does_not_read_is_refused(name, changes, words):

@@ -7,7 +7,20 @@ added by a file here, a line in `REGISTRY` and a configuration file (docs/extend
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from edp_jax.algorithms import bc, bcq, cql, crr, dac, diffusion_ql, fql, idql, iql, td3, td3_bc
+from edp_jax.algorithms import (
+    bc,
+    bcq,
+    cql,
+    crr,
+    dac,
+    diffusion_ql,
+    fql,
+    idql,
+    iql,
+    td3,
+    td3_bc,
+    weighted,
+)
 from edp_jax.algorithms.base import AgentState, Algorithm, TrainState
 from edp_jax.algorithms.chunks import on_chunks
 from edp_jax.settings import describe
@@ -23,6 +36,7 @@ class Learner(NamedTuple):
 
 
 REGISTRY = {
+    "edp": Learner(weighted.EDP, weighted.make),
     "edp_td3": Learner(td3.EDPTD3, td3.make),
     "edp_crr": Learner(crr.EDPCRR, crr.make_edp),
     "edp_iql": Learner(iql.EDPIQL, iql.make_edp),

@@ -17,7 +17,7 @@ from flax import struct
 from edp_jax import networks
 from edp_jax.algorithms import edp, groups, iql
 from edp_jax.algorithms.base import AgentState, Algorithm
-from edp_jax.policy import Policy
+from edp_jax.policy import DiffusionPolicy, Policy
 from edp_jax.settings import setting
 from edp_jax.types import Array, TaskSpec
 
@@ -70,8 +70,18 @@ def policy_params(state: AgentState) -> dict[str, networks.Params]:
 
 def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
     """IDQL; acts by a choice among samples."""
-    policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
-    value = iql.make_value(settings, spec)
+    policy = edp.diffusion_policy(settings, spec)
+    return assemble(settings, spec, policy, lambda _, batch, __: edp.cloning(policy, batch))
+
+
+def assemble(
+    settings: IDQL, spec: TaskSpec, policy: DiffusionPolicy, make_guidance: iql.MakeGuidance
+) -> Algorithm:
+    """Puts a learner together whose values, and whose choice among samples, are those of IDQL.
+
+    `make_guidance` says what its policy is trained on.
+    """
+    critics, value = edp.make_critics(settings, spec), iql.make_value(settings, spec)
 
     def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
         v = value.apply(params["value"], observation)
@@ -79,12 +89,4 @@ def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
 
     acting: Policy = edp.acting_policy(settings, policy)
     act = edp.act_by(choose, settings.num_candidates, acting, critics, spec)
-    return iql.assemble(
-        settings,
-        spec,
-        policy,
-        critics,
-        act,
-        policy_params,
-        lambda advantage, batch, settings: edp.cloning(policy, batch),
-    )
+    return iql.assemble(settings, spec, policy, critics, act, policy_params, make_guidance)

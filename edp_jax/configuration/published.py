@@ -11,6 +11,15 @@ _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 
 _DATA = {"td3_bc": dict(normalize_observations=True)}  # TD3+BC (2106.06860), on every task
 
+_RECOMMENDED = dict(  # of `edp` on every task [ours]: docs/findings.md
+    num_steps=100_000,
+    eval_every=10_000,
+    checkpoint_every=10_000,
+    reward_transform="unit_magnitude",
+    normalize_observations=True,
+    keep_small=True,
+)
+
 _RUNS = {  # per domain, for every learner: the run's length and evaluation [paper], how often [DQL]
     "locomotion": dict(num_steps=2_000_000, eval_episodes=10),
     "antmaze": dict(num_steps=1_000_000, eval_episodes=100, reward_transform="antmaze"),
@@ -93,6 +102,8 @@ def task_settings(task: str, algorithm: str) -> dict[str, Any]:
 
     They may include settings that the learner does not have.
     """
+    if algorithm == "edp":
+        return dict(_RECOMMENDED)
     settings: dict[str, Any] = dict(_DATA.get(algorithm, {}))
     if task.startswith("builtin/"):
         return settings | _builtin_settings(algorithm)

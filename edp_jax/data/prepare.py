@@ -37,6 +37,12 @@ class Preprocessing:
     normalize_observations: bool = setting(
         False, "whether observations get mean 0 and standard deviation 1 in each column"
     )
+    keep_small: bool = setting(
+        False,
+        "whether normalising leaves small columns small: none is divided by less than the median "
+        "deviation of the columns that last from step to step",
+        read_with={"normalize_observations": (True,)},
+    )
     discount: float = 0.99  # the learner's, per step; only read where rewards are summed up
 
     def __post_init__(self) -> None:
@@ -130,7 +136,13 @@ def prepare(
     columns = spec.observation_dim
     units = Units(np.zeros(columns, np.float32), np.ones(columns, np.float32), low, high)
     if options.normalize_observations:
-        units = Units(*preprocess.normalization(parts.observation), low, high)
+        mean, std = preprocess.normalization(parts.observation)
+        if options.keep_small:
+            lasting = preprocess.lasting_columns(
+                parts.observation, parts.next_observation, parts.discount > 0
+            )
+            std = preprocess.at_least_typical(std, lasting)
+        units = Units(mean, std, low, high)
         for observations in (parts.observation, parts.next_observation):
             map_rows(units.normalize, observations, out=observations)
     single_action = parts.action[:, : spec.action_dim]

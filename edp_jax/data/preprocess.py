@@ -6,7 +6,7 @@ import numpy as np
 
 from edp_jax.data.columns import constant_columns, moments
 from edp_jax.data.raw import RawDataset
-from edp_jax.data.storage import MEMORY, Storage, map_rows
+from edp_jax.data.storage import MEMORY, Storage, map_rows, row_blocks
 from edp_jax.types import InputError, TaskSpec, unpack
 
 _FAR = 1e3  # up to here a constant column is rounded by less than 0.001
@@ -89,3 +89,39 @@ def normalization(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     far = np.abs(mean) > _FAR
     std = np.where(constant_columns(observations), np.where(far, np.abs(mean), 1.0), std)
     return mean.astype(np.float32), std.astype(np.float32)
+
+
+def lasting_columns(
+    observation: np.ndarray, next_observation: np.ndarray, follows: np.ndarray
+) -> np.ndarray:
+    """Which columns tell of a state rather than of noise.
+
+    Noise that a sensor adds is drawn anew in every step, while a state changes little by little. A
+    column with variance v that changes by d per step has von Neumann's ratio E d^2 / v (1941,
+    Annals of Mathematical Statistics 12). It is 2 for noise and near 0 for a slow state; 1 - ratio
+    / 2 is the autocorrelation over one step.
+
+    Args:
+      observation: [N, O].
+      next_observation: [N, O].
+      follows: [N] bool, whether the next observation of a row is one: not after the end of a task.
+
+    Returns:
+      [O] bool, whether the ratio is below 1. False for a constant column, and for all where no row
+      is followed by another.
+    """
+    _, std = moments(observation)
+    square, count = np.zeros(observation.shape[1]), int(follows.sum())
+    for rows in row_blocks(observation, next_observation):
+        change = (next_observation[rows] - observation[rows])[follows[rows]].astype(np.float64)
+        square += np.square(change).sum(axis=0)
+    return (square < count * np.square(std)) & ~constant_columns(observation)
+
+
+def at_least_typical(std: np.ndarray, lasting: np.ndarray) -> np.ndarray:
+    """Standard deviations [O], none of them smaller than the median of those of lasting columns.
+
+    With them no column is made larger by normalising than a typical one is, so a small column stays
+    small: most often it is noise. Where no column lasts they stay as they are.
+    """
+    return np.maximum(std, np.median(std[lasting])) if lasting.any() else std

@@ -9,7 +9,7 @@ import numpy as np
 from edp_jax.data.columns import constant_columns
 from edp_jax.types import InputError
 
-REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion")
+REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion", "unit_magnitude")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,9 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
     | iql_antmaze | r - 1 | IQL (arXiv 2110.06169, appendix A), on AntMaze |
     | iql_locomotion | 1000 r / (largest - smallest return) | IQL, on locomotion |
     | standardize | (r - mean) / std | Diffusion-QL (arXiv 2208.06193) and EDP, on Adroit |
+    | unit_magnitude | r / mean of abs(r) | ours: values are at most of the order 1 / (1 - gamma) |
+
+    Rewards that are all 0 stay 0 with the last kind.
 
     Args:
       kind: one of `REWARD_KINDS`.
@@ -60,6 +63,9 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
         values = rewards.astype(np.float64)
         _check_spread(kind, "rewards are", values)
         return RewardTransform(float(1.0 / values.std()), float(-values.mean() / values.std()))
+    if kind == "unit_magnitude":
+        magnitude = np.abs(rewards).mean(dtype=np.float64)
+        return RewardTransform(float(1.0 / magnitude) if magnitude > 0 else 1.0)
     near = difflib.get_close_matches(kind, REWARD_KINDS, n=1, cutoff=0.0)[0]
     listed = ", ".join(REWARD_KINDS)
     raise InputError(f"reward transform {kind!r}: unknown; use {near!r} or one of {listed}")

@@ -129,3 +129,45 @@ def test_a_column_on_an_offset_gets_mean_0_and_standard_deviation_1():
     mean, std = preprocess.normalization(column)
     normal = (column - mean) / std
     np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=5e-3)
+
+
+def lasting(*columns) -> list[bool]:
+    """Which of columns [N + 1], each one recording, last from step to step."""
+    steps = np.stack(columns, axis=1).astype(np.float32)
+    follows = np.ones(len(steps) - 1, bool)
+    return preprocess.lasting_columns(steps[:-1], steps[1:], follows).tolist()
+
+
+def test_what_lasts_is_told_from_noise_in_any_unit():
+    """E d^2 / v is near 0 for a slow wave, 2 for noise, 1 for a sum in which both are equal."""
+    rng, size = np.random.default_rng(0), 20_000
+    wave, noise = np.sqrt(2) * np.sin(np.arange(size) / 300), rng.normal(size=size)
+    assert lasting(wave, noise, 1e-4 * wave, 1e4 * noise) == [True, False, True, False]
+    assert lasting(wave + 0.8 * noise, wave + 1.25 * noise) == [True, False]
+    assert lasting(np.full(size, 7.0)) == [False]
+
+
+def test_square_waves_by_hand():
+    """Of period 2 m, 2 of 2 m changes are of size 2: E d^2 = 4 / m, and the variance is 1."""
+    square = [np.resize([1.0] * m + [-1.0] * m, 2401) for m in (3, 6)]
+    assert lasting(*square) == [False, True]  # 4 / 3 and 4 / 6
+
+
+def test_after_the_end_of_a_task_nothing_has_changed():
+    """The next observation is the same again there, and must not count as lasting.
+
+    A square wave of period 6 has changes in the rows 2, 5, 8, ...: of the even rows a third.
+    """
+    wave = np.resize([1.0] * 3 + [-1.0] * 3, 1200).astype(np.float32)[:, None]
+    follows = np.arange(1199) % 2 == 0
+    following = np.where(follows[:, None], wave[1:], wave[:-1])
+    assert preprocess.lasting_columns(wave[:-1], following, follows).tolist() == [False]
+    nothing = np.zeros(1199, bool)
+    assert preprocess.lasting_columns(wave[:-1], wave[:-1], nothing).tolist() == [False]
+
+
+def test_no_deviation_is_below_the_typical_one():
+    """The median of 1, 4 and 6 is 4; the column of noise, of 0.1, does not count in it."""
+    std, lasts = np.array([1.0, 0.1, 4.0, 6.0]), np.array([True, False, True, True])
+    np.testing.assert_array_equal(preprocess.at_least_typical(std, lasts), [4, 4, 4, 6])
+    np.testing.assert_array_equal(preprocess.at_least_typical(std, np.zeros(4, bool)), std)

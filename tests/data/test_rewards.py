@@ -18,6 +18,7 @@ RETURNS = np.array([1.0, 3.0])
         ("iql_antmaze", [-1, 0, 2, -1]),  # r - 1
         ("standardize", np.array([-1, 0, 2, -1]) / np.sqrt(1.5)),  # mean 1, variance 6 / 4
         ("iql_locomotion", [0, 500, 1500, 0]),  # 1000 r / (3 - 1)
+        ("unit_magnitude", [0, 1, 3, 0]),  # the mean is (0 + 1 + 3 + 0) / 4 = 1 already
     ],
 )
 def test_each_kind_by_hand(kind, expected):
@@ -39,6 +40,16 @@ def test_a_fitted_transform_is_the_same_for_a_new_reward():
 def test_another_scale_and_shift_come_afterwards():
     # 10 (4 (r - 0.5)) + 1
     assert rewards.fit("antmaze", REWARDS, RETURNS).then(10.0, 1.0) == RewardTransform(40.0, -19.0)
+
+
+def test_the_mean_magnitude_counts_losses_as_gains():
+    # (2 + 4 + 0) / 3 = 2
+    fitted = rewards.fit("unit_magnitude", np.array([-2, 4, 0], np.float32), RETURNS)
+    assert fitted == RewardTransform(0.5, 0.0)
+
+
+def test_rewards_of_zero_have_no_magnitude_to_divide_by():
+    assert rewards.fit("unit_magnitude", np.zeros(3, np.float32), RETURNS) == RewardTransform()
 
 
 @pytest.mark.parametrize("kind", ["standardize", "iql_locomotion"])
