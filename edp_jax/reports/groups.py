@@ -1,0 +1,218 @@
+"""Which runs belong together: the seeds of one learner, with one set of settings, on one task."""
+
+import csv
+import dataclasses
+import functools
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edp_jax.configuration import make_config
+from edp_jax.reports.paper import DOMAIN_TASKS
+from edp_jax.reports.results import Result
+from edp_jax.tasks import TASKS
+from edp_jax.types import InputError
+
+# Settings of a machine or of files, and those that name the task and the members of a run
+_NOT_COMPARED = frozenset(
+    {
+        *("task", "algorithm", "seeds", "sweep", "writers", "data_dir", "data_placement"),
+        *("log_every", "checkpoint_every", "compilation_cache", "distributed", "process_id"),
+        *("num_processes", "coordinator_address", "env_kwargs", "reference_scores"),
+    }
+)
+_DOMAINS = {"locomotion": "gym", "adroit": "adroit", "antmaze": "antmaze", "kitchen": "kitchen"}
+
+
+class Key(NamedTuple):
+    """A seed of a learner on a task; the learner's settings are part of its name."""
+
+    task: str
+    learner: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The seeds of one learner on one task. Those that count have ended and were evaluated."""
+
+    task: str
+    label: str  # the learner, with the settings that tell it from others of its name
+    results: tuple[Result, ...]  # all seeds, in their order
+
+    @property
+    def learner(self) -> str:
+        return self.results[0].learner
+
+    @property
+    def domain(self) -> str:
+        return domain_of(self.task)
+
+    @property
+    def unit(self) -> str:
+        """ "score", or "return" where a seed has no scores."""
+        units = {result.unit for result in self.results if len(result.scores)}
+        return "return" if "return" in units else "score"
+
+    @property
+    def counted(self) -> tuple[Result, ...]:
+        """The seeds whose scores stand for the learner."""
+        return tuple(result for result in self.results if result.counts)
+
+    def values(self, measure: Any) -> np.ndarray:
+        """A number [S] of every seed that counts, without those that are NaN.
+
+        Args:
+          measure: a function from a `Result` to a number.
+        """
+        found = np.array([measure(result) for result in self.counted], float)
+        return found[~np.isnan(found)]
+
+
+def domain_of(task: str) -> str:
+    """The paper's domain of a task, "builtin", or "other"."""
+    if task.startswith("builtin/"):
+        return "builtin"
+    known = TASKS.get(task.removeprefix("legacy:"))
+    return _DOMAINS.get(known.domain, "other") if known else "other"
+
+
+def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
+    """Sorts results into groups.
+
+    Runs of one learner on one task are told apart by the settings in which they differ. These
+    settings are named behind the learner, on all its tasks, where they are not the defaults of the
+    task. Where a seed was run twice, the run with more updates counts.
+
+    Args:
+      results: of all runs.
+
+    Returns:
+      The groups, by task and label; and the repeated results, each with the folder of the run that
+      counts in its place.
+    """
+    tasks = _task_labels(results)
+    differing = _differing_settings(results)
+    found: dict[tuple[str, str], dict[int, Result]] = {}
+    repeated = []
+    for result in sorted(results, key=lambda each: (-each.updates_done, each.workdir)):
+        label = _label(result, differing.get(result.learner, ()))
+        seeds = found.setdefault((tasks[result], label), {})
+        if result.seed in seeds:
+            repeated.append((result, seeds[result.seed].workdir))
+        else:
+            seeds[result.seed] = result
+    groups = [
+        Group(task, label, tuple(seeds[seed] for seed in sorted(seeds)))
+        for (task, label), seeds in sorted(found.items())
+    ]
+    return groups, repeated
+
+
+def read_expected(path: str) -> set[Key]:
+    """Reads what should be there.
+
+    Args:
+      path: a csv file with the columns task, learner and seed; a learner is named as in the report.
+
+    Raises:
+      InputError: it cannot be read, or is no such table.
+    """
+    try:
+        with open(os.path.expanduser(path), newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+            return {Key(row["task"], row["learner"], int(row["seed"])) for row in rows}
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"--expect={path}: cannot be read as a table; give a csv file with the columns task, "
+            "learner and seed, a number, one row per run"
+        ) from error
+
+
+def missing(groups: Sequence[Group], expected: Iterable[Key] | None = None) -> list[Key]:
+    """Lists the seeds that no run was found of.
+
+    Args:
+      groups: what was found.
+      expected: what should be there. None: every learner on every task that any of them has, with
+        every seed that any group has.
+    """
+    found = {Key(g.task, g.label, result.seed) for g in groups for result in g.results}
+    if expected is None:
+        tasks, labels = {g.task for g in groups}, {g.label for g in groups}
+        seeds = {key.seed for key in found}
+        expected = {Key(task, label, s) for task in tasks for label in labels for s in seeds}
+    return sorted(set(expected) - found)
+
+
+def by_label(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """The groups of each learner that have scores which can be compared over tasks."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        if group.unit == "score" and group.counted:
+            found.setdefault(group.label, []).append(group)
+    return found
+
+
+def domains(groups: Iterable[Group]) -> list[str]:
+    """The domains of the groups, the paper's first."""
+    found = {group.domain for group in groups}
+    return [name for name in (*DOMAIN_TASKS, "builtin", "other") if name in found]
+
+
+def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
+    """The task of each result; of several files of one name each with the begin of its checksum."""
+    checksums: dict[str, set[str]] = {}
+    for result in results:
+        checksums.setdefault(result.task, set()).add(result.sha256)
+    return {
+        result: result.task
+        if len(checksums[result.task]) == 1
+        else f"{result.task} (data {result.sha256[:8]})"
+        for result in results
+    }
+
+
+def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
+    """Per learner, the settings in which its runs on some task differ."""
+    values: dict[tuple[str, str, str], set[Hashable]] = {}
+    for result in results:
+        for name, value in result.settings.items():
+            if name not in _NOT_COMPARED:
+                values.setdefault((result.learner, result.task, name), set()).add(_plain(value))
+    differing: dict[str, set[str]] = {}
+    for (learner, _, name), different in values.items():
+        if len(different) > 1:
+            differing.setdefault(learner, set()).add(name)
+    return {learner: sorted(names) for learner, names in differing.items()}
+
+
+def _label(result: Result, names: Iterable[str]) -> str:
+    """The learner, with those of the named settings that are not the defaults of the task."""
+    defaults = _defaults(result.learner, result.settings["task"])
+    values = {name: result.settings[name] for name in names if name in result.settings}
+    parts = [
+        f"{name}={_short(value)}"
+        for name, value in values.items()
+        if name not in defaults or _plain(value) != _plain(defaults[name])
+    ]
+    return " ".join([result.learner, *parts])
+
+
+@functools.cache
+def _defaults(learner: str, task: str) -> Mapping[str, Any]:
+    try:
+        return make_config(learner, task)
+    except InputError:  # a learner or a task of another version
+        return {}
+
+
+def _plain(value: Any) -> Hashable:
+    """A value of a configuration so that equal ones are equal, also once read from JSON."""
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -1,0 +1,177 @@
+"""The tables of scores, each made from the groups of runs."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from edp_jax.reports import paper, selection, statistics
+from edp_jax.reports.groups import Group, by_label, domains
+from edp_jax.reports.tables import Table, interval, number, with_error, words
+
+MEASURES = ("last", "oms", "rat")
+
+
+def values_of(group: Group, measure: str) -> np.ndarray:
+    """One of `MEASURES` [S] of every seed that counts."""
+    return group.values(lambda result: getattr(statistics.measure(result.scores), measure))
+
+
+def scores(groups: Sequence[Group]) -> Table:
+    """Every learner on every task, in scores or else in returns."""
+    rows = []
+    for group in groups:
+        last = values_of(group, "last")
+        numbers = [_mean(values_of(group, measure)) for measure in MEASURES]
+        evaluations = [len(result.scores) for result in group.counted]
+        iqm = statistics.iqm([last]) if len(last) else (None, None, None)
+        updates = max(result.updates_done for result in group.results)
+        seeds = f"{len(last)} of {len(group.results)}"
+        first = (group.task, group.label, group.unit, seeds, updates)
+        rows.append((*first, *numbers, max(evaluations, default=None), iqm))
+    columns = (
+        *(words("task"), words("learner"), words("unit"), words("seeds")),
+        *(number("updates", 0), with_error("last"), with_error("OMS"), with_error("RAT")),
+        *(number("evaluations", 0), interval("IQM of last")),
+    )
+    note = (
+        "Mean and standard error over seeds. last: the last evaluation. OMS: the best of as many "
+        "evaluations as the column says, which flatters the more there are. RAT: the mean of the "
+        "last ten evaluations, at the end of training. IQM: the interquartile mean of last, with "
+        "its 95 % bootstrap interval. Seeds: those that count of those that there are; runs that "
+        "did not end, have no evaluation or have diverged are in the table of runs."
+    )
+    return Table("scores", "Scores by task and learner", note, columns, rows)
+
+
+def domain_averages(groups: Sequence[Group]) -> Table:
+    """The mean over the tasks of a domain, and the paper's where all its tasks are there."""
+    published = {(each.task, each.learner): each.score for each in paper.DOMAINS}
+    rows = []
+    for domain in domains(groups):
+        of_domain = [group for group in groups if group.domain == domain]
+        for label, own in by_label(of_domain).items():
+            numbers = [_mean_of_tasks(own, measure) for measure in MEASURES]
+            tasks = paper.DOMAIN_TASKS.get(domain)
+            complete = tasks is not None and {g.task for g in own} == set(tasks)
+            reference = published.get((domain, own[0].learner)) if complete else None
+            difference = None if reference is None else numbers[1][0] - reference
+            of = f"{len(own)} of {len(tasks)}" if tasks else str(len(own))
+            rows.append((domain, label, of, *numbers, reference, difference))
+    columns = (
+        *(words("domain"), words("learner"), words("tasks")),
+        *(with_error("last"), with_error("OMS"), with_error("RAT")),
+        *(number("paper's OMS"), number("difference", sign=True)),
+    )
+    note = (
+        "Means over tasks of the means over seeds. Domains are the paper's; the built-in tasks "
+        "count for themselves. The standard error tells of the seeds alone and is missing where a "
+        f"task has one. The paper's mean ({paper.SOURCE}) is shown where all its tasks are there."
+    )
+    return Table("domains", "Averages by domain", note, columns, rows)
+
+
+def aggregates(groups: Sequence[Group]) -> Table:
+    """The interquartile mean of each learner over all its tasks."""
+    rows = []
+    for label, own in by_label(groups).items():
+        of_measure = [_strata(own, measure) for measure in MEASURES]
+        if all(of_measure):
+            numbers = [statistics.iqm(strata) for strata in of_measure]
+            count = sum(map(len, of_measure[0]))
+            rows.append((label, tuple(group.task for group in own), count, *numbers))
+    columns = (
+        *(words("learner"), words("tasks"), number("runs", 0)),
+        *(interval("IQM of last"), interval("IQM of OMS"), interval("IQM of RAT")),
+    )
+    note = (
+        "The interquartile mean of the scores of all runs of a learner, with its 95 % percentile "
+        "interval of 10,000 bootstrap samples, stratified by task (arXiv 2108.13264). Learners "
+        "with other tasks do not compare. Tasks without scores are left out."
+    )
+    return Table("aggregates", "Interquartile means", note, columns, rows)
+
+
+def improvement(groups: Sequence[Group]) -> Table:
+    """Every pair of learners on the tasks that both have."""
+    rows = []
+    for (ours, own), (theirs, others) in itertools.combinations(by_label(groups).items(), 2):
+        tasks = sorted({group.task for group in own} & {group.task for group in others})
+        x = [values_of(group, "last") for task in tasks for group in own if group.task == task]
+        y = [values_of(group, "last") for task in tasks for group in others if group.task == task]
+        pairs = [(a, b) for a, b in zip(x, y, strict=True) if len(a) and len(b)]
+        if pairs:
+            x, y = map(list, zip(*pairs, strict=True))
+            found = statistics.probability_of_improvement(x, y)
+            rows.append((ours, theirs, len(pairs), found))
+    columns = (words("learner X"), words("learner Y"), number("tasks", 0), interval("P(X > Y)", 2))
+    note = (
+        "How often a seed of X has a higher last score than a seed of Y on the same task, a tie "
+        "counting half, as the mean over the tasks that both have; with its 95 % bootstrap "
+        "interval (arXiv 2108.13264). With three seeds or fewer the interval says little."
+    )
+    return Table("improvement", "Probability of improvement", note, columns, rows)
+
+
+def beside_the_paper(groups: Sequence[Group]) -> Table:
+    """Ours and the paper's, wherever the paper has the task and the learner."""
+    rows = []
+    for figure in paper.TASKS:
+        for group in groups:
+            task = group.task.removeprefix("legacy:")
+            values = values_of(group, figure.measure)
+            if (task, group.learner) == (figure.task, figure.learner) and len(values):
+                mean, error = _mean(values)
+                updates = max(result.updates_done for result in group.counted)
+                cells = (group.task, group.label, figure.measure.upper(), len(values), updates)
+                rows.append((*cells, (mean, error), figure.score, mean - figure.score))
+    columns = (
+        *(words("task"), words("learner"), words("measure"), number("seeds", 0)),
+        *(number("our updates", 0), with_error("ours"), number("paper")),
+        number("difference", sign=True),
+    )
+    note = (
+        f"{paper.SOURCE}, five seeds, 2,000,000 updates. A run with fewer updates or other "
+        "settings, which the learner's name then tells, is no repetition of the paper's."
+    )
+    return Table("paper", "The paper's figures beside ours", note, columns, rows)
+
+
+def picked(chosen: dict[tuple[str, str], selection.Selection]) -> Table:
+    """What the policy scores that is picked online.
+
+    Args:
+      chosen: by task and learner, the means over runs.
+    """
+    rows = []
+    for (task, label), found in chosen.items():
+        after = [found.scores[k - 1] for k in (1, 10, 50, selection.MAX_PULLS)]
+        cost = found.seen_by_oms - found.of_oms
+        rows.append((task, label, *after, found.seen_by_oms, found.of_oms, cost))
+    columns = (
+        words("task"),
+        words("learner"),
+        *(number(f"after {k}") for k in (1, 10, 50, selection.MAX_PULLS)),
+        *(number("OMS as reported"), number("OMS, true"), number("flattered by")),
+    )
+    note = (
+        "The expected true score of the policy that is picked after so many online episodes (UCB1 "
+        "among the evaluations of a run, arXiv 2504.11453), and of OMS, which uses all of them. "
+        "Each policy's episodes are split in two 500 times: one half is for choosing, the mean of "
+        "the other is the true score. OMS as reported here is the best mean of the first halves."
+    )
+    return Table("selection", "What choosing a policy online costs", note, columns, rows)
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    return (float(values.mean()) if len(values) else np.nan, statistics.standard_error(values))
+
+
+def _strata(groups: Sequence[Group], measure: str) -> list[np.ndarray]:
+    """The scores of each task, without tasks of which none is a number."""
+    return [values for group in groups if len(values := values_of(group, measure))]
+
+
+def _mean_of_tasks(groups: Sequence[Group], measure: str) -> tuple[float, float]:
+    strata = _strata(groups, measure)
+    return statistics.mean_of_tasks(strata) if strata else (np.nan, np.nan)
