@@ -10,7 +10,6 @@ from edp_jax.evaluation.scores import interquartile_mean
 from edp_jax.reports import statistics
 from edp_jax.reports.groups import Group, by_label
 from edp_jax.reports.results import Result
-from edp_jax.reports.score_tables import values_of
 from edp_jax.reports.selection import Selection
 from edp_jax.runs import plots
 
@@ -25,6 +24,7 @@ _COLORS = (
 )
 _DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
 _MOST_POINTS = 300  # of a line
+_UNITS = (("Hours", 3600), ("Minutes", 60), ("Seconds", 1))
 
 
 class Picture(NamedTuple):
@@ -57,21 +57,24 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
       groups: with at least one evaluation among them.
       look: of each learner.
     """
-    timed = any(result.updates_per_second for group in groups for result in group.results)
-    figure, axes = _new(2 if timed else 1)
+    times = [result.seconds(result.steps) for group in groups for result in group.results]
+    longest = np.nanmax(np.concatenate(times), initial=0)
+    figure, axes = _new(2 if longest else 1)
     for group in groups:
         _curve(axes[0], group, look[group.label], lambda result: result.steps)
-        if timed:
-            _curve(axes[1], group, look[group.label], lambda result: _hours(result))
-    axes[0].set_ylabel({"score": "Normalised score", "return": "Return"}[groups[0].unit])
+    axes[0].set_ylabel(_axis(groups))
     axes[0].set_xlabel("Updates")
-    if timed:
-        axes[1].set_xlabel("Hours of training")
+    axes[0].xaxis.set_major_formatter(_short)
+    if longest:
+        unit, seconds = next((each for each in _UNITS if longest >= 2 * each[1]), _UNITS[-1])
+        for group in groups:
+            _curve(axes[1], group, look[group.label], lambda r: r.seconds(r.steps) / seconds)
+        axes[1].set_xlabel(f"{unit} of training")
     _legend(figure, axes[0])
     caption = (
         "Thin: each seed. Thick: the interquartile mean, up to where all seeds have an "
-        "evaluation. Hours are without compiling and evaluating; they are not known of runs that "
-        "did not stop orderly."
+        "evaluation. The time is without compiling and evaluating; it is not known of runs that "
+        "were killed."
     )
     return Picture(f"curves_{_file(task)}", task, figure, caption, _all(groups))
 
@@ -85,6 +88,7 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
             every = max(1, len(result.critic) // _MOST_POINTS)
             style = look[group.label]
             steps, values = result.critic_steps[::every], result.critic[::every]
+            values = np.where(np.isfinite(values), values, np.nan)
             label = group.label if index == 0 else None
             axes.plot(steps, values, color=style.color, linestyle=style.dash, lw=1.2, label=label)
             largest = max(largest, np.nanmax(np.abs(values), initial=0))
@@ -95,6 +99,7 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
         axes.axhline(limit, color=INK, lw=1, linestyle=(0, (5, 3)))
     axes.set_ylabel("critic/q_mean")
     axes.set_xlabel("Updates")
+    axes.xaxis.set_major_formatter(_short)
     _legend(figure, axes)
     line = (
         "The dashed level is the largest possible discounted return."
@@ -110,11 +115,9 @@ def interquartile_means(groups: Sequence[Group], look: Mapping[str, Style]) -> P
     own = by_label(groups)
     figure, (axes,) = _new(1, height=1.0 + 0.34 * len(own))
     for row, (label, of_label) in enumerate(own.items()):
-        strata = [v for group in of_label if len(v := values_of(group, "last"))]
-        if strata:
-            found = statistics.iqm(strata)
-            axes.plot([found.low, found.high], [row, row], color=look[label].color, lw=6, alpha=0.4)
-            axes.plot(found.value, row, "o", color=look[label].color)
+        found = statistics.iqm([group.values("last") for group in of_label])
+        axes.plot([found.low, found.high], [row, row], color=look[label].color, lw=6, alpha=0.4)
+        axes.plot(found.value, row, "o", color=look[label].color)
     axes.set_yticks(range(len(own)), [f"{label} ({len(own[label])})" for label in own])
     axes.set_ylim(len(own) - 0.5, -0.5)
     axes.set_xlabel("Normalised score")
@@ -130,16 +133,14 @@ def performance_profiles(groups: Sequence[Group], look: Mapping[str, Style]) -> 
     figure, (axes,) = _new(1)
     own = by_label(groups)
     strata = {
-        label: [v for group in of_label if len(v := values_of(group, "last"))]
-        for label, of_label in own.items()
+        label: [group.values("last") for group in of_label] for label, of_label in own.items()
     }
     every = np.concatenate([scores for of_label in strata.values() for scores in of_label])
     thresholds = np.linspace(min(0, every.min()), max(100, every.max()), 200)
     for label, of_label in strata.items():
-        if of_label:
-            share = statistics.performance_profile(of_label, thresholds)
-            style = look[label]
-            axes.plot(thresholds, share, color=style.color, linestyle=style.dash, label=label)
+        share = statistics.performance_profile(of_label, thresholds)
+        style = look[label]
+        axes.plot(thresholds, share, color=style.color, linestyle=style.dash, label=label)
     axes.set_xlabel("Normalised score")
     axes.set_ylabel("Share of runs above")
     axes.set_ylim(-0.02, 1.02)
@@ -173,7 +174,7 @@ def online_choice(
         axes.axhline(found.seen_by_oms, color=style.color, lw=0.9, linestyle=(0, (1, 2)))
     axes.set_xscale("log")
     axes.set_xlabel("Online episodes")
-    axes.set_ylabel({"score": "Normalised score", "return": "Return"}[groups[0].unit])
+    axes.set_ylabel(_axis(groups))
     _legend(figure, axes)
     caption = (
         "Line: expected true score of the policy that UCB1 picks among a run's evaluations after "
@@ -192,7 +193,8 @@ def _curve(
         axes.plot(places(result), result.scores, color=style.color, alpha=0.45, lw=0.7)
     shared = min((len(result.scores) for result in drawn), default=0)
     if shared:
-        mean = interquartile_mean(np.stack([r.scores[:shared] for r in drawn], axis=1))
+        scores = np.stack([result.scores[:shared] for result in drawn], axis=1)
+        mean = np.where(np.isnan(scores).any(axis=1), np.nan, interquartile_mean(scores))
         place = np.mean([places(result)[:shared] for result in drawn], axis=0)
         marker = "o" if shared < 25 else None
         axes.plot(
@@ -202,8 +204,16 @@ def _curve(
         )
 
 
-def _hours(result: Result) -> np.ndarray:
-    return result.seconds(result.steps) / 3600
+def _axis(groups: Sequence[Group]) -> str:
+    return "Normalised score" if all(group.unit == "score" for group in groups) else "Return"
+
+
+def _short(value: float, _: float) -> str:
+    """A number of updates in a few letters, as in 250k."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def _new(columns: int, height: float = 3.2) -> tuple["Figure", list["Axes"]]:
@@ -216,7 +226,7 @@ def _new(columns: int, height: float = 3.2) -> tuple["Figure", list["Axes"]]:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(FAINT)
-        axes.tick_params(colors=INK, color=FAINT, labelsize=8)
+        axes.tick_params(which="both", colors=INK, color=FAINT, labelsize=8)
         axes.xaxis.label.set(color=INK, fontsize=9)
         axes.yaxis.label.set(color=INK, fontsize=9)
     return figure, row

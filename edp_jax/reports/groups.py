@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edp_jax.configuration import make_config
+from edp_jax.reports import statistics
 from edp_jax.reports.paper import DOMAIN_TASKS
 from edp_jax.reports.results import Result
 from edp_jax.tasks import TASKS
@@ -36,7 +37,7 @@ class Key(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The seeds of one learner on one task. Those that count have ended and were evaluated."""
+    """The seeds of one learner on one task."""
 
     task: str
     label: str  # the learner, with the settings that tell it from others of its name
@@ -61,14 +62,10 @@ class Group:
         """The seeds whose scores stand for the learner."""
         return tuple(result for result in self.results if result.counts)
 
-    def values(self, measure: Any) -> np.ndarray:
-        """A number [S] of every seed that counts, without those that are NaN.
-
-        Args:
-          measure: a function from a `Result` to a number.
-        """
-        found = np.array([measure(result) for result in self.counted], float)
-        return found[~np.isnan(found)]
+    def values(self, measure: str) -> np.ndarray:
+        """One of the `statistics.Measures` [S] of every seed that counts."""
+        measures = (statistics.measure(result.scores) for result in self.counted)
+        return np.array([getattr(each, measure) for each in measures], float)
 
 
 def domain_of(task: str) -> str:
@@ -148,7 +145,7 @@ def missing(groups: Sequence[Group], expected: Iterable[Key] | None = None) -> l
 
 
 def by_label(groups: Iterable[Group]) -> dict[str, list[Group]]:
-    """The groups of each learner that have scores which can be compared over tasks."""
+    """The groups of each learner whose scores can be compared over tasks: no returns."""
     found: dict[str, list[Group]] = {}
     for group in groups:
         if group.unit == "score" and group.counted:

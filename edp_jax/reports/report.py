@@ -10,7 +10,7 @@ import numpy as np
 from edp_jax.files import write_bytes
 from edp_jax.reports import figures, html, markdown, run_tables, score_tables
 from edp_jax.reports.figures import Picture
-from edp_jax.reports.groups import Group, make_groups, missing, read_expected
+from edp_jax.reports.groups import Group, by_label, make_groups, missing, read_expected
 from edp_jax.reports.results import Result, Unreadable, find_runs, read_runs
 from edp_jax.reports.selection import Selection, select
 from edp_jax.reports.tables import Table, as_csv
@@ -158,7 +158,7 @@ def _pictures(
     groups: Sequence[Group], chosen: dict[tuple[str, str], Selection]
 ) -> Iterable[Picture]:
     look = figures.styles(groups)
-    if any(len(group.values(lambda result: result.scores[-1])) for group in comparable(groups)):
+    if by_label(groups):
         yield figures.interquartile_means(groups, look)
         yield figures.performance_profiles(groups, look)
     for task, of_task in itertools.groupby(groups, key=lambda group: group.task):
@@ -170,11 +170,6 @@ def _pictures(
             yield figures.online_choice(task, picked, own, look)
         if any(len(result.critic) for group in own for result in group.results):
             yield figures.critic_values(task, own, look)
-
-
-def comparable(groups: Sequence[Group]) -> list[Group]:
-    """The groups whose scores can be compared over tasks."""
-    return [group for group in groups if group.unit == "score" and group.counted]
 
 
 def _write(report: Report, out: str) -> None:

@@ -42,16 +42,17 @@ class Result:
     finished: bool
     updates_per_second: float | None
     members: int  # that were trained side by side
-    diverged: str | None  # where and in what
-    problems: tuple[str, ...]  # of the run: failed evaluations and the like
+    diverged: str | None  # where and in what; None where it has not
+    problems: tuple[str, ...]  # failed evaluations and the like
     sha256: str  # of the dataset
     commits: tuple[str, ...]
     machines: tuple[str, ...]
 
     @property
     def counts(self) -> bool:
-        """Whether its scores stand for the learner: it ended, and has evaluations."""
-        return self.finished and len(self.scores) > 0
+        """Whether its scores stand for the learner: it ended soundly, and its end has a result."""
+        has_result = len(self.scores) > 0 and not np.isnan(self.scores[-1])
+        return self.finished and has_result and self.diverged is None
 
     @property
     def num_steps(self) -> int:
@@ -143,13 +144,13 @@ def read_run(workdir: str) -> list[Result]:
                 episodes=episodes,
                 critic_steps=metrics.steps if has_critic else np.array([], int),
                 critic=critic[:, index] if has_critic else np.zeros(0),
-                critic_limit=summary.get("largest_discounted_return"),
+                critic_limit=(summary.get("largest_discounted_return") or {index: None})[index],
                 updates_done=int(done),
                 finished=bool(summary.get("finished")) and reached,
                 updates_per_second=summary.get("updates_per_second", {}).get("per_seed"),
                 members=len(run.members),
-                diverged=_divergence(run, index),
-                problems=_problems(summary),
+                diverged=_divergence(run, index, summary),
+                problems=_problems(summary, scores),
                 sha256=run.dataset.get("sha256", ""),
                 commits=_each_once(start.get("git_commit") for start in run.starts),
                 machines=_each_once(map(_machine, run.starts)),
@@ -178,27 +179,29 @@ def _task_name(task: str) -> str:
     )
 
 
-def _divergence(run: Run, index: int) -> str | None:
-    """Tells since when a member's metrics or scores are not finite; None where they are."""
+def _divergence(run: Run, index: int, summary: Mapping[str, Any]) -> str | None:
+    """Tells since when numbers of a member are not finite; None where all are.
+
+    The summary of a run may say so itself, with the columns of the member and the update.
+    """
+    member = run.members[index].columns
+    for entry in summary.get("diverged", ()):
+        if member.items() <= entry.items():
+            return f"in update {entry['update']:,}"
     broken = {
         name: int(run.metrics.steps[~np.isfinite(values[:, index])][0])
         for name, values in run.metrics.values.items()
         if not np.isfinite(values[:, index]).all()
     }
-    if run.evaluations is not None:
-        bad = np.isnan(run.evaluations.means[:, index])
-        bad &= (run.evaluations.lengths[:, index] >= 0).any(axis=1)  # else no episode counts
-        if bad.any():
-            broken["score"] = int(run.evaluations.steps[bad][0])
     if not broken:
         return None
     first = min(broken.values())
     names = [name for name, step in broken.items() if step == first]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"not finite since update {first:,}: {', '.join(names[:3])}{more}"
+    return f"before update {first:,}: {', '.join(names[:3])}{more}"
 
 
-def _problems(summary: Mapping[str, Any]) -> tuple[str, ...]:
+def _problems(summary: Mapping[str, Any], scores: np.ndarray) -> tuple[str, ...]:
     failures = summary.get("failed_evaluations", [])
     problems = [
         f"evaluation at update {failure['step']:,} failed: {failure['reason']}"
@@ -206,6 +209,9 @@ def _problems(summary: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     if len(failures) > 3:
         problems.append(f"{len(failures) - 3} more failures in evaluations")
+    if count := int(np.isnan(scores).sum()):
+        at_end = ", also the last" if np.isnan(scores[-1]) else ""
+        problems.append(f"{count} of {len(scores)} evaluations without a result{at_end}")
     if "not_evaluated" in summary:
         problems.append(f"not evaluated: {summary['not_evaluated']}")
     return tuple(problems)

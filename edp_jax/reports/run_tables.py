@@ -7,7 +7,6 @@ import numpy as np
 from edp_jax.reports import paper, statistics
 from edp_jax.reports.groups import Group, Key
 from edp_jax.reports.results import Result, Unreadable
-from edp_jax.reports.score_tables import values_of
 from edp_jax.reports.tables import NOTHING, Table, number, words
 
 SHARE = 0.9  # of a score, which a learner takes some time to reach
@@ -17,11 +16,11 @@ def time_to_score(groups: Sequence[Group]) -> Table:
     """How long each learner takes to two levels: one for all on its task, and one of its own."""
     best: dict[str, float] = {}
     for group in groups:
-        if len(last := values_of(group, "last")):
+        if len(last := group.values("last")):
             best[group.task] = max(best.get(group.task, -np.inf), float(last.mean()))
     rows = []
     for group in groups:
-        last = values_of(group, "last")
+        last = group.values("last")
         if not len(last):
             continue
         levels = (best[group.task], float(last.mean()))
@@ -74,7 +73,7 @@ def critics(groups: Sequence[Group]) -> Table:
         with_critic = [result for result in group.results if len(result.critic)]
         for result in with_critic:
             final, limit = float(result.critic[-1]), result.critic_limit
-            largest = float(np.abs(result.critic).max())
+            largest = float(np.nanmax(np.abs(result.critic), initial=0))
             ratio = None if not limit else largest / abs(limit)
             rows.append((group.task, group.label, result.seed, final, largest, limit, ratio))
     columns = (

@@ -12,17 +12,12 @@ from edp_jax.reports.tables import Table, interval, number, with_error, words
 MEASURES = ("last", "oms", "rat")
 
 
-def values_of(group: Group, measure: str) -> np.ndarray:
-    """One of `MEASURES` [S] of every seed that counts."""
-    return group.values(lambda result: getattr(statistics.measure(result.scores), measure))
-
-
 def scores(groups: Sequence[Group]) -> Table:
     """Every learner on every task, in scores or else in returns."""
     rows = []
     for group in groups:
-        last = values_of(group, "last")
-        numbers = [_mean(values_of(group, measure)) for measure in MEASURES]
+        last = group.values("last")
+        numbers = [_mean(group.values(measure)) for measure in MEASURES]
         evaluations = [len(result.scores) for result in group.counted]
         iqm = statistics.iqm([last]) if len(last) else (None, None, None)
         updates = max(result.updates_done for result in group.results)
@@ -39,7 +34,7 @@ def scores(groups: Sequence[Group]) -> Table:
         "evaluations as the column says, which flatters the more there are. RAT: the mean of the "
         "last ten evaluations, at the end of training. IQM: the interquartile mean of last, with "
         "its 95 % bootstrap interval. Seeds: those that count of those that there are; runs that "
-        "did not end, have no evaluation or have diverged are in the table of runs."
+        "did not end, have diverged or have no result at the end are in the table of runs."
     )
     return Table("scores", "Scores by task and learner", note, columns, rows)
 
@@ -51,7 +46,7 @@ def domain_averages(groups: Sequence[Group]) -> Table:
     for domain in domains(groups):
         of_domain = [group for group in groups if group.domain == domain]
         for label, own in by_label(of_domain).items():
-            numbers = [_mean_of_tasks(own, measure) for measure in MEASURES]
+            numbers = [statistics.mean_of_tasks(_strata(own, measure)) for measure in MEASURES]
             tasks = paper.DOMAIN_TASKS.get(domain)
             complete = tasks is not None and {g.task for g in own} == set(tasks)
             reference = published.get((domain, own[0].learner)) if complete else None
@@ -75,11 +70,9 @@ def aggregates(groups: Sequence[Group]) -> Table:
     """The interquartile mean of each learner over all its tasks."""
     rows = []
     for label, own in by_label(groups).items():
-        of_measure = [_strata(own, measure) for measure in MEASURES]
-        if all(of_measure):
-            numbers = [statistics.iqm(strata) for strata in of_measure]
-            count = sum(map(len, of_measure[0]))
-            rows.append((label, tuple(group.task for group in own), count, *numbers))
+        numbers = [statistics.iqm(_strata(own, measure)) for measure in MEASURES]
+        count = sum(len(group.counted) for group in own)
+        rows.append((label, tuple(group.task for group in own), count, *numbers))
     columns = (
         *(words("learner"), words("tasks"), number("runs", 0)),
         *(interval("IQM of last"), interval("IQM of OMS"), interval("IQM of RAT")),
@@ -96,14 +89,13 @@ def improvement(groups: Sequence[Group]) -> Table:
     """Every pair of learners on the tasks that both have."""
     rows = []
     for (ours, own), (theirs, others) in itertools.combinations(by_label(groups).items(), 2):
-        tasks = sorted({group.task for group in own} & {group.task for group in others})
-        x = [values_of(group, "last") for task in tasks for group in own if group.task == task]
-        y = [values_of(group, "last") for task in tasks for group in others if group.task == task]
-        pairs = [(a, b) for a, b in zip(x, y, strict=True) if len(a) and len(b)]
-        if pairs:
-            x, y = map(list, zip(*pairs, strict=True))
-            found = statistics.probability_of_improvement(x, y)
-            rows.append((ours, theirs, len(pairs), found))
+        x = {group.task: group.values("last") for group in own}
+        y = {group.task: group.values("last") for group in others}
+        if tasks := sorted(x.keys() & y.keys()):
+            found = statistics.probability_of_improvement(
+                [x[task] for task in tasks], [y[task] for task in tasks]
+            )
+            rows.append((ours, theirs, len(tasks), found))
     columns = (words("learner X"), words("learner Y"), number("tasks", 0), interval("P(X > Y)", 2))
     note = (
         "How often a seed of X has a higher last score than a seed of Y on the same task, a tie "
@@ -119,7 +111,7 @@ def beside_the_paper(groups: Sequence[Group]) -> Table:
     for figure in paper.TASKS:
         for group in groups:
             task = group.task.removeprefix("legacy:")
-            values = values_of(group, figure.measure)
+            values = group.values(figure.measure)
             if (task, group.learner) == (figure.task, figure.learner) and len(values):
                 mean, error = _mean(values)
                 updates = max(result.updates_done for result in group.counted)
@@ -157,7 +149,7 @@ def picked(chosen: dict[tuple[str, str], selection.Selection]) -> Table:
     note = (
         "The expected true score of the policy that is picked after so many online episodes (UCB1 "
         "among the evaluations of a run, arXiv 2504.11453), and of OMS, which uses all of them. "
-        "Each policy's episodes are split in two 500 times: one half is for choosing, the mean of "
+        "Each policy's episodes are split in two 200 times: one half is for choosing, the mean of "
         "the other is the true score. OMS as reported here is the best mean of the first halves."
     )
     return Table("selection", "What choosing a policy online costs", note, columns, rows)
@@ -168,10 +160,4 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
 
 
 def _strata(groups: Sequence[Group], measure: str) -> list[np.ndarray]:
-    """The scores of each task, without tasks of which none is a number."""
-    return [values for group in groups if len(values := values_of(group, measure))]
-
-
-def _mean_of_tasks(groups: Sequence[Group], measure: str) -> tuple[float, float]:
-    strata = _strata(groups, measure)
-    return statistics.mean_of_tasks(strata) if strata else (np.nan, np.nan)
+    return [group.values(measure) for group in groups]

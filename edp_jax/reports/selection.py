@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_PULLS = 200
-_REPEATS = 500
+_REPEATS = 200
 
 
 class Selection(NamedTuple):
@@ -30,7 +30,7 @@ class Selection(NamedTuple):
 def select(episodes: np.ndarray, max_pulls: int = MAX_PULLS) -> Selection | None:
     """Plays the bandit on the policies of one run.
 
-    In each of 500 repeats the episodes of every policy are split at random: the bandit draws from
+    In each of 200 repeats the episodes of every policy are split at random: the bandit draws from
     one half, with replacement, and the mean of the other half is the policy's true score.
 
     Args:

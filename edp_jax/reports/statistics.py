@@ -39,11 +39,14 @@ def measure(scores: np.ndarray) -> Measures:
     """Sums up the evaluations of one seed.
 
     Args:
-      scores: [T], at least one. NaN stands for a policy that gave numbers that are not finite; it
-        is never the best one.
+      scores: [T], at least one. A NaN stands for an evaluation without a result, as where a policy
+        gave numbers that are not finite. It counts neither for oms nor for rat.
     """
-    oms = np.nan if np.isnan(scores).all() else np.nanmax(scores)
-    return Measures(float(scores[-1]), float(oms), float(scores[-RAT_WINDOW:].mean()), len(scores))
+    recent = scores[-RAT_WINDOW:]
+    results, of_recent = scores[~np.isnan(scores)], recent[~np.isnan(recent)]
+    oms = results.max() if len(results) else np.nan
+    rat = of_recent.mean() if len(of_recent) else np.nan
+    return Measures(float(scores[-1]), float(oms), float(rat), len(scores))
 
 
 def standard_error(values: np.ndarray) -> float:

@@ -126,7 +126,9 @@ class Run:
         own = {"step", *self.members[0].columns}
         names = [name for name in cells[0][0][0] if name not in own] if steps else []
         values = {
-            name: np.array([[float(rows[0][name]) for rows in of_members] for of_members in cells])
+            name: np.array(
+                [[float(rows[0][name] or "nan") for rows in of_members] for of_members in cells]
+            )
             for name in names
         }
         return Metrics(np.array(steps, int), values)
