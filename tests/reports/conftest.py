@@ -14,7 +14,18 @@ def lines(header, rows) -> str:
 
 @pytest.fixture
 def write_run(tmp_path):
-    """write_run(name, scores, ...) -> the folder of a run with these evaluations.
+    """write_run(name, scores, ...) -> the folder of a run, see `writer`."""
+    return writer(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def run_writer():
+    """run_writer(folder) -> a function like `write_run` that writes below the folder."""
+    return writer
+
+
+def writer(root):
+    """write(name, scores, ...) -> the folder of a run with these evaluations.
 
     `scores` is [T, S, E] or [T, S], of evaluations after 10, 20, ... updates. The critic's value is
     `critic` [T, S] at the same steps, 1 unless it is given.
@@ -61,7 +72,7 @@ def write_run(tmp_path):
             "updates_per_second": {"per_seed": rate},
             "failed_evaluations": [],
         }
-        folder = tmp_path / "runs" / name
+        folder = root / "runs" / name
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(record))
         if summary is not False:
