@@ -69,12 +69,12 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
         unit, seconds = next((each for each in _UNITS if longest >= 2 * each[1]), _UNITS[-1])
         for group in groups:
             _curve(axes[1], group, look[group.label], lambda r: r.seconds(r.steps) / seconds)
-        axes[1].set_xlabel(f"{unit} of training")
+        axes[1].set_xlabel(f"{unit}, evaluations aside")
     _legend(figure, axes[0])
     caption = (
         "Thin: each seed. Thick: the interquartile mean, up to where all seeds have an "
-        "evaluation. The time is without compiling and evaluating; it is not known of runs that "
-        "were killed."
+        "evaluation. The time is that of the run's clock without evaluations; of older runs, which "
+        "have none, it is updates / (updates per second)."
     )
     return Picture(f"curves_{_file(task)}", task, figure, caption, _all(groups))
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edp_jax.errors import one_line
-from edp_jax.runs import Run
+from edp_jax.runs import Run, Times
 from edp_jax.types import InputError
 
 _CRITIC = "critic/q_mean"
@@ -41,6 +41,7 @@ class Result:
     updates_done: int
     finished: bool
     updates_per_second: float | None
+    times: Times | None
     members: int  # that were trained side by side
     diverged: str | None  # where and in what; None where it has not
     problems: tuple[str, ...]  # failed evaluations and the like
@@ -65,8 +66,15 @@ class Result:
         return tuple(commit[:7] + commit[40:] for commit in self.commits)
 
     def seconds(self, steps: np.ndarray) -> np.ndarray:
-        """Training time [T] up to these updates, without compiling and evaluating; NaN unknown."""
-        return steps / (self.updates_per_second or np.nan)
+        """Time [T] that the run took to these updates, evaluations aside.
+
+        It is read off the clock of the run, which counts compiling. An older run has none: then it
+        is updates / (updates per second), and NaN where that is not known.
+        """
+        if self.times is None:
+            return steps / (self.updates_per_second or np.nan)
+        training = self.times.seconds - self.times.evaluating
+        return np.interp(steps, self.times.steps, training)
 
 
 def find_runs(patterns: Sequence[str]) -> list[str]:
@@ -148,6 +156,7 @@ def read_run(workdir: str) -> list[Result]:
                 updates_done=int(done),
                 finished=bool(summary.get("finished")) and reached,
                 updates_per_second=summary.get("updates_per_second", {}).get("per_seed"),
+                times=run.times,
                 members=len(run.members),
                 diverged=_divergence(run, index, summary),
                 problems=_problems(summary, scores),

@@ -36,7 +36,8 @@ def time_to_score(groups: Sequence[Group]) -> Table:
         "The common level is 90 % of the best learner's mean last score on the task, the own level "
         "90 % of the learner's. Reached: the first evaluation at the level or above, so the time "
         "is rounded up to the next evaluation; means over the seeds that got there. Seconds are "
-        "of training, without compiling and evaluating: updates / (updates per second)."
+        "those of the run's clock (times.csv) with compiling and without evaluations; of older "
+        "runs, which have none, updates / (updates per second)."
     )
     return Table("time_to_score", "Time to a score", note, columns, rows)
 

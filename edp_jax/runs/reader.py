@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edp_jax.evaluation import episode_means
-from edp_jax.training import tables
+from edp_jax.training import clock, tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
@@ -56,6 +56,15 @@ class Metrics:
 
     steps: np.ndarray  # [T] updates done
     values: dict[str, np.ndarray]  # [T, R] by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """How long a run took, over all its starts: T rows, as many as `Metrics` has."""
+
+    steps: np.ndarray  # [T] updates done
+    seconds: np.ndarray  # [T] since it began
+    evaluating: np.ndarray  # [T] how many of these seconds went into evaluations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +141,20 @@ class Run:
             for name in names
         }
         return Metrics(np.array(steps, int), values)
+
+    @functools.cached_property
+    def times(self) -> Times | None:
+        """The time at each row of the metrics; None where the run has not noted any."""
+        path = os.path.join(self.workdir, clock.FILE_NAME)
+        lines = tables.read_lines(path)
+        if lines is None or not lines.rows:
+            return None
+        rows = list(csv.DictReader([lines.header, *lines.rows]))
+        try:
+            columns = [np.array([float(row[name]) for row in rows]) for name in clock.COLUMNS]
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: not the table of this run; restore it") from error
+        return Times(np.array(lines.steps), *columns)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any] | None:

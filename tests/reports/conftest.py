@@ -46,6 +46,7 @@ def writer(root):
         sha256="abc",
         start=None,
         scored=True,
+        times=None,
         **settings,
     ):
         scores = np.asarray(scores, float)
@@ -92,6 +93,9 @@ def writer(root):
         ]
         header = ("step", "seed", "critic/q_mean")
         (folder / "metrics.csv").write_text(lines(header, metrics))
+        if times is not None:
+            header = ("step", "seconds", "evaluating")
+            (folder / "times.csv").write_text(lines(header, times))
         return folder
 
     return write

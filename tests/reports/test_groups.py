@@ -31,6 +31,12 @@ def test_a_run_is_read_seed_by_seed(write_run):
     assert four.machines == ("box with 1 x cpu",) and four.short_commits == ("0123456",)
 
 
+def test_the_clock_of_a_run_tells_its_time_without_evaluations(write_run):
+    folder = write_run("a", [[1.0], [2.0]], times=[(10, 8.0, 0.0), (20, 17.0, 4.0)])
+    (result,) = results.read_run(str(folder))
+    assert result.seconds(result.steps).tolist() == [8.0, 13.0]
+
+
 def test_folders_are_searched_down_to_the_runs(write_run, tmp_path):
     inner = write_run("a/b", [[1.0]])
     (inner / "policy").mkdir()
