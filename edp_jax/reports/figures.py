@@ -82,7 +82,7 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
 def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style]) -> Picture:
     """The critics' mean values against updates, of all learners on a task that have critics."""
     figure, (axes,) = _new(1)
-    largest, limits = 0.0, set()
+    largest, limits = 0.0, set[float]()
     for group in groups:
         for index, result in enumerate(each for each in group.results if len(each.critic)):
             every = max(1, len(result.critic) // _MOST_POINTS)
@@ -92,7 +92,7 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
             label = group.label if index == 0 else None
             axes.plot(steps, values, color=style.color, linestyle=style.dash, lw=1.2, label=label)
             largest = max(largest, np.nanmax(np.abs(values), initial=0))
-            limits |= {result.critic_limit} - {None}
+            limits |= {limit for limit in result.possible if not np.isnan(limit)}
     if largest > 1e4:
         axes.set_yscale("symlog", linthresh=100)
     for limit in sorted(limits):
@@ -102,9 +102,9 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
     axes.xaxis.set_major_formatter(_short)
     _legend(figure, axes)
     line = (
-        "The dashed level is the largest possible discounted return."
+        "Dashed: the smallest and the largest possible discounted return."
         if limits
-        else "The runs do not record the largest possible discounted return, so no level is drawn."
+        else "The runs do not record which discounted returns are possible, so no level is drawn."
     )
     caption = f"Mean value of the critics, each seed a line. {line}"
     return Picture(f"critics_{_file(task)}", task, figure, caption, _all(groups))

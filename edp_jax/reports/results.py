@@ -37,7 +37,7 @@ class Result:
     episodes: np.ndarray  # [T, E] score of each; NaN where it does not count
     critic_steps: np.ndarray  # [T] updates, of a row of metrics.csv
     critic: np.ndarray  # [T] mean value of the critics there; empty where the learner has none
-    critic_limit: float | None  # largest discounted return there can be, where the run recorded it
+    possible: tuple[float, float]  # the smallest and largest discounted return; NaN not recorded
     updates_done: int
     finished: bool
     updates_per_second: float | None
@@ -152,7 +152,7 @@ def read_run(workdir: str) -> list[Result]:
                 episodes=episodes,
                 critic_steps=metrics.steps if has_critic else np.array([], int),
                 critic=critic[:, index] if has_critic else np.zeros(0),
-                critic_limit=(summary.get("largest_discounted_return") or {index: None})[index],
+                possible=_possible_returns(summary, index),
                 updates_done=int(done),
                 finished=bool(summary.get("finished")) and reached,
                 updates_per_second=summary.get("updates_per_second", {}).get("per_seed"),
@@ -224,6 +224,15 @@ def _problems(summary: Mapping[str, Any], scores: np.ndarray) -> tuple[str, ...]
     if "not_evaluated" in summary:
         problems.append(f"not evaluated: {summary['not_evaluated']}")
     return tuple(problems)
+
+
+def _possible_returns(summary: Mapping[str, Any], index: int) -> tuple[float, float]:
+    """Reads `possible_returns`: two lists [R]; infinite numbers are null in JSON."""
+    low, high = (
+        np.nan if bounds is None or bounds[index] is None else float(bounds[index])
+        for bounds in summary.get("possible_returns") or (None, None)
+    )
+    return low, high
 
 
 def _machine(start: Mapping[str, Any]) -> str | None:

@@ -68,24 +68,29 @@ def speed(groups: Sequence[Group]) -> Table:
 
 
 def critics(groups: Sequence[Group]) -> Table:
-    """How large the critics' values are at the end, and how large they can rightly be."""
+    """How large the critics' values are, and how large they can rightly be."""
     rows = []
     for group in groups:
-        with_critic = [result for result in group.results if len(result.critic)]
-        for result in with_critic:
-            final, limit = float(result.critic[-1]), result.critic_limit
-            largest = float(np.nanmax(np.abs(result.critic), initial=0))
-            ratio = None if not limit else largest / abs(limit)
-            rows.append((group.task, group.label, result.seed, final, largest, limit, ratio))
+        for result in group.results:
+            values = result.critic[~np.isnan(result.critic)]
+            if len(values):
+                lowest, highest = float(values.min()), float(values.max())
+                low, high = result.possible
+                outside = "yes" if lowest < low or highest > high else "no"
+                known = outside == "yes" or not np.isnan((low, high)).any()
+                numbers = (float(result.critic[-1]), lowest, highest, low, high)
+                row = (group.task, group.label, result.seed, *numbers)
+                rows.append((*row, outside if known else NOTHING))
     columns = (
         *(words("task"), words("learner"), number("seed", 0), number("critic/q_mean, last")),
-        *(number("largest |q_mean|"), number("largest possible"), number("ratio", 2)),
+        *(number("lowest"), number("highest"), number("smallest possible")),
+        *(number("largest possible"), words("outside")),
     )
     note = (
-        "The critics' mean value over the batches. A ratio above 1 means values that no policy can "
-        "earn: the critics have blown up (arXiv 2310.04411). The largest possible discounted "
-        "return is in the learner's units of reward, and is shown for runs whose summary.json "
-        "records it (largest_discounted_return); the rewards themselves are not in a run's folder."
+        "The critics' mean value over the batches. Values outside what a policy can earn tell that "
+        "the critics have blown up (arXiv 2310.04411). The possible discounted returns are in the "
+        "learner's units of reward. They are shown for runs whose summary.json has them "
+        "(possible_returns); the rewards themselves are not in a run's folder."
     )
     return Table("critics", "Size of the critics' values", note, columns, rows)
 
