@@ -70,6 +70,8 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
         for group in groups:
             _curve(axes[1], group, look[group.label], lambda r: r.seconds(r.steps) / seconds)
         axes[1].set_xlabel(f"{unit}, evaluations aside")
+        axes[1].set_xlim(left=0)
+    axes[0].set_xlim(left=0)
     _legend(figure, axes[0])
     caption = (
         "Thin: each seed. Thick: the interquartile mean, up to where all seeds have an "
@@ -205,7 +207,7 @@ def _curve(
 
 
 def _axis(groups: Sequence[Group]) -> str:
-    return "Normalised score" if all(group.unit == "score" for group in groups) else "Return"
+    return "Return" if any(group.unit == "return" for group in groups) else "Normalised score"
 
 
 def _short(value: float, _: float) -> str:
@@ -245,7 +247,12 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
 
 
 def _file(task: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in task)
+    """A name of a file that no other task has."""
+    known = {"/": "_"}
+    return "".join(
+        letter if letter.isalnum() or letter in "-." else known.get(letter, f"~{ord(letter):x}")
+        for letter in task
+    )
 
 
 def _all(groups: Sequence[Group]) -> list[Sequence[Result]]:

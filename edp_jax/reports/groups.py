@@ -21,7 +21,7 @@ _NOT_COMPARED = frozenset(
     {
         *("task", "algorithm", "seeds", "sweep", "writers", "data_dir", "data_placement"),
         *("log_every", "checkpoint_every", "compilation_cache", "distributed", "process_id"),
-        *("num_processes", "coordinator_address", "env_kwargs", "reference_scores"),
+        *("num_processes", "coordinator_address"),
     }
 )
 _DOMAINS = {"locomotion": "gym", "adroit": "adroit", "antmaze": "antmaze", "kitchen": "kitchen"}
@@ -53,9 +53,8 @@ class Group:
 
     @property
     def unit(self) -> str:
-        """ "score", or "return" where a seed has no scores."""
-        units = {result.unit for result in self.results if len(result.scores)}
-        return "return" if "return" in units else "score"
+        """Of all scores: "score", "return", or "" where there are none."""
+        return max(result.unit for result in self.results)
 
     @property
     def counted(self) -> tuple[Result, ...]:
@@ -160,16 +159,22 @@ def domains(groups: Iterable[Group]) -> list[str]:
 
 
 def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
-    """The task of each result; of several files of one name each with the begin of its checksum."""
+    """The task of each result, with what tells it from other tasks of that name.
+
+    These are files with other content, and evaluations without scores beside those with scores.
+    """
     checksums: dict[str, set[str]] = {}
+    units: dict[str, set[str]] = {}
     for result in results:
         checksums.setdefault(result.task, set()).add(result.sha256)
-    return {
-        result: result.task
-        if len(checksums[result.task]) == 1
-        else f"{result.task} (data {result.sha256[:8]})"
-        for result in results
-    }
+        units.setdefault(result.task, set()).add(result.unit)
+    labels = {}
+    for result in results:
+        several = len(checksums[result.task]) > 1
+        returns = result.unit == "return" and "score" in units[result.task]
+        data = f" (data {result.sha256[:8]})" if several else ""
+        labels[result] = result.task + data + (" (returns)" if returns else "")
+    return labels
 
 
 def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
@@ -208,6 +213,8 @@ def _defaults(learner: str, task: str) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Hashable:
     """A value of a configuration so that equal ones are equal, also once read from JSON."""
+    if isinstance(value, Mapping):
+        return tuple((name, _plain(item)) for name, item in sorted(value.items()))
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 

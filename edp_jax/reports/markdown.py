@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from edp_jax.reports.figures import Picture
-from edp_jax.reports.tables import Table, as_markdown
+from edp_jax.reports.tables import Table, as_markdown, plain_markdown
 
 
 def page(
@@ -26,7 +26,7 @@ def page(
         parts.append(as_markdown(table) if table.rows else "None.")
     parts.append("## Figures")
     for picture in pictures:
-        parts.append(f"### {picture.title}")
-        parts.append(f"![{picture.title}](figures/{picture.name}.png)")
+        title = plain_markdown(picture.title)
+        parts += [f"### {title}", f"![{title}](figures/{picture.name}.png)"]
         parts.append(f"{picture.caption} {captions[picture.name]}")
     return "\n\n".join(parts) + "\n"

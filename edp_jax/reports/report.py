@@ -128,11 +128,11 @@ def provenance(shown: Sequence[Sequence[Result]]) -> str:
     sizes = sorted(map(len, shown))
     results = [result for seeds in shown for result in seeds]
     least, most = sizes[0], sizes[-1]
-    seeds = f"{least} to {most} seeds" if least < most else f"{most} seed{'s' * (most > 1)}"
+    seeds = f"{least} to {most} seeds" if least < most else _count(most, "seed")
     commits = sorted({commit for each in results for commit in each.short_commits})
     machines = sorted({machine for each in results for machine in each.machines})
     return (
-        f"{seeds} per learner and task, {len(results)} runs in all. "
+        f"{seeds} per learner and task, {_count(len(results), 'run')} in all. "
         f"Commits: {', '.join(commits)}. Machines: {'; '.join(machines)}."
     )
 
@@ -149,9 +149,14 @@ def _summary(groups: Sequence[Group], unreadable: Sequence[Unreadable], absent: 
     }
     told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     return (
-        f"{len(labels)} learners on {len(tasks)} tasks: {told} (a run is one seed). "
+        f"{_count(len(labels), 'learner')} on {_count(len(tasks), 'task')}: {told} (a run is one "
+        f"seed). "
         f"{provenance([group.results for group in groups])}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _pictures(

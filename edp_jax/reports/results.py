@@ -31,7 +31,7 @@ class Result:
     learner: str
     settings: Mapping[str, Any]  # of the run, those of the sweep's point put in
     seed: int
-    unit: str  # of `scores`: "score" or "return"
+    unit: str  # of `scores`: "score" or "return"; "" where there are none
     steps: np.ndarray  # [T] updates before each evaluation
     scores: np.ndarray  # [T] means over episodes; NaN where the policy gave no finite action
     episodes: np.ndarray  # [T, E] score of each; NaN where it does not count
@@ -146,7 +146,7 @@ def read_run(workdir: str) -> list[Result]:
                 learner=run.config["algorithm"],
                 settings={**run.config, **dict(member.point)},
                 seed=member.seed,
-                unit="score" if evaluations is None else evaluations.unit,
+                unit="" if evaluations is None else evaluations.unit,
                 steps=np.array([], int) if evaluations is None else evaluations.steps,
                 scores=scores,
                 episodes=episodes,
@@ -237,9 +237,14 @@ def _possible_returns(summary: Mapping[str, Any], index: int) -> tuple[float, fl
 
 def _machine(start: Mapping[str, Any]) -> str | None:
     """The machine of a start in words; older runs have recorded only its devices."""
+    machine = start.get("machine")
     kinds = [device.partition(" ")[2] for device in start.get("devices", [])]
-    devices = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
-    return " with ".join(filter(None, (start.get("machine"), devices))) or None
+    devices = ", ".join(
+        f"{kinds.count(kind)} x {kind}"
+        for kind in dict.fromkeys(kinds)
+        if kind != "cpu" or not machine  # the machine tells its processors
+    )
+    return " with ".join(filter(None, (machine, devices))) or None
 
 
 def _each_once(values: Iterable[str | None]) -> tuple[str, ...]:

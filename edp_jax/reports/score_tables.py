@@ -7,7 +7,7 @@ import numpy as np
 
 from edp_jax.reports import paper, selection, statistics
 from edp_jax.reports.groups import Group, by_label, domains
-from edp_jax.reports.tables import Table, interval, number, with_error, words
+from edp_jax.reports.tables import NOTHING, Table, interval, number, with_error, words
 
 MEASURES = ("last", "oms", "rat")
 
@@ -22,7 +22,7 @@ def scores(groups: Sequence[Group]) -> Table:
         iqm = statistics.iqm([last]) if len(last) else (None, None, None)
         updates = max(result.updates_done for result in group.results)
         seeds = f"{len(last)} of {len(group.results)}"
-        first = (group.task, group.label, group.unit, seeds, updates)
+        first = (group.task, group.label, group.unit or NOTHING, seeds, updates)
         rows.append((*first, *numbers, max(evaluations, default=None), iqm))
     columns = (
         *(words("task"), words("learner"), words("unit"), words("seeds")),

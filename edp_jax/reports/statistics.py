@@ -97,8 +97,8 @@ def probability_of_improvement(ours: Strata, theirs: Strata) -> Interval:
     def statistic(resampled: Strata) -> np.ndarray:
         of_tasks = []
         for x, y in zip(resampled[:number], resampled[number:], strict=True):
-            difference = x[..., :, None] - y[..., None, :]
-            of_tasks.append(((np.sign(difference) + 1) / 2).mean(axis=(-2, -1)))
+            x, y = x[..., :, None], y[..., None, :]
+            of_tasks.append(((x > y).mean(axis=(-2, -1)) + (x >= y).mean(axis=(-2, -1))) / 2)
         return np.mean(of_tasks, axis=0)
 
     return _with_interval([*ours, *theirs], statistic)

@@ -84,8 +84,13 @@ def as_markdown(table: Table) -> str:
     lines = [[column.name for column in table.columns]]
     lines.append(["---:" if column.numeric else "---" for column in table.columns])
     lines += [_texts(table, row) for row in table.rows]
-    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    return "\n".join(f"| {' | '.join(map(plain_markdown, line))} |" for line in lines)
+
+
+def plain_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, in one line, also inside a table."""
+    text = " ".join(text.split()).replace("<", "&lt;")
+    return "".join(f"\\{letter}" if letter in "|*`\\" else letter for letter in text)
 
 
 def as_html(table: Table) -> str:

@@ -197,7 +197,7 @@ def _machine() -> str:
     processor = models[0] if models else platform.processor() or platform.machine()
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
     cores = len(affinity(0)) if affinity else os.cpu_count()
-    return f"{platform.node()}, {cores} cores of {processor}"
+    return f"{platform.node()}, {cores} core{'s' * (cores != 1)} of {processor}"
 
 
 def _version(package: str) -> str | None:

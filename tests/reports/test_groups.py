@@ -28,7 +28,16 @@ def test_a_run_is_read_seed_by_seed(write_run):
     assert seven.episodes.tolist() == [[10.0, 20.0], [30.0, 40.0]]
     assert seven.critic.tolist() == [2.0, 4.0]
     assert four.counts and four.seconds(four.steps).tolist() == [2.0, 4.0]
-    assert four.machines == ("box with 1 x cpu",) and four.short_commits == ("0123456",)
+    assert four.machines == ("box",) and four.short_commits == ("0123456",)
+
+
+def test_a_machine_is_told_with_its_accelerators(write_run):
+    gpus = {"devices": ["gpu:0 NVIDIA H100", "gpu:1 NVIDIA H100"]}
+    old = {"devices": ["cpu:0 cpu"], "machine": None, "git_commit": "1" * 40 + "-dirty"}
+    folders = write_run("a", [[1.0]], start=gpus), write_run("b", [[1.0]], start=old)
+    (first,), (second,) = map(results.read_run, map(str, folders))
+    assert first.machines == ("box with 2 x NVIDIA H100",) and second.machines == ("1 x cpu",)
+    assert second.short_commits == ("1111111-dirty",)
 
 
 def test_the_clock_of_a_run_tells_its_time_without_evaluations(write_run):
@@ -108,6 +117,18 @@ def test_different_data_of_one_name_are_told_apart(write_run):
     assert labels(mine) == [("own.npz", "edp_td3")]
     found = [("own.npz (data 11111111)", "edp_td3"), ("own.npz (data 22222222)", "edp_td3")]
     assert labels(mine, yours) == found
+
+
+def test_returns_do_not_mix_with_scores(write_run):
+    scored = write_run("a", [[50.0]])
+    returned = write_run("b", [[1600.0]], seeds=(1,), scored=False)
+    (found, _), _ = read(scored, returned)
+    assert [(group.task, group.unit) for group in found] == [
+        ("hopper-medium-v2", "score"),
+        ("hopper-medium-v2 (returns)", "return"),
+    ]
+    assert list(groups.by_label(found)) == ["edp_td3"]
+    assert groups.by_label(found)["edp_td3"] == found[:1]
 
 
 def test_of_a_seed_that_was_run_twice_the_longer_run_counts(write_run):
