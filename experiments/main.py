@@ -127,8 +127,7 @@ def train_on(
     extra_writers = hosts.run_in_all(
         lambda: writers.open_writers(kinds, workdir, members, config, done)
     )
-    if hosts.is_process_zero():
-        extra_writers.append(Clock(workdir, done))
+    hosts.run_in_zero(lambda: extra_writers.append(Clock(workdir, done)))
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
 

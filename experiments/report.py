@@ -17,7 +17,7 @@ from . import launch
 
 def define_flags() -> None:
     flags.DEFINE_multi_string(
-        "runs", None, "Folders of runs, or folders with runs inside; may have * and be repeated."
+        "runs", None, "Folders of runs, or folders with runs inside; may have * and be repeated"
     )
     flags.DEFINE_string("out", None, "Folder of the report.")
     flags.DEFINE_string(

@@ -60,7 +60,7 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """How long a run took, over all its starts: T rows, as many as `Metrics` has."""
+    """How long a run took, over all its starts: T rows, one per step of `Metrics`."""
 
     steps: np.ndarray  # [T] updates done
     seconds: np.ndarray  # [T] since it began
@@ -145,16 +145,8 @@ class Run:
     @functools.cached_property
     def times(self) -> Times | None:
         """The time at each row of the metrics; None where the run has not noted any."""
-        path = os.path.join(self.workdir, clock.FILE_NAME)
-        lines = tables.read_lines(path)
-        if lines is None or not lines.rows:
-            return None
-        rows = list(csv.DictReader([lines.header, *lines.rows]))
-        try:
-            columns = [np.array([float(row[name]) for row in rows]) for name in clock.COLUMNS]
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path}: not the table of this run; restore it") from error
-        return Times(np.array(lines.steps), *columns)
+        steps, seconds, evaluating = clock.read(os.fspath(self.workdir)).T
+        return Times(steps, seconds, evaluating) if len(steps) else None
 
     @functools.cached_property
     def summary(self) -> dict[str, Any] | None:

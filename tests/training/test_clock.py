@@ -1,5 +1,8 @@
 """The times of a run add up over its starts."""
 
+import pytest
+
+from edp_jax import InputError
 from edp_jax.training.clock import FILE_NAME, Clock
 
 TRAINING, EVALUATION = {"critic/loss": 0.0}, {"evaluation/score": 0.0}
@@ -30,3 +33,9 @@ def test_a_later_start_goes_on_from_its_checkpoint(tmp_path):
 def test_a_run_that_began_without_a_clock_has_none(tmp_path):
     Clock(str(tmp_path), 10).write(15, (), TRAINING)
     assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_another_table_of_that_name_is_refused(tmp_path):
+    (tmp_path / FILE_NAME).write_text("step,minutes\n5,3\n")
+    with pytest.raises(InputError, match="times.csv: not the table of this run; restore or remove"):
+        Clock(str(tmp_path), 5)
