@@ -24,7 +24,6 @@ _NOT_COMPARED = frozenset(
         *("num_processes", "coordinator_address"),
     }
 )
-_DOMAINS = {"locomotion": "gym", "adroit": "adroit", "antmaze": "antmaze", "kitchen": "kitchen"}
 
 
 class Key(NamedTuple):
@@ -48,8 +47,13 @@ class Group:
         return self.results[0].learner
 
     @property
+    def known_task(self) -> str:
+        """The task's name among those known by name, whichever reader and data it has."""
+        return self.results[0].task.removeprefix("legacy:")
+
+    @property
     def domain(self) -> str:
-        return domain_of(self.task)
+        return domain_of(self.known_task)
 
     @property
     def unit(self) -> str:
@@ -68,11 +72,13 @@ class Group:
 
 
 def domain_of(task: str) -> str:
-    """The paper's domain of a task, "builtin", or "other"."""
+    """The domain of the paper that a task is in, "builtin", "other adroit", ... or "other"."""
     if task.startswith("builtin/"):
         return "builtin"
-    known = TASKS.get(task.removeprefix("legacy:"))
-    return _DOMAINS.get(known.domain, "other") if known else "other"
+    for domain, tasks in DOMAIN_TASKS.items():
+        if task in tasks:
+            return domain
+    return f"other {TASKS[task].domain}" if task in TASKS else "other"
 
 
 def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
@@ -155,7 +161,8 @@ def by_label(groups: Iterable[Group]) -> dict[str, list[Group]]:
 def domains(groups: Iterable[Group]) -> list[str]:
     """The domains of the groups, the paper's first."""
     found = {group.domain for group in groups}
-    return [name for name in (*DOMAIN_TASKS, "builtin", "other") if name in found]
+    first = [domain for domain in (*DOMAIN_TASKS, "builtin") if domain in found]
+    return first + sorted(found - set(first))
 
 
 def _task_labels(results: Sequence[Result]) -> dict[Result, str]:

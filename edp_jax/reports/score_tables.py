@@ -48,7 +48,7 @@ def domain_averages(groups: Sequence[Group]) -> Table:
         for label, own in by_label(of_domain).items():
             numbers = [statistics.mean_of_tasks(_strata(own, measure)) for measure in MEASURES]
             tasks = paper.DOMAIN_TASKS.get(domain)
-            complete = tasks is not None and {g.task for g in own} == set(tasks)
+            complete = tasks is not None and sorted(g.known_task for g in own) == sorted(tasks)
             reference = published.get((domain, own[0].learner)) if complete else None
             difference = None if reference is None else numbers[1][0] - reference
             of = f"{len(own)} of {len(tasks)}" if tasks else str(len(own))
@@ -59,9 +59,10 @@ def domain_averages(groups: Sequence[Group]) -> Table:
         *(number("paper's OMS"), number("difference", sign=True)),
     )
     note = (
-        "Means over tasks of the means over seeds. Domains are the paper's; the built-in tasks "
-        "count for themselves. The standard error tells of the seeds alone and is missing where a "
-        f"task has one. The paper's mean ({paper.SOURCE}) is shown where all its tasks are there."
+        "Means over tasks of the means over seeds. A domain has the paper's tasks; the built-in "
+        "tasks and others count for themselves. The standard error tells of the seeds alone and is "
+        "missing where a task has one seed. The paper's mean is shown where all its tasks are "
+        f"there ({paper.SOURCE})."
     )
     return Table("domains", "Averages by domain", note, columns, rows)
 
@@ -110,9 +111,9 @@ def beside_the_paper(groups: Sequence[Group]) -> Table:
     rows = []
     for figure in paper.TASKS:
         for group in groups:
-            task = group.task.removeprefix("legacy:")
             values = group.values(figure.measure)
-            if (task, group.learner) == (figure.task, figure.learner) and len(values):
+            same = (group.known_task, group.learner) == (figure.task, figure.learner)
+            if same and group.unit == "score" and len(values):
                 mean, error = _mean(values)
                 updates = max(result.updates_done for result in group.counted)
                 cells = (group.task, group.label, figure.measure.upper(), len(values), updates)

@@ -47,12 +47,14 @@ def writer(root):
         start=None,
         scored=True,
         times=None,
+        point=None,
         **settings,
     ):
         scores = np.asarray(scores, float)
         scores = scores if scores.ndim == 3 else scores[:, :, None]
         number, size, episodes = scores.shape
         seeds = list(range(size)) if seeds is None else list(seeds)
+        swept = point or {}
         critic = np.ones((number, size)) if critic is None else np.asarray(critic, float)
         steps = [10 * (t + 1) for t in range(number)]
         done = 10 * number
@@ -61,7 +63,7 @@ def writer(root):
             "format": FORMAT,
             "config": config,
             "dataset": {"sha256": sha256},
-            "members": [{"seed": seed} for seed in seeds],
+            "members": [{"seed": seed, **swept} for seed in seeds],
             "starts": [
                 {"git_commit": "0123456789" * 4, "devices": ["cpu:0 cpu"], "machine": "box"}
                 | (start or {})
@@ -79,19 +81,19 @@ def writer(root):
         if summary is not False:
             (folder / "summary.json").write_text(json.dumps(told | (summary or {})))
         evaluated = [
-            (step, seed, e, value, 5, value if scored else "")
+            (step, seed, *swept.values(), e, value, 5, value if scored else "")
             for step, of_step in zip(steps, scores.tolist(), strict=True)
             for seed, of_seed in zip(seeds, of_step, strict=True)
             for e, value in enumerate(of_seed)
         ]
-        header = ("step", "seed", "episode", "return", "length", "score")
+        header = ("step", "seed", *swept, "episode", "return", "length", "score")
         (folder / "evaluations.csv").write_text(lines(header, evaluated))
         metrics = [
-            (step, seed, value)
+            (step, seed, *swept.values(), value)
             for step, of_step in zip(steps, critic.tolist(), strict=True)
             for seed, value in zip(seeds, of_step, strict=True)
         ]
-        header = ("step", "seed", "critic/q_mean")
+        header = ("step", "seed", *swept, "critic/q_mean")
         (folder / "metrics.csv").write_text(lines(header, metrics))
         if times is not None:
             header = ("step", "seconds", "evaluating")
