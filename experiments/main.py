@@ -20,6 +20,7 @@ from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, programs, sharding, writers
 from edp_jax.training.checkpoint import Checkpoints, set_damaged_aside
+from edp_jax.training.clock import Clock
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
@@ -126,6 +127,7 @@ def train_on(
     extra_writers = hosts.run_in_all(
         lambda: writers.open_writers(kinds, workdir, members, config, done)
     )
+    hosts.run_in_zero(lambda: extra_writers.append(Clock(workdir, done)))
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
 

@@ -21,9 +21,12 @@ ORDERS = (
     "algorithms < export < runs",
     "types < errors settings files < tasks < legacy ogbench_package < stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
-    "runs < __init__",
+    "tasks evaluation configuration runs < reports < __init__",
 )
-WITHOUT_JAX = ("data", "evaluation", "tasks", "legacy", "ogbench_package", "stepping", "files")
+WITHOUT_JAX = (
+    *("data", "evaluation", "reports"),
+    *("tasks", "legacy", "ogbench_package", "stepping", "files"),
+)
 
 SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
 SLOW = (

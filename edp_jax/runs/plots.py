@@ -113,6 +113,22 @@ def write(figure: "Figure", png: str) -> None:
     write_bytes(png, picture.getvalue())
 
 
+def as_svg(figure: "Figure", name: str) -> str:
+    """Draws a figure as an SVG element, with its text as text and without a background.
+
+    Args:
+      figure: to draw.
+      name: no other figure of the same page has it; the ids inside are made from it.
+    """
+    import matplotlib
+
+    drawing = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(drawing, format="svg", transparent=True, metadata={"Date": None})
+    text = drawing.getvalue()
+    return text[text.index("<svg") :].replace('<g id="', '<g data-name="')  # would be there twice
+
+
 def _curves(run: Run, values: np.ndarray) -> list[Curve]:
     """Divides values [T, R] into the points of the sweep."""
     curves = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edp_jax.evaluation import episode_means
-from edp_jax.training import tables
+from edp_jax.training import clock, tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
@@ -56,6 +56,15 @@ class Metrics:
 
     steps: np.ndarray  # [T] updates done
     values: dict[str, np.ndarray]  # [T, R] by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """How long a run took, over all its starts: T rows, one per step of `Metrics`."""
+
+    steps: np.ndarray  # [T] updates done
+    seconds: np.ndarray  # [T] since it began
+    evaluating: np.ndarray  # [T] how many of these seconds went into evaluations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,10 +135,18 @@ class Run:
         own = {"step", *self.members[0].columns}
         names = [name for name in cells[0][0][0] if name not in own] if steps else []
         values = {
-            name: np.array([[float(rows[0][name]) for rows in of_members] for of_members in cells])
+            name: np.array(
+                [[float(rows[0][name] or "nan") for rows in of_members] for of_members in cells]
+            )
             for name in names
         }
         return Metrics(np.array(steps, int), values)
+
+    @functools.cached_property
+    def times(self) -> Times | None:
+        """The time at each row of the metrics; None where the run has not noted any."""
+        steps, seconds, evaluating = clock.read(os.fspath(self.workdir)).T
+        return Times(steps, seconds, evaluating) if len(steps) else None
 
     @functools.cached_property
     def summary(self) -> dict[str, Any] | None:

@@ -125,6 +125,7 @@ def write_config(
         | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
         "environment": numeric_environment(),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "machine": _machine(),
     }
     record = {
         "format": FORMAT,
@@ -184,6 +185,19 @@ def _is_file(task: str) -> bool:
 
 def _has_config(workdir: str) -> bool:
     return os.path.isfile(os.path.join(workdir, "config.json"))
+
+
+def _machine() -> str:
+    """Host, number of cores that this process may use, and processor, where they are known."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    return f"{platform.node()}, {cores} core{'s' * (cores != 1)} of {processor}"
 
 
 def _version(package: str) -> str | None:

@@ -27,7 +27,7 @@ RUN = tuple(
     for s in ("num_steps=6", "eval_every=3", "log_every=3", "eval_episodes=2", "seeds=(0,1)")
 )
 FILES = {
-    *("config.json", "metrics.csv", "evaluations.csv", "summary.json"),
+    *("config.json", "metrics.csv", "evaluations.csv", "times.csv", "summary.json"),
     *("learning_curve.png", "checkpoints", "policy"),
 }
 

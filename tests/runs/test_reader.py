@@ -68,6 +68,17 @@ def test_metrics_have_the_axes_time_member(make_run, metric_lines):
     assert np.isnan(metrics.values["critic/q_mean"]).all()
 
 
+def test_times_are_those_of_times_csv(make_run, tmp_path):
+    assert make_run().times is None
+    (tmp_path / "times.csv").write_text("step,seconds,evaluating\n5,3.5,0\n10,7,2.5\n15,9")
+    times = Run(str(tmp_path)).times
+    assert times.steps.tolist() == [5, 10] and times.seconds.tolist() == [3.5, 7.0]
+    assert times.evaluating.tolist() == [0.0, 2.5]
+    (tmp_path / "times.csv").write_text("step,minutes\n5,3\n")
+    with pytest.raises(InputError, match="times.csv: not the table of this run"):
+        _ = Run(str(tmp_path)).times
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -1,0 +1,229 @@
+"""Which runs belong together: the seeds of one learner, with one set of settings, on one task."""
+
+import csv
+import dataclasses
+import functools
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edp_jax.configuration import make_config
+from edp_jax.reports import statistics
+from edp_jax.reports.paper import DOMAIN_TASKS
+from edp_jax.reports.results import Result
+from edp_jax.tasks import TASKS
+from edp_jax.types import InputError
+
+# Settings of a machine or of files, and those that name the task and the members of a run
+_NOT_COMPARED = frozenset(
+    {
+        *("task", "algorithm", "seeds", "sweep", "writers", "data_dir", "data_placement"),
+        *("log_every", "checkpoint_every", "compilation_cache", "distributed", "process_id"),
+        *("num_processes", "coordinator_address"),
+    }
+)
+
+
+class Key(NamedTuple):
+    """A seed of a learner on a task; the learner's settings are part of its name."""
+
+    task: str
+    learner: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The seeds of one learner on one task."""
+
+    task: str
+    label: str  # the learner, with the settings that tell it from others of its name
+    results: tuple[Result, ...]  # all seeds, in their order
+
+    @property
+    def learner(self) -> str:
+        return self.results[0].learner
+
+    @property
+    def known_task(self) -> str:
+        """The task's name among those known by name, whichever reader and data it has."""
+        return self.results[0].task.removeprefix("legacy:")
+
+    @property
+    def domain(self) -> str:
+        return domain_of(self.known_task)
+
+    @property
+    def unit(self) -> str:
+        """Of all scores: "score", "return", or "" where there are none."""
+        return max(result.unit for result in self.results)
+
+    @property
+    def counted(self) -> tuple[Result, ...]:
+        """The seeds whose scores stand for the learner."""
+        return tuple(result for result in self.results if result.counts)
+
+    def values(self, measure: str) -> np.ndarray:
+        """One of the `statistics.Measures` [S] of every seed that counts."""
+        measures = (statistics.measure(result.scores) for result in self.counted)
+        return np.array([getattr(each, measure) for each in measures], float)
+
+
+def domain_of(task: str) -> str:
+    """The domain of the paper that a task is in, "builtin", "other adroit", ... or "other"."""
+    if task.startswith("builtin/"):
+        return "builtin"
+    for domain, tasks in DOMAIN_TASKS.items():
+        if task in tasks:
+            return domain
+    return f"other {TASKS[task].domain}" if task in TASKS else "other"
+
+
+def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
+    """Sorts results into groups.
+
+    Runs of one learner on one task are told apart by the settings in which they differ. These
+    settings are named behind the learner, on all its tasks, where they are not the defaults of the
+    task. Where a seed was run twice, the run with more updates counts.
+
+    Args:
+      results: of all runs.
+
+    Returns:
+      The groups, by task and label; and the repeated results, each with the folder of the run that
+      counts in its place.
+    """
+    tasks = _task_labels(results)
+    differing = _differing_settings(results)
+    found: dict[tuple[str, str], dict[int, Result]] = {}
+    repeated = []
+    for result in sorted(results, key=lambda each: (-each.updates_done, each.workdir)):
+        label = _label(result, differing.get(result.learner, ()))
+        seeds = found.setdefault((tasks[result], label), {})
+        if result.seed in seeds:
+            repeated.append((result, seeds[result.seed].workdir))
+        else:
+            seeds[result.seed] = result
+    groups = [
+        Group(task, label, tuple(seeds[seed] for seed in sorted(seeds)))
+        for (task, label), seeds in sorted(found.items())
+    ]
+    return groups, repeated
+
+
+def read_expected(path: str) -> set[Key]:
+    """Reads what should be there.
+
+    Args:
+      path: a csv file with the columns task, learner and seed; a learner is named as in the report.
+
+    Raises:
+      InputError: it cannot be read, or is no such table.
+    """
+    try:
+        with open(os.path.expanduser(path), newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+            return {Key(row["task"], row["learner"], int(row["seed"])) for row in rows}
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"--expect={path}: cannot be read as a table; give a csv file with the columns task, "
+            "learner and seed, a number, one row per run"
+        ) from error
+
+
+def missing(groups: Sequence[Group], expected: Iterable[Key] | None = None) -> list[Key]:
+    """Lists the seeds that no run was found of.
+
+    Args:
+      groups: what was found.
+      expected: what should be there. None: every learner on every task that any of them has, with
+        every seed that any group has.
+    """
+    found = {Key(g.task, g.label, result.seed) for g in groups for result in g.results}
+    if expected is None:
+        tasks, labels = {g.task for g in groups}, {g.label for g in groups}
+        seeds = {key.seed for key in found}
+        expected = {Key(task, label, s) for task in tasks for label in labels for s in seeds}
+    return sorted(set(expected) - found)
+
+
+def by_label(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """The groups of each learner whose scores can be compared over tasks: no returns."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        if group.unit == "score" and group.counted:
+            found.setdefault(group.label, []).append(group)
+    return found
+
+
+def domains(groups: Iterable[Group]) -> list[str]:
+    """The domains of the groups, the paper's first."""
+    found = {group.domain for group in groups}
+    first = [domain for domain in (*DOMAIN_TASKS, "builtin") if domain in found]
+    return first + sorted(found - set(first))
+
+
+def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
+    """The task of each result, with what tells it from other tasks of that name.
+
+    These are files with other content, and evaluations without scores beside those with scores.
+    """
+    checksums: dict[str, set[str]] = {}
+    units: dict[str, set[str]] = {}
+    for result in results:
+        checksums.setdefault(result.task, set()).add(result.sha256)
+        units.setdefault(result.task, set()).add(result.unit)
+    labels = {}
+    for result in results:
+        several = len(checksums[result.task]) > 1
+        returns = result.unit == "return" and "score" in units[result.task]
+        data = f" (data {result.sha256[:8]})" if several else ""
+        labels[result] = result.task + data + (" (returns)" if returns else "")
+    return labels
+
+
+def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
+    """Per learner, the settings in which its runs on some task differ."""
+    values: dict[tuple[str, str, str], set[Hashable]] = {}
+    for result in results:
+        for name, value in result.settings.items():
+            if name not in _NOT_COMPARED:
+                values.setdefault((result.learner, result.task, name), set()).add(_plain(value))
+    differing: dict[str, set[str]] = {}
+    for (learner, _, name), different in values.items():
+        if len(different) > 1:
+            differing.setdefault(learner, set()).add(name)
+    return {learner: sorted(names) for learner, names in differing.items()}
+
+
+def _label(result: Result, names: Iterable[str]) -> str:
+    """The learner, with those of the named settings that are not the defaults of the task."""
+    defaults = _defaults(result.learner, result.settings["task"])
+    values = {name: result.settings[name] for name in names if name in result.settings}
+    parts = [
+        f"{name}={_short(value)}"
+        for name, value in values.items()
+        if name not in defaults or _plain(value) != _plain(defaults[name])
+    ]
+    return " ".join([result.learner, *parts])
+
+
+@functools.cache
+def _defaults(learner: str, task: str) -> Mapping[str, Any]:
+    try:
+        return make_config(learner, task)
+    except InputError:  # a learner or a task of another version
+        return {}
+
+
+def _plain(value: Any) -> Hashable:
+    """A value of a configuration so that equal ones are equal, also once read from JSON."""
+    if isinstance(value, Mapping):
+        return tuple((name, _plain(item)) for name, item in sorted(value.items()))
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -1,0 +1,194 @@
+"""A report: what is in it, and its files."""
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edp_jax.files import write_bytes
+from edp_jax.reports import figures, html, markdown, run_tables, score_tables
+from edp_jax.reports.figures import Picture
+from edp_jax.reports.groups import Group, by_label, make_groups, missing, read_expected
+from edp_jax.reports.results import Result, Unreadable, find_runs, read_runs
+from edp_jax.reports.selection import Selection, select
+from edp_jax.reports.tables import Table, as_csv
+from edp_jax.runs import plots
+from edp_jax.types import InputError
+
+
+class Report(NamedTuple):
+    """Tables and figures, in the order in which they are shown."""
+
+    summary: str  # one paragraph: what it is about
+    tables: list[Table]
+    pictures: list[Picture]
+
+
+def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -> Report:
+    """Reads runs and writes a report of them.
+
+    Args:
+      patterns: of folders, see `results.find_runs`.
+      out: DIR; report.html, report.md, tables/*.csv and figures/*.svg and *.png are written there.
+      expect: a csv file that names the runs that should be there, see `groups.read_expected`.
+
+    Returns:
+      What was written.
+
+    Raises:
+      InputError: no run is found, none can be read, or DIR cannot be written.
+    """
+    expected = None if expect is None else read_expected(expect)
+    workdirs = find_runs(patterns)
+    results, unreadable = read_runs(workdirs)
+    if not results:
+        first = unreadable[0]
+        raise InputError(
+            f"--runs: none of {len(workdirs)} runs can be read; the first: {first.reason[:150]}"
+        )
+    groups, repeated = make_groups(results)
+    rule = (
+        "Expected are all learners on all tasks with all seeds that any run has."
+        if expected is None
+        else f"Expected is what {os.path.basename(expect or '')} lists."
+    )
+    absent = run_tables.missing_seeds(missing(groups, expected), rule)
+    report = make_report(groups, repeated, unreadable, absent)
+    try:
+        for folder in (out, os.path.join(out, "tables"), os.path.join(out, "figures")):
+            os.makedirs(folder, exist_ok=True)
+        _write(report, out)
+    except OSError as error:
+        raise InputError(
+            f"--out={out}: cannot be written ({error.strerror}); name a folder that can"
+        ) from error
+    return report
+
+
+def make_report(
+    groups: Sequence[Group],
+    repeated: Sequence[tuple[Result, str]],
+    unreadable: Sequence[Unreadable],
+    absent: Table,
+) -> Report:
+    """Makes the tables and figures.
+
+    Args:
+      groups: the runs, sorted.
+      repeated: seeds that are there twice, with the run that counts.
+      unreadable: folders that should be runs.
+      absent: the table of runs that are missing.
+    """
+    chosen = {
+        (group.task, group.label): found
+        for group in groups
+        if (found := choose_online(group.counted)) is not None
+    }
+    tables = [
+        score_tables.scores(groups),
+        score_tables.domain_averages(groups),
+        score_tables.aggregates(groups),
+        score_tables.improvement(groups),
+        score_tables.beside_the_paper(groups),
+        score_tables.picked(chosen),
+        run_tables.time_to_score(groups),
+        run_tables.speed(groups),
+        run_tables.critics(groups),
+        run_tables.runs(groups, repeated, unreadable),
+        absent,
+    ]
+    return Report(_summary(groups, unreadable, absent), tables, list(_pictures(groups, chosen)))
+
+
+def choose_online(results: Sequence[Result]) -> Selection | None:
+    """The mean over runs of what is picked online among the evaluations of each.
+
+    Returns:
+      None where there is no run, or one of them has too few episodes.
+    """
+    found = [select(result.episodes) for result in results]
+    of_runs = [each for each in found if each is not None]
+    if not of_runs or len(of_runs) < len(found):
+        return None
+    return Selection(
+        np.mean([each.scores for each in of_runs], axis=0),
+        float(np.mean([each.of_oms for each in of_runs])),
+        float(np.mean([each.seen_by_oms for each in of_runs])),
+    )
+
+
+def provenance(shown: Sequence[Sequence[Result]]) -> str:
+    """What is behind numbers or a figure.
+
+    Args:
+      shown: the seeds of each learner on each task.
+    """
+    sizes = sorted(map(len, shown))
+    results = [result for seeds in shown for result in seeds]
+    least, most = sizes[0], sizes[-1]
+    seeds = f"{least} to {most} seeds" if least < most else _count(most, "seed")
+    commits = sorted({commit for each in results for commit in each.short_commits})
+    machines = sorted({machine for each in results for machine in each.machines})
+    return (
+        f"{seeds} per learner and task, {_count(len(results), 'run')} in all. "
+        f"Commits: {', '.join(commits)}. Machines: {'; '.join(machines)}."
+    )
+
+
+def _summary(groups: Sequence[Group], unreadable: Sequence[Unreadable], absent: Table) -> str:
+    results = [result for group in groups for result in group.results]
+    tasks, labels = {group.task for group in groups}, {group.label for group in groups}
+    states = {
+        "finished": sum(result.finished and not result.diverged for result in results),
+        "unfinished": sum(not result.finished and not result.diverged for result in results),
+        "diverged": sum(bool(result.diverged) for result in results),
+        "unreadable": len(unreadable),
+        "missing": sum(len(row[2]) for row in absent.rows),
+    }
+    told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    return (
+        f"{_count(len(labels), 'learner')} on {_count(len(tasks), 'task')}: {told} (a run is one "
+        f"seed). "
+        f"{provenance([group.results for group in groups])}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _pictures(
+    groups: Sequence[Group], chosen: dict[tuple[str, str], Selection]
+) -> Iterable[Picture]:
+    look = figures.styles(groups)
+    if by_label(groups):
+        yield figures.interquartile_means(groups, look)
+        yield figures.performance_profiles(groups, look)
+    for task, of_task in itertools.groupby(groups, key=lambda group: group.task):
+        own = list(of_task)
+        if any(len(result.scores) for group in own for result in group.results):
+            yield figures.learning_curves(task, own, look)
+        picked = {label: found for (where, label), found in chosen.items() if where == task}
+        if picked:
+            yield figures.online_choice(task, picked, own, look)
+        if any(len(result.critic) for group in own for result in group.results):
+            yield figures.critic_values(task, own, look)
+
+
+def _write(report: Report, out: str) -> None:
+    drawings = {}
+    for picture in report.pictures:
+        svg = html.themed(plots.as_svg(picture.figure, picture.name))
+        drawings[picture.name] = svg
+        path = os.path.join(out, "figures", picture.name)
+        write_bytes(f"{path}.svg", svg.encode())
+        plots.write(picture.figure, f"{path}.png")
+    for table in report.tables:
+        write_bytes(os.path.join(out, "tables", f"{table.name}.csv"), as_csv(table).encode())
+    captions = {each.name: provenance(each.shown) for each in report.pictures}
+    page = html.page(report.summary, report.tables, report.pictures, captions, drawings)
+    write_bytes(os.path.join(out, "report.html"), page.encode())
+    text = markdown.page(report.summary, report.tables, report.pictures, captions)
+    write_bytes(os.path.join(out, "report.md"), text.encode())

@@ -1,0 +1,198 @@
+"""Runs are read and sorted into groups; what is missing is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edp_jax import InputError
+from edp_jax.reports import groups, results, score_tables
+
+
+def read(*folders):
+    found, unreadable = results.read_runs(map(str, folders))
+    return groups.make_groups(found), unreadable
+
+
+def labels(*folders):
+    return [(group.task, group.label) for group in read(*folders)[0][0]]
+
+
+def test_a_run_is_read_seed_by_seed(write_run):
+    """Two evaluations of two seeds with two episodes each."""
+    scores = np.array([[[1.0, 3.0], [10.0, 20.0]], [[5.0, 7.0], [30.0, 40.0]]])
+    folder = write_run("a", scores, seeds=(4, 7), rate=5.0, critic=[[1, 2], [3, 4]])
+    four, seven = results.read_run(str(folder))
+    assert (four.seed, seven.seed, seven.learner) == (4, 7, "edp_td3")
+    assert four.steps.tolist() == [10, 20] and four.scores.tolist() == [2.0, 6.0]
+    assert seven.episodes.tolist() == [[10.0, 20.0], [30.0, 40.0]]
+    assert seven.critic.tolist() == [2.0, 4.0]
+    assert four.counts and four.seconds(four.steps).tolist() == [2.0, 4.0]
+    assert four.machines == ("box",) and four.short_commits == ("0123456",)
+
+
+def test_a_machine_is_told_with_its_accelerators(write_run):
+    gpus = {"devices": ["gpu:0 NVIDIA H100", "gpu:1 NVIDIA H100"]}
+    old = {"devices": ["cpu:0 cpu"], "machine": None, "git_commit": "1" * 40 + "-dirty"}
+    folders = write_run("a", [[1.0]], start=gpus), write_run("b", [[1.0]], start=old)
+    (first,), (second,) = map(results.read_run, map(str, folders))
+    assert first.machines == ("box with 2 x NVIDIA H100",) and second.machines == ("1 x cpu",)
+    assert second.short_commits == ("1111111-dirty",)
+
+
+def test_the_clock_of_a_run_tells_its_time_without_evaluations(write_run):
+    folder = write_run("a", [[1.0], [2.0]], times=[(10, 8.0, 0.0), (20, 17.0, 4.0)])
+    (result,) = results.read_run(str(folder))
+    assert result.seconds(result.steps).tolist() == [8.0, 13.0]
+
+
+def test_folders_are_searched_down_to_the_runs(write_run, tmp_path):
+    inner = write_run("a/b", [[1.0]])
+    (inner / "policy").mkdir()
+    (inner / "policy" / "config.json").write_text("{}")
+    write_run("c", [[1.0]])
+    found = [str(tmp_path / "runs" / name) for name in ("a/b", "c")]
+    assert results.find_runs([str(tmp_path / "runs")]) == found
+    assert results.find_runs([str(tmp_path / "*" / "c"), str(tmp_path / "runs")]) == found
+    with pytest.raises(InputError, match="--runs=.*nothing: no run there"):
+        results.find_runs([str(tmp_path / "nothing")])
+
+
+def test_runs_that_cannot_be_read_do_not_stop_the_others(write_run):
+    sound, broken, strange = (write_run(name, [[1.0]]) for name in "abc")
+    (broken / "config.json").write_text("{")
+    record = json.loads((strange / "config.json").read_text())
+    (strange / "config.json").write_text(json.dumps(record | {"members": 3}))
+    (found, _), unreadable = read(sound, broken, strange)
+    assert [result.workdir for group in found for result in group.results] == [str(sound)]
+    assert [each.workdir for each in unreadable] == [str(broken), str(strange)]
+    assert "cannot be read" in unreadable[0].reason
+    assert "not those of a run" in unreadable[1].reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"finished": False}, None),
+        ({"summary": False}, None),  # killed, or still running
+        ({"num_steps": 500}, None),  # it goes on beyond its former end
+        ({"critic": [[1.0], [np.nan]]}, "before update 20: critic/q_mean"),
+        ({"summary": {"diverged": [{"seed": 0, "update": 15}]}}, "in update 15"),
+    ],
+)
+def test_what_did_not_end_soundly_does_not_count(write_run, changes, says):
+    (result,) = results.read_run(str(write_run("a", [[1.0], [2.0]], **changes)))
+    assert not result.counts and result.diverged == says
+
+
+def test_a_last_evaluation_without_a_result_does_not_count(write_run):
+    failures = [{"step": 20, "reason": "no simulator"}]
+    folder = write_run("a", [[1.0], [np.nan]], summary={"failed_evaluations": failures})
+    (result,) = results.read_run(str(folder))
+    assert not result.counts
+    assert result.problems == (
+        "evaluation at update 20 failed: no simulator",
+        "1 of 2 evaluations without a result, also the last",
+    )
+
+
+def test_settings_that_differ_are_named_where_they_are_not_the_tasks_defaults(write_run):
+    """eta is 1 by default on one task and 0.005 on the other; 2 and 2.0 are the same."""
+    plain = write_run("a", [[1.0]], eta=1.0)
+    changed = write_run("b", [[1.0]], eta=2)
+    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7)
+    elsewhere = write_run("d", [[1.0]], eta=0.005, task="kitchen-complete-v0")
+    other = write_run("e", [[1.0]], learner="edp_iql", num_candidates=3)
+    assert labels(plain, changed, same, elsewhere, other) == [
+        ("hopper-medium-v2", "edp_iql"),
+        ("hopper-medium-v2", "edp_td3"),
+        ("hopper-medium-v2", "edp_td3 eta=2"),
+        ("kitchen-complete-v0", "edp_td3"),
+    ]
+
+
+def test_a_point_of_a_sweep_is_one_more_setting(write_run):
+    plain = write_run("a", [[1.0]], eta=1.0)
+    swept = write_run("b", [[5.0]], eta=1.0, point={"eta": 0.5})
+    ((_, group), _), _ = read(plain, swept)
+    assert group.label == "edp_td3 eta=0.5" and group.values("last").tolist() == [5.0]
+
+
+def test_different_data_of_one_name_are_told_apart(write_run):
+    mine = write_run("a", [[1.0]], task="/here/own.npz", sha256="1" * 64)
+    yours = write_run("b", [[1.0]], task="/there/own.npz", sha256="2" * 64)
+    assert labels(mine) == [("own.npz", "edp_td3")]
+    found = [("own.npz (data 11111111)", "edp_td3"), ("own.npz (data 22222222)", "edp_td3")]
+    assert labels(mine, yours) == found
+
+
+def test_returns_do_not_mix_with_scores(write_run):
+    scored = write_run("a", [[50.0]])
+    returned = write_run("b", [[1600.0]], seeds=(1,), scored=False)
+    (found, _), _ = read(scored, returned)
+    assert [(group.task, group.unit) for group in found] == [
+        ("hopper-medium-v2", "score"),
+        ("hopper-medium-v2 (returns)", "return"),
+    ]
+    assert list(groups.by_label(found)) == ["edp_td3"]
+    assert groups.by_label(found)["edp_td3"] == found[:1]
+
+
+def test_of_a_seed_that_was_run_twice_the_longer_run_counts(write_run):
+    short = write_run("a", [[1.0]], num_steps=20, finished=False)
+    long = write_run("b", [[1.0], [2.0]])
+    (((group,), repeated), _) = read(short, long)
+    assert [result.workdir for result in group.results] == [str(long)]
+    assert [(result.workdir, kept) for result, kept in repeated] == [(str(short), str(long))]
+
+
+def test_a_removed_run_is_missing(write_run):
+    """Every learner is expected on every task with every seed that any run has."""
+    folders = [
+        write_run(f"{learner}-{task}", [[1.0, 2.0]], learner=learner, task=task)
+        for learner in ("edp_td3", "iql")
+        for task in ("hopper-medium-v2", "kitchen-complete-v0")
+    ]
+    (found, _), _ = read(*folders)
+    assert groups.missing(found) == []
+    (found, _), _ = read(*folders[:3])
+    assert groups.missing(found) == [
+        ("kitchen-complete-v0", "iql", 0),
+        ("kitchen-complete-v0", "iql", 1),
+    ]
+
+
+def test_a_table_can_say_what_is_expected(write_run, tmp_path):
+    (found, _), _ = read(write_run("a", [[1.0, 2.0]]))
+    table = tmp_path / "expected.csv"
+    row = "hopper-medium-v2,edp_td3,"
+    table.write_text(f"task,learner,seed\n{row}1\n{row}2\n")
+    assert groups.missing(found, groups.read_expected(str(table))) == [
+        ("hopper-medium-v2", "edp_td3", 2)
+    ]
+    for content in ("task,seed\na,1\n", f"task,learner,seed\n{row}one\n"):
+        table.write_text(content)
+        with pytest.raises(InputError, match="expected.csv: cannot be read as a table; give"):
+            groups.read_expected(str(table))
+
+
+def test_domains_are_those_of_the_paper():
+    tasks = ("walker2d-medium-v2", "pen-human-v1", "antmaze-umaze-v0", "builtin/hopper-medium")
+    assert [groups.domain_of(t) for t in tasks] == ["gym", "adroit", "antmaze", "builtin"]
+    others = ("antmaze-umaze-v2", "door-human-v1", "own.npz")
+    assert [groups.domain_of(t) for t in others] == ["other antmaze", "other adroit", "other"]
+
+
+def test_the_papers_domain_mean_stands_where_all_its_tasks_are(write_run):
+    """Kitchen, OMS: EDP 80.5. Ours: (90 + 60 + 30) / 3, until a task is there twice."""
+    folders = [
+        write_run(f"{kind}", [[score]], task=f"kitchen-{kind}-v0")
+        for kind, score in (("complete", 90.0), ("partial", 60.0), ("mixed", 30.0))
+    ]
+    (found, _), _ = read(*folders)
+    row = score_tables.domain_averages(found).rows[0]
+    assert row[:3] == ("kitchen", "edp_td3", "3 of 3") and row[4][0] == 60.0
+    assert row[-2:] == (80.5, pytest.approx(-20.5))
+    more = write_run("more", [[0.0]], task="kitchen-mixed-v0", sha256="other")
+    (found, _), _ = read(*folders, more)
+    assert score_tables.domain_averages(found).rows[0][-2:] == (None, None)
