@@ -172,9 +172,9 @@ def tables(bench: Bench) -> str:
 
 
 def disk(bench: Bench) -> str:
-    """Limits on the size of files, folders that vanish: one line, and afterwards the run goes on."""
+    """Limits on the size of files, folders that vanish: one line, and the run goes on later."""
     _halves(bench)
-    wrong, tried = [], 0
+    wrong, tried, folder = [], 0, bench.folder / "cut"
 
     def judge(way: str, ended: Ended) -> None:
         again = bench.run("cut")
@@ -182,7 +182,7 @@ def disk(bench: Bench) -> str:
             wrong.append((way, ended.code, ended.printed[-300:]))
         if again.code or bench.differences("cut", "reference"):
             wrong.append((way, "afterwards", again.code, again.printed[-300:]))
-        shutil.rmtree(bench.folder / "cut", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     for size in (500, 2_000, 5_000, 10_000, 20_000, 40_000):
         limit = (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
@@ -192,7 +192,6 @@ def disk(bench: Bench) -> str:
         tried += 1
         judge(f"files of {size} bytes", ended)
     for what in ("", "checkpoints", "metrics.csv", "evaluations.csv"):
-        folder = bench.folder / "cut"
         process = bench.start("cut", {"num_steps": "100000", "eval_every": "20"})
         bench.until(process, lambda: (folder / "checkpoints" / "40").exists())
         lost = folder / what if what else folder

@@ -83,7 +83,7 @@ def test_a_sweep_is_summed_up_point_by_point(make_run, episode_lines):
     ],
 )
 def test_why_nothing_was_evaluated_is_said(make_run, metric_lines, changes, reason):
-    reached = outcome()._replace(**changes)
+    reached = outcome(diverged=(-1,) * 4)._replace(**changes)
     summary = outputs.summarize_run(make_run(metrics=metric_lines), DATASET, reached, 5.0)
     assert "unit" not in summary
     assert f"nothing was evaluated: {reason}" in outputs.describe(summary)
