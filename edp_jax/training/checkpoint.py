@@ -81,8 +81,7 @@ class Checkpoints:
         about, path = {"notes": dict(notes or {})}, os.path.join(self._folder, str(step))
         try:
             self._manager.save(step, args=content, force=True, custom_metadata=about)
-            if hosts.is_process_zero():
-                write_json(os.path.join(path, _DIGESTS), _digests(path))
+            hosts.run_in_zero(lambda: write_json(os.path.join(path, _DIGESTS), _digests(path)))
         except InputError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
