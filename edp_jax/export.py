@@ -31,6 +31,7 @@ class PolicyFile:
     members: tuple[dict[str, float], ...]  # seed and swept settings of each of R policies
     units: Units  # leaves [O] or [A]
     execute: int | None = None  # of the H actions that they choose together, those to take
+    diverged: tuple[int, ...] = ()  # update in which each did; -1 where it has not; (): none has
 
 
 def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
@@ -53,6 +54,7 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
         "spec": dataclasses.asdict(file.spec),
         "execute": file.execute,
         "members": list(file.members),
+        "diverged": list(file.diverged),
     }
     write_bytes(os.path.join(folder, "policy.json"), json.dumps(settings, indent=2).encode())
 
@@ -167,11 +169,12 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
 
     Args:
       folder: the run's policy/ folder.
-      seed: whose policy; by default the first one's.
+      seed: whose policy; by default the first that has not diverged.
       **point: of a sweep, the values of the swept settings, as in `eta=0.5`.
 
     Raises:
-      InputError: there is no policy in `folder`, it is damaged, or none is of that description.
+      InputError: there is no policy in `folder`, it is damaged, none is of that description, or the
+        training of that one has diverged.
     """
     folder = os.fspath(folder)
     path = os.path.join(folder, "policy.json")
@@ -189,11 +192,15 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         members = tuple(described["members"])
         settings = algorithms.settings(described["algorithm"], **described["config"])
         spec = TaskSpec(**described["spec"])
-    index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
+        diverged = tuple(described.get("diverged", ())) or (-1,) * len(members)
+    which = point if seed is None else {"seed": seed, **point}
+    index = _find_member(folder, members, which, diverged)
     with _damage_told(folder):
         with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as stored:
             arrays = traverse_util.unflatten_dict(dict(stored), sep="/")
         params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            raise ValueError("a parameter is NaN or infinite")
         units, execute = Units(**arrays["units"]), described.get("execute")
         file = PolicyFile(described["algorithm"], settings, spec, members, units, execute)
         policy = Policy(file, params)
@@ -221,11 +228,23 @@ def _damage_told(folder: str) -> Iterator[None]:
         ) from error
 
 
-def _find_member(folder: str, members: tuple[Mapping, ...], which: Mapping[str, float]) -> int:
-    """Index of the first member of that description."""
-    for index, member in enumerate(members):
-        if which.items() <= member.items():
+def _find_member(
+    folder: str,
+    members: tuple[Mapping, ...],
+    which: Mapping[str, float],
+    diverged: tuple[int, ...],
+) -> int:
+    """Index of the first member of that description whose training has not diverged."""
+    found = [i for i, member in enumerate(members) if which.items() <= member.items()]
+    for index in found:
+        if diverged[index] < 0:
             return index
+    if found:
+        name = ", ".join(f"{key} {value}" for key, value in members[found[0]].items())
+        raise InputError(
+            f"policy {folder!r}: the training of {name} diverged in update {diverged[found[0]]:,}; "
+            "take another one, or train again with a lower learning_rate"
+        )
     known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
     asked = ", ".join(f"{name}={value}" for name, value in which.items())
     raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")

@@ -150,13 +150,28 @@ def test_a_damaged_folder_is_one_line(saved, damage):
     assert str(saved[0]) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-def test_a_policy_that_has_diverged_never_acts_silently(saved):
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_policy_with_a_parameter_that_is_not_finite_is_refused(saved, bad):
     path = pathlib.Path(saved[0]) / "params.npz"
     with np.load(path) as file:
-        arrays = {name: np.full_like(array, np.nan) for name, array in file.items()}
+        arrays = dict(file)
+    name = next(name for name in arrays if name.startswith("params/"))
+    arrays[name].reshape(-1)[0] = bad
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match="its action is NaN or infinite"):
-        edp_jax.load_policy(str(saved[0]))(np.zeros(3))
+    with pytest.raises(InputError, match="a parameter is NaN or infinite"):
+        edp_jax.load_policy(str(saved[0]))
+
+
+def test_a_policy_whose_training_diverged_is_refused_by_name(saved):
+    folder, members = pathlib.Path(saved[0]), 2
+    _edit(lambda described: described.update(diverged=[120, -1]))(folder)
+    described = json.loads((folder / "policy.json").read_text())["members"]
+    assert len(described) == members
+    first, second = (member["seed"] for member in described)
+    with pytest.raises(InputError, match=f"seed {first}.* diverged in update 120"):
+        edp_jax.load_policy(folder, first)
+    chosen, default = edp_jax.load_policy(folder, second), edp_jax.load_policy(folder)
+    np.testing.assert_array_equal(chosen(np.zeros(3)), default(np.zeros(3)))
 
 
 @pytest.fixture
