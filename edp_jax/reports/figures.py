@@ -78,7 +78,9 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
         "evaluation. The time is that of the run's clock without evaluations; of older runs, which "
         "have none, it is updates / (updates per second)."
     )
-    return Picture(f"curves_{_file(task)}", task, figure, caption, _all(groups))
+    return Picture(
+        f"curves_{_file(task)}", f"Learning curves: {task}", figure, caption, _all(groups)
+    )
 
 
 def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style]) -> Picture:
@@ -109,7 +111,9 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
         else "The runs do not record which discounted returns are possible, so no level is drawn."
     )
     caption = f"Mean value of the critics, each seed a line. {line}"
-    return Picture(f"critics_{_file(task)}", task, figure, caption, _all(groups))
+    return Picture(
+        f"critics_{_file(task)}", f"Values of the critics: {task}", figure, caption, _all(groups)
+    )
 
 
 def interquartile_means(groups: Sequence[Group], look: Mapping[str, Style]) -> Picture:
@@ -183,7 +187,9 @@ def online_choice(
         "so many episodes. Dotted: what OMS reports for the same run, flattered by its choice."
     )
     shown = _counted([group for group in groups if group.label in chosen])
-    return Picture(f"selection_{_file(task)}", task, figure, caption, shown)
+    return Picture(
+        f"selection_{_file(task)}", f"Choosing a policy online: {task}", figure, caption, shown
+    )
 
 
 def _curve(

@@ -26,6 +26,7 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
 th, td { border-bottom: 1px solid var(--faint); padding: 0.25rem 0.6rem; text-align: left;
   vertical-align: top; }
 td { max-width: 26rem; overflow-wrap: break-word; }
+td.long { min-width: 18rem; }
 td:first-child { white-space: nowrap; }
 th { background: var(--shade); }
 td.number { text-align: right; white-space: nowrap; }

@@ -137,7 +137,7 @@ def read_run(workdir: str) -> list[Result]:
         if evaluations is not None:
             scores = evaluations.means[:, index]
             values = evaluations.returns if evaluations.scores is None else evaluations.scores
-            episodes = np.where(evaluations.lengths >= 0, values, np.nan)[:, index]
+            episodes = values[:, index]
         has_critic = _CRITIC in metrics.values
         results.append(
             Result(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 NOTHING = "–"  # stands where there is no value
+_LONG = 40  # characters of a cell that is given room for them
 
 
 class Column(NamedTuple):
@@ -105,7 +106,8 @@ def as_html(table: Table) -> str:
         for column, value, text in zip(table.columns, row, _texts(table, row), strict=True):
             first = _parts(column, value)[0] if column.numeric else None
             by = "" if _missing(first) else f' data-value="{first!r}"'
-            cells.append(f"<td{_kind(column)}{by}>{html.escape(text)}</td>")
+            kind = _kind(column) or (' class="long"' if len(text) > _LONG else "")
+            cells.append(f"<td{kind}{by}>{html.escape(text)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     rows = "\n".join(body)
     return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"

@@ -22,6 +22,22 @@ def test_the_best_of_lucky_episodes_is_not_as_good_as_it_looks():
     found = select(np.array([[0.0, 100.0], [100.0, 0.0]]))
     assert found.seen_by_oms + found.of_oms == 100
     assert 65 < found.seen_by_oms < 85
+    assert found.scores[-1] == found.of_oms  # the bandit has seen as much, and is judged alike
+
+
+def test_half_of_the_episodes_are_for_choosing():
+    """Of three one, of two equal policies: the best shows 90 with a chance of 1 - (2 / 3)^2."""
+    found = select(np.array([[0.0, 0.0, 90.0], [0.0, 90.0, 0.0]]))
+    assert abs(found.seen_by_oms - 50) < 7
+
+
+def test_the_bandit_comes_back_to_a_policy_that_began_badly():
+    """Its first episode is 0 with a chance of 1/5; its mean is 80, at least 60 in each half.
+
+    Who never tries it again ends at 4/5 80 + 1/5 50 = 74.
+    """
+    found = select(np.array([[0.0] * 2 + [100.0] * 8, [50.0] * 10]))
+    assert found.scores[-1] > 78
 
 
 def test_more_episodes_pick_better_policies():

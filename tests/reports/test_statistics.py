@@ -44,9 +44,15 @@ def test_seeds_are_drawn_anew_within_their_task():
     assert found == (50.0, 50.0, 50.0)
 
 
-def test_the_interval_is_that_of_the_bootstrap():
-    """Two seeds 0 and 1: the resampled means are 0, 1/2, 1 with chances 1/4, 1/2, 1/4."""
-    assert statistics.iqm([np.array([0.0, 1.0])]) == (0.5, 0.0, 1.0)
+def test_the_interval_cuts_off_two_and_a_half_percent_on_both_sides():
+    """Three seeds are all drawn as the lowest with a chance of 1 / 27, which is 3.7 %."""
+    assert statistics.iqm([np.array([0.0, 3.0, 6.0])]) == (3.0, 0.0, 6.0)
+
+
+def test_as_many_seeds_are_drawn_as_there_are():
+    """Six seeds are hardly ever all the lowest, as a single draw often would be."""
+    found = statistics.iqm([np.arange(6.0)])
+    assert found.value == 2.5 and 0.5 < found.low < 1.5 and 3.5 < found.high < 4.5
 
 
 def test_a_single_seed_has_no_interval():
