@@ -17,7 +17,7 @@ import tensorstore
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
 from edp_jax.files import write_json, writing
-from edp_jax.training import hosts, process
+from edp_jax.training import hosts
 from edp_jax.types import InputError
 
 _ITEM = "default"  # orbax's name of the one thing that a checkpoint holds
@@ -91,7 +91,6 @@ class Checkpoints:
                 "there is room and the folder can be written: the same command goes on"
             ) from error
         self._latest = step
-        process.give_memory_back()
 
     def restore(self, like: AgentState) -> AgentState:
         """Returns the newest states [R], with the structure and on the devices of `like`.

@@ -1,6 +1,5 @@
 """What the process's environment may do to the numbers of a run, and to its devices."""
 
-import ctypes
 import os
 import sys
 
@@ -66,17 +65,6 @@ def numeric_environment() -> dict[str, str]:
     flags = [flag for flag in values["XLA_FLAGS"].split() if not flag.startswith(_WITHOUT_EFFECT)]
     values["XLA_FLAGS"] = " ".join(sorted(flags))
     return {name: value for name, value in values.items() if value}
-
-
-def give_memory_back() -> None:
-    """Returns memory that is free to the operating system.
-
-    The C library of Linux keeps it, in one heap for every thread. Orbax saves in new threads each
-    time, so that heaps with little in them pile up: some 70 kB a checkpoint, in small runs.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
 
 
 def check_devices_exist() -> None:
