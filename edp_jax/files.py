@@ -4,10 +4,13 @@ import contextlib
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+GZIP_RATIO = 1032  # the most that deflate compresses by (zlib.net/zlib_tech.html)
 
 
 @contextlib.contextmanager
@@ -38,6 +41,60 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes or replaces an indented JSON file that holds `plain(value)`."""
     write_bytes(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is no JSON, no UTF-8, or nested too deeply.
+    """
+    with open(path, encoding="utf-8-sig") as file:
+        return parse_json(file.read())
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Reads a JSON text.
+
+    Raises:
+      ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def read_array(archive: Any, name: str) -> np.ndarray:
+    """Reads an array of an open .npz file, never with pickle.
+
+    Its size, as it is told in three places, is compared with the file before memory is taken.
+
+    Args:
+      archive: what numpy.load returns for an .npz file.
+      name: one of `archive.files`.
+
+    Raises:
+      ValueError: it is no array, or its size differs. numpy and zipfile raise errors of many other
+        kinds where it is damaged.
+    """
+    members = archive.zip.namelist()
+    member = archive.zip.getinfo(name if name in members else f"{name}.npy")
+    packed, size = member.compress_size, member.file_size
+    most = packed * {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: GZIP_RATIO}.get(
+        member.compress_type, math.inf
+    )
+    if size > most or packed > os.fstat(archive.fid.fileno()).st_size:
+        raise ValueError(f"{size} bytes in {packed}")
+    with archive.zip.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        one, two = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        shape, _, dtype = (one if version == (1, 0) else two)(file)
+        claimed = file.tell() + math.prod(shape) * dtype.itemsize
+    if claimed != size and not dtype.hasobject:
+        raise ValueError(f"shape {list(shape)} of {dtype} in {size} bytes"[:80])
+    return archive[name]
 
 
 def plain(value: Any) -> Any:
