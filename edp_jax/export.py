@@ -14,11 +14,12 @@ from flax import traverse_util
 
 from edp_jax import algorithms
 from edp_jax.errors import one_line
-from edp_jax.files import replacing, write_bytes
+from edp_jax.files import read_array, read_json, replacing, write_bytes
 from edp_jax.policy import in_dataset_units
 from edp_jax.types import InputError, TaskSpec, Units
 
 FORMAT = 2  # of the files; counts up when older ones can no longer be read
+_KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Policy:
     def __init__(self, file: PolicyFile, params: Any):
         """Builds the policy of one member from its parameters."""
         self._spec, self._execute = file.spec, file.execute or file.spec.horizon
-        if not 1 <= self._execute <= self.horizon:
+        if not isinstance(self._execute, int) or not 1 <= self._execute <= self.horizon:
             raise ValueError(f"execute is {self._execute}, horizon {self.horizon}")
         self._key = jax.random.key(0)
         self._calls = 0
@@ -186,24 +187,80 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
             f"{described.get('format', 1)}, not {FORMAT}); train it again, or use that version"
         )
     with _damage_told(folder):
-        members = tuple(described["members"])
+        members = tuple(_member(member) for member in described["members"])
         settings = algorithms.settings(described["algorithm"], **described["config"])
         spec = TaskSpec(**described["spec"])
-    index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
-    with _damage_told(folder):
-        with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as stored:
-            arrays = traverse_util.unflatten_dict(dict(stored), sep="/")
-        params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
-        units, execute = Units(**arrays["units"]), described.get("execute")
+        algorithm = algorithms.make(described["algorithm"], settings, spec)
+        like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
+        arrays = _arrays(os.path.join(folder, "params.npz"))
+        parts = traverse_util.unflatten_dict(arrays, sep="/")
+        units, execute = Units(**parts["units"]), described.get("execute")
+        sizes = (spec.observation_dim,) * 2 + (spec.action_dim,) * 2
+        like_units = Units(*(jax.ShapeDtypeStruct((size,), np.float32) for size in sizes))
+        _check_like(parts["params"], like, (len(members),))
+        _check_like(vars(units), vars(like_units), ())
         file = PolicyFile(described["algorithm"], settings, spec, members, units, execute)
-        policy = Policy(file, params)
-        jax.eval_shape(policy._run, np.zeros(spec.observation_dim, np.float32), policy._key)
-    return policy
+    index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
+    params = jax.tree.map(lambda leaf: leaf[index], parts["params"])
+    _check_finite(folder, {"params": params, "units": vars(units)})
+    with _damage_told(folder):
+        return Policy(file, params)
+
+
+def _member(described: Any) -> dict[str, float]:
+    """Seed and settings of a member."""
+    if not all(type(value) in (int, float) for value in described.values()):
+        raise ValueError("a member's seed or setting is no number")
+    return dict(described)
+
+
+def _arrays(path: str) -> dict[str, np.ndarray]:
+    if not os.path.isfile(path):
+        raise ValueError("there is no params.npz")
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: read_array(stored, name) for name in stored.files}
+
+
+def _check_like(tree: Any, like: Any, leading: tuple[int, ...]) -> None:
+    """Compares names, shapes and types of arrays with those that a learner has.
+
+    Args:
+      tree: arrays [*leading, ...].
+      like: what they should be, without the leading axes.
+      leading: sizes of these.
+
+    Raises:
+      ValueError: they differ.
+    """
+    found, wanted = (traverse_util.flatten_dict(each, sep="/") for each in (tree, like))
+    if found.keys() != wanted.keys():
+        other = sorted(found.keys() ^ wanted.keys())[0]
+        raise ValueError(f"{other!r:.60} is missing, or there without being wanted")
+    for name, leaf in wanted.items():
+        shape, has = (*leading, *leaf.shape), found[name]
+        if has.shape != shape or has.dtype != leaf.dtype:
+            raise ValueError(
+                f"{name} is {has.dtype}{list(has.shape)}, not {leaf.dtype}{list(shape)}"
+            )
+
+
+def _check_finite(folder: str, tree: Any) -> None:
+    """Refuses parameters that no action can come of.
+
+    Raises:
+      InputError: one is NaN or infinite.
+    """
+    for name, leaf in traverse_util.flatten_dict(tree, sep="/").items():
+        if not np.isfinite(leaf).all():
+            raise InputError(
+                f"policy {folder!r}: {name} is NaN or infinite, so its training has diverged (see "
+                "metrics.csv of the run); use another seed, or train with a smaller learning_rate"
+            )
 
 
 def _described(folder: str, path: str) -> dict[str, Any]:
-    with _damage_told(folder), open(path, encoding="utf-8-sig") as source:
-        described = json.load(source)
+    with _damage_told(folder):
+        described = read_json(path)
         if not isinstance(described, dict):
             raise ValueError("policy.json holds no object")
     return described
