@@ -1,6 +1,7 @@
 """Files that appear complete or not at all."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -41,6 +42,12 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes or replaces an indented JSON file that holds `plain(value)`."""
     write_bytes(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The sha256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: str | os.PathLike) -> Any:
