@@ -32,6 +32,7 @@ class PolicyFile:
     members: tuple[dict[str, float], ...]  # seed and swept settings of each of R policies
     units: Units  # leaves [O] or [A]
     execute: int | None = None  # of the H actions that they choose together, those to take
+    diverged: tuple[int, ...] = ()  # update in which each did; -1 where it has not; (): none has
 
 
 def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
@@ -54,6 +55,7 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
         "spec": dataclasses.asdict(file.spec),
         "execute": file.execute,
         "members": list(file.members),
+        "diverged": list(file.diverged),
     }
     write_bytes(os.path.join(folder, "policy.json"), json.dumps(settings, indent=2).encode())
 
@@ -168,11 +170,12 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
 
     Args:
       folder: the run's policy/ folder.
-      seed: whose policy; by default the first one's.
+      seed: whose policy; by default the first that has not diverged.
       **point: of a sweep, the values of the swept settings, as in `eta=0.5`.
 
     Raises:
-      InputError: there is no policy in `folder`, it is damaged, or none is of that description.
+      InputError: there is no policy in `folder`, it is damaged, none is of that description, or the
+        training of that one has diverged.
     """
     folder = os.fspath(folder)
     path = os.path.join(folder, "policy.json")
@@ -190,20 +193,24 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         members = tuple(_member(member) for member in described["members"])
         settings = algorithms.settings(described["algorithm"], **described["config"])
         spec = TaskSpec(**described["spec"])
+        diverged = tuple(map(int, described.get("diverged") or (-1,) * len(members)))
+        if len(diverged) != len(members):
+            raise ValueError(f"{len(diverged)} marks of divergence for {len(members)} members")
+    which = point if seed is None else {"seed": seed, **point}
+    index = _find_member(folder, members, which, diverged)
+    with _damage_told(folder):
         algorithm = algorithms.make(described["algorithm"], settings, spec)
         like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
-        arrays = _arrays(os.path.join(folder, "params.npz"))
-        parts = traverse_util.unflatten_dict(arrays, sep="/")
-        units, execute = Units(**parts["units"]), described.get("execute")
         sizes = (spec.observation_dim,) * 2 + (spec.action_dim,) * 2
         like_units = Units(*(jax.ShapeDtypeStruct((size,), np.float32) for size in sizes))
-        _check_like(parts["params"], like, (len(members),))
-        _check_like(vars(units), vars(like_units), ())
-        file = PolicyFile(described["algorithm"], settings, spec, members, units, execute)
-    index = _find_member(folder, members, point if seed is None else {"seed": seed, **point})
-    params = jax.tree.map(lambda leaf: leaf[index], parts["params"])
-    _check_finite(folder, {"params": params, "units": vars(units)})
-    with _damage_told(folder):
+        parts = traverse_util.unflatten_dict(_arrays(folder), sep="/")
+        if any(len(leaf) != len(members) for leaf in jax.tree.leaves(parts["params"])):
+            raise ValueError(f"not the parameters of {len(members)} members")
+        params = jax.tree.map(lambda leaf: leaf[index], parts["params"])
+        units, execute = Units(**parts["units"]), described.get("execute")
+        found = {"params": params, "units": vars(units)}
+        _check_arrays(found, {"params": like, "units": vars(like_units)})
+        file = PolicyFile(described["algorithm"], settings, spec, members, units, execute, diverged)
         return Policy(file, params)
 
 
@@ -214,48 +221,31 @@ def _member(described: Any) -> dict[str, float]:
     return dict(described)
 
 
-def _arrays(path: str) -> dict[str, np.ndarray]:
+def _arrays(folder: str) -> dict[str, np.ndarray]:
+    path = os.path.join(folder, "params.npz")
     if not os.path.isfile(path):
         raise ValueError("there is no params.npz")
     with np.load(path, allow_pickle=False) as stored:
         return {name: read_array(stored, name) for name in stored.files}
 
 
-def _check_like(tree: Any, like: Any, leading: tuple[int, ...]) -> None:
-    """Compares names, shapes and types of arrays with those that a learner has.
-
-    Args:
-      tree: arrays [*leading, ...].
-      like: what they should be, without the leading axes.
-      leading: sizes of these.
+def _check_arrays(tree: Any, like: Any) -> None:
+    """Compares arrays with the names, shapes and types that a learner has.
 
     Raises:
-      ValueError: they differ.
+      ValueError: they differ, or a number is NaN or infinite.
     """
-    found, wanted = (traverse_util.flatten_dict(each, sep="/") for each in (tree, like))
+    flat: list[Any] = [traverse_util.flatten_dict(each, sep="/") for each in (tree, like)]
+    found, wanted = flat
     if found.keys() != wanted.keys():
         other = sorted(found.keys() ^ wanted.keys())[0]
         raise ValueError(f"{other!r:.60} is missing, or there without being wanted")
     for name, leaf in wanted.items():
-        shape, has = (*leading, *leaf.shape), found[name]
-        if has.shape != shape or has.dtype != leaf.dtype:
-            raise ValueError(
-                f"{name} is {has.dtype}{list(has.shape)}, not {leaf.dtype}{list(shape)}"
-            )
-
-
-def _check_finite(folder: str, tree: Any) -> None:
-    """Refuses parameters that no action can come of.
-
-    Raises:
-      InputError: one is NaN or infinite.
-    """
-    for name, leaf in traverse_util.flatten_dict(tree, sep="/").items():
-        if not np.isfinite(leaf).all():
-            raise InputError(
-                f"policy {folder!r}: {name} is NaN or infinite, so its training has diverged (see "
-                "metrics.csv of the run); use another seed, or train with a smaller learning_rate"
-            )
+        told, asked = (f"{a.dtype}{list(a.shape)}" for a in (found[name], leaf))
+        if told != asked:
+            raise ValueError(f"{name} is {told}, not {asked}")
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} is NaN or infinite")
 
 
 def _described(folder: str, path: str) -> dict[str, Any]:
@@ -278,11 +268,23 @@ def _damage_told(folder: str) -> Iterator[None]:
         ) from error
 
 
-def _find_member(folder: str, members: tuple[Mapping, ...], which: Mapping[str, float]) -> int:
-    """Index of the first member of that description."""
-    for index, member in enumerate(members):
-        if which.items() <= member.items():
+def _find_member(
+    folder: str,
+    members: tuple[Mapping, ...],
+    which: Mapping[str, float],
+    diverged: tuple[int, ...],
+) -> int:
+    """Index of the first member of that description whose training has not diverged."""
+    found = [i for i, member in enumerate(members) if which.items() <= member.items()]
+    for index in found:
+        if diverged[index] < 0:
             return index
+    if found:
+        name = ", ".join(f"{key} {value}" for key, value in members[found[0]].items())
+        raise InputError(
+            f"policy {folder!r}: the training of {name} diverged in update {diverged[found[0]]:,}; "
+            "take another one, or train again with a lower learning_rate"
+        )
     known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
     asked = ", ".join(f"{name}={value}" for name, value in which.items())
     raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -11,7 +12,39 @@ from typing import Any
 
 import numpy as np
 
+from edp_jax.types import InputError
+
 GZIP_RATIO = 1032  # the most that deflate compresses by (zlib.net/zlib_tech.html)
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+    errno.ENOENT: "bring its folder back",
+}
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Tells in one line why a file cannot be written in the block.
+
+    Args:
+      path: the file.
+
+    Raises:
+      InputError: the disk is full, the folder is gone or read-only, or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "see to it that it can be")
+        reason = error.strerror or str(error).partition("\n")[0][:80] or type(error).__name__
+        raise InputError(
+            f"{os.fspath(path)}: cannot be written ({reason}); {remedy}, then give the same "
+            "command again"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -23,13 +56,17 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
 
     Yields:
       A temporary path in the same folder, to write to. It is moved to `path` after the block.
+
+    Raises:
+      InputError: see `writing`.
     """
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.remove(temporary)
 
 

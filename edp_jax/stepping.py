@@ -25,6 +25,7 @@ def run(
     seeds: Sequence[int],
     *,
     restart: bool,
+    call: Callable[[Callable[[], list]], list] = lambda function: function(),
 ) -> Iterator[Step]:
     """Resets gymnasium environments and steps them together.
 
@@ -39,14 +40,20 @@ def run(
       seeds: E seeds of the first episodes.
       restart: whether an environment begins the next episode, from its own random numbers, when one
         has ended. Without it every environment runs one episode and then stands still.
+      call: calls the functions that reset and step, as `evaluation.patience.Patience` does.
+
+    Raises:
+      ValueError: an observation has another shape than the first one, or a reward is no number.
 
     Yields:
       One `Step` after another, in new arrays, until all environments stand still. One whose action
       is NaN or infinite stands still from then on.
     """
     box, num_envs = environments[0].action_space, len(environments)
-    first = [env.reset(seed=int(s))[0] for env, s in zip(environments, seeds, strict=True)]
-    current, running = np.asarray(first, np.float32), np.ones(num_envs, bool)
+    pairs = list(zip(environments, seeds, strict=True))
+    first = call(lambda: [np.asarray(env.reset(seed=int(seed))[0]) for env, seed in pairs])
+    current = np.stack([_observation(each, first[0].shape) for each in first])
+    running = np.ones(num_envs, bool)
     plan, taken = np.empty((num_envs, 0, box.shape[0])), np.zeros(num_envs, int)  # of the H
     while running.any():
         due = taken >= plan.shape[1]
@@ -60,18 +67,37 @@ def run(
         running = running & finite
         action, following = np.clip(action, box.low, box.high), current.copy()
         terminated, truncated = np.zeros(num_envs, bool), np.zeros(num_envs, bool)
-        for e in np.flatnonzero(running):
-            outcome = environments[e].step(action[e])
-            following[e], reward[e], terminated[e], truncated[e] = outcome[:4]
+        going = np.flatnonzero(running)
+        outcomes = call(
+            lambda going=going, action=action: [_step(environments[e], action[e]) for e in going]
+        )
+        for e, outcome in zip(going, outcomes, strict=True):
+            following[e] = _observation(outcome[0], current.shape[1:])
+            reward[e], terminated[e], truncated[e] = outcome[1:]
         yield Step(current, action, reward, terminated, truncated, following, running)
         ended = terminated | truncated
         if restart:
             current = following.copy()
             taken[ended] = plan.shape[1]
-            for e in np.flatnonzero(ended):
-                current[e] = environments[e].reset()[0]
+            over = np.flatnonzero(ended)
+            begun = call(lambda over=over: [environments[e].reset()[0] for e in over])
+            for e, observation in zip(over, begun, strict=True):
+                current[e] = _observation(observation, current.shape[1:])
         else:
             current, running = following, running & ~ended
+
+
+def _step(env: Any, action: np.ndarray) -> tuple[Any, float, bool, bool]:
+    """What a step returns, without its info."""
+    observation, reward, terminated, truncated, _ = env.step(action)
+    return observation, float(reward), bool(terminated), bool(truncated)
+
+
+def _observation(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.asarray(values, np.float32)
+    if values.shape != shape:
+        raise ValueError(f"an observation of shape {values.shape}, not {shape}")
+    return values
 
 
 def _renewed(plan: np.ndarray, actions: np.ndarray, due: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from edp_jax import InputError, configuration
 from edp_jax.errors import program
 from edp_jax.training import hosts, process
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on

@@ -7,7 +7,9 @@ on each (docs/scale-out.md).
 """
 
 import contextlib
+import functools
 import os
+import sys
 import time
 from collections.abc import Sequence
 
@@ -18,13 +20,15 @@ from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
-from edp_jax.training import hosts, process, programs, sharding, writers
-from edp_jax.training.checkpoint import Checkpoints, set_damaged_aside
+from edp_jax.training import hosts, process, programs, sharding, tables, writers
+from edp_jax.training.checkpoint import Checkpoints, read_notes, set_unusable_aside
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
 
 from . import launch
+
+say = functools.partial(print, flush=True)
 
 
 def define_flags() -> None:
@@ -41,11 +45,10 @@ def main(_: Sequence[str]) -> int:
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     with StopSignals() as signals, hosts.only_process_zero_prints():
         try:
-            train(settings, workdir, signals)
+            return train(settings, workdir, signals)
         except hosts.Stopped:
             print(f"stopped; the same command goes on with {workdir}", flush=True)
             return launch.EXIT_STOPPED
-    return 0
 
 
 def join_processes(config: dict) -> None:
@@ -66,8 +69,11 @@ def join_processes(config: dict) -> None:
     hosts.run_in_all(lambda: programs.keep_programs(config["compilation_cache"]))
 
 
-def train(settings: configuration.Settings, workdir: str, signals: StopSignals) -> None:
+def train(settings: configuration.Settings, workdir: str, signals: StopSignals) -> int:
     """Trains in `workdir`, from the start or from its newest checkpoint.
+
+    Returns:
+      The exit code.
 
     Raises:
       InputError: the data or the folder cannot be used.
@@ -86,8 +92,8 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
     may_change = configuration.may_change(settings.algorithm)
     hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
     with contextlib.ExitStack() as held:
-        hosts.run_in_zero(lambda: held.enter_context(locked(workdir)))
-        train_on(dataset, settings, workdir, signals, began)
+        hosts.run_in_zero(lambda: held.enter_context(locked(workdir, say)))
+        return train_on(dataset, settings, workdir, signals, began)
 
 
 def train_on(
@@ -96,7 +102,7 @@ def train_on(
     workdir: str,
     signals: StopSignals,
     began: float,
-) -> None:
+) -> int:
     """Does what `train` does, in a folder that fits and that no other process trains in.
 
     Args:
@@ -108,7 +114,11 @@ def train_on(
     """
     config, members = settings.config, build.make_members(settings)
     folder = os.path.join(workdir, "checkpoints")
-    hosts.run_in_zero(lambda: set_damaged_aside(folder, lambda line: print(line, flush=True)))
+
+    def disagrees(step: int) -> str | None:
+        return tables.find_disagreement(workdir, step, read_notes(folder, step))
+
+    hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
     checkpoints = Checkpoints(folder)
     done = checkpoints.latest_step or 0
     if done > settings.run.num_steps:
@@ -116,16 +126,19 @@ def train_on(
             f"config.num_steps={settings.run.num_steps}: {workdir} holds {done} updates already; "
             "ask for more, or use a new --workdir"
         )
-    if done == settings.run.num_steps and outputs.is_finished(workdir, done):
+    zero, num_steps = hosts.is_process_zero(), settings.run.num_steps
+    if hosts.broadcast_from_zero(zero and outputs.is_finished(workdir, num_steps)):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
         )
-        return
+        return 0
     kinds = settings.run.writers if hosts.is_process_zero() else ()
     extra_writers = hosts.run_in_all(
         lambda: writers.open_writers(kinds, workdir, members, config, done)
     )
+    if done and (change := record.device_change(workdir)):
+        print(change, flush=True)
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
 
@@ -150,7 +163,7 @@ def train_on(
         outputs.finish(workdir, trainer, dataset, outcome, wall_seconds=wall_seconds)
 
     try:
-        run(
+        outcome = run(
             trainer,
             workdir,
             Schedule(
@@ -164,9 +177,14 @@ def train_on(
             check_stop=lambda: hosts.run_in_all(signals.check),
             writers=extra_writers,
             leave=leave,
+            possible_returns=build.possible_returns(settings, dataset),
         )
     finally:
         writers.close_all(extra_writers)
+    if not outcome.finished:
+        print("error: all members have diverged; see the lines above", file=sys.stderr)
+        return launch.EXIT_FAILED
+    return 0
 
 
 def command() -> None:

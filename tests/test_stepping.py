@@ -137,3 +137,27 @@ def test_plans_of_another_length_are_refused():
     plans = stepping.run([Count(9)], lambda _: np.ones((1, next(lengths), 1)), [0], restart=False)
     with pytest.raises(AssertionError):
         list(plans)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(1), np.zeros(4), 0.0, np.zeros((1, 3)), [0, [1]]])
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_an_observation_of_another_size_is_refused(monkeypatch, wrong, where):
+    """A single number would else be taken for every column."""
+    environments = [Count(3), Count(3)]
+    if where == "reset":
+        monkeypatch.setattr(environments[1], "reset", lambda seed: (wrong, {}))
+    else:
+        monkeypatch.setattr(environments[1], "step", lambda action: (wrong, 0, False, False, {}))
+    with pytest.raises(ValueError, match="shape"):
+        list(stepping.run(environments, ones, [7, 8], restart=False))
+
+
+def test_resets_and_steps_go_through_the_given_call():
+    calls = []
+
+    def call(function):
+        calls.append(1)
+        return function()
+
+    steps = list(stepping.run([Count(2), Count(3)], ones, [7, 8], restart=False, call=call))
+    assert len(calls) == 1 + len(steps) == 4

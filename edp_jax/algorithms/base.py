@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -34,6 +35,7 @@ class AgentState:
     step: Array  # [] updates done
     key: chex.PRNGKey  # never changes: the randomness of update i comes from fold_in(key, i)
     networks: dict[str, TrainState]  # by the names that the learner gives them
+    diverged: Array = np.int32(-1)  # [] the update in which it did; then networks stand still
 
 
 class Algorithm(NamedTuple):

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from edp_jax import algorithms, data, evaluation
 from edp_jax.algorithms import AgentState, Algorithm
 from edp_jax.configuration.resolve import Settings
 from edp_jax.evaluation import envs
+from edp_jax.training import divergence
 from edp_jax.training.evaluator import Evaluation, check_environment
 from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
-from edp_jax.training.members import Member, grid
+from edp_jax.training.members import Member, grid, member_settings
 from edp_jax.types import InputError
 
 
@@ -38,7 +41,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     box = None
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
-        check_environment(settings.environment)
+        check_environment(settings.environment, settings.config["step_seconds"])
         space = envs.make(settings.environment, 1)[0].action_space
         box = space.low, space.high
     dataset = data.prepare(
@@ -69,6 +72,17 @@ def make_members(settings: Settings) -> tuple[Member, ...]:
     return grid(settings.run.seeds, settings.sweep)
 
 
+def possible_returns(
+    settings: Settings, dataset: data.Dataset
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The bounds of discounted returns, per member; None where the learner discounts nothing."""
+    learner = member_settings(settings.learner, make_members(settings))
+    if not hasattr(learner, "discount"):
+        return None
+    rewards, discounts = (np.asarray(column) for column in dataset.rows[:, -2:].T)
+    return divergence.possible_returns(rewards, discounts, learner.discount)
+
+
 def make_evaluate(
     settings: Settings,
     dataset: data.Dataset,
@@ -89,5 +103,6 @@ def make_evaluate(
         seeds=tuple(member.seed for member in make_members(settings)),
         num_episodes=settings.run.eval_episodes,
         execute=settings.execute,
+        seconds=settings.config["step_seconds"],
         check_stop=check_stop,
     )

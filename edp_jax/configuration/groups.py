@@ -73,6 +73,12 @@ class Environment:
         may_change=True,
     )
     env_kwargs: str = setting("{}", "JSON object of its keyword arguments", may_change=True)
+    step_seconds: float = setting(
+        60.0,
+        "seconds that a step of the simulators may take; then the evaluation counts as failed",
+        above=0,
+        may_change=True,
+    )
     reference_scores: tuple[float, ...] = setting(
         (), "(min, max), the returns that count as 0 and 100; empty: the task's", may_change=True
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from edp_jax import stepping
 from edp_jax.evaluation import envs
+from edp_jax.evaluation.patience import Patience
 from edp_jax.types import EnvSpec
 
 MAX_ENVS = 100  # simulators at a time
@@ -18,12 +19,12 @@ Act = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Fault(NamedTuple):
-    """An episode in which the environment gave numbers that are NaN or infinite."""
+    """An episode in which the environment or the policy gave numbers that are NaN or infinite."""
 
     policy: int  # of S
     episode: int  # of E
     step: int  # from 1; 0 is the reset
-    what: str  # "observation" or "reward"
+    what: str  # "observation", "reward" or "action"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +34,19 @@ class Episodes:
     An episode with a fault has the return NaN and the length -1.
     """
 
-    returns: np.ndarray  # [S, E] float64, undiscounted; NaN where an action was NaN or infinite
+    returns: np.ndarray  # [S, E] float64, undiscounted
     lengths: np.ndarray  # [S, E] int, steps
     faults: tuple[Fault, ...] = ()  # the first of each episode
 
 
 def rollout(
-    act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = MAX_ENVS
+    act: Act,
+    environment: EnvSpec,
+    *,
+    seeds: np.ndarray,
+    max_envs: int = MAX_ENVS,
+    seconds: float = float("inf"),
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Episodes:
     """Runs E episodes of each of S policies, each episode in an environment of its own.
 
@@ -54,19 +61,34 @@ def rollout(
       environment: what to run in.
       seeds: [S, E] int, the seed of the environment for each episode.
       max_envs: simulators at a time; at least one per policy is made.
+      seconds: that one step of all of them may take, and a reset of all.
+      check_stop: called while it waits for them, and before every step; it may raise to end all.
 
     Raises:
       InputError: see `edp_jax.evaluation.envs.make`.
+      TimeoutError: a step or reset takes too long.
     """
     chex.assert_rank(seeds, 2)
     num_seeds, num_episodes = seeds.shape
     most = max(1, max_envs // num_seeds)
     num_waves = -(-num_episodes // most)
     per_wave = -(-num_episodes // num_waves)
-    return run_episodes(act, envs.make(environment, num_seeds * per_wave), seeds)
+    environments = envs.make(environment, num_seeds * per_wave)
+
+    def act_unless_stopped(observation: np.ndarray, call: int) -> np.ndarray:
+        check_stop()
+        return act(observation, call)
+
+    with Patience(seconds, check_stop) as call:
+        return run_episodes(act_unless_stopped, environments, seeds, call)
 
 
-def run_episodes(act: Act, environments: Sequence[Any], seeds: np.ndarray) -> Episodes:
+def run_episodes(
+    act: Act,
+    environments: Sequence[Any],
+    seeds: np.ndarray,
+    call: Callable[[Callable[[], list]], list] = lambda function: function(),
+) -> Episodes:
     """Does what `rollout` does in given gymnasium environments, at least S of them."""
     num_seeds, num_episodes = seeds.shape
     per_wave, calls = len(environments) // num_seeds, itertools.count()
@@ -74,7 +96,7 @@ def run_episodes(act: Act, environments: Sequence[Any], seeds: np.ndarray) -> Ep
     faults: list[Fault] = []
     for start in range(0, num_episodes, per_wave):
         wave = (slice(None), slice(start, start + per_wave))
-        returns[wave], lengths[wave], found = _run_wave(act, environments, seeds[wave], calls)
+        returns[wave], lengths[wave], found = _run_wave(act, environments, seeds[wave], calls, call)
         for index, (step, what) in sorted(found.items()):
             policy, episode = divmod(index, seeds[wave].shape[1])
             faults.append(Fault(policy, start + episode, step, what))
@@ -82,7 +104,11 @@ def run_episodes(act: Act, environments: Sequence[Any], seeds: np.ndarray) -> Ep
 
 
 def _run_wave(
-    act: Act, environments: Sequence[Any], seeds: np.ndarray, calls: "itertools.count[int]"
+    act: Act,
+    environments: Sequence[Any],
+    seeds: np.ndarray,
+    calls: "itertools.count[int]",
+    call: Callable[[Callable[[], list]], list],
 ) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[int, str]]]:
     """Runs one episode per entry of `seeds` [S, E'].
 
@@ -103,12 +129,13 @@ def _run_wave(
             faults.setdefault(index, (int(lengths[index]), what))
 
     used = environments[: seeds.size]
-    for step in stepping.run(used, act_flat, seeds.ravel().tolist(), restart=False):
+    for step in stepping.run(used, act_flat, seeds.ravel().tolist(), restart=False, call=call):
         note(_broken_rows(step.observation), "observation")
         returns += step.reward
         lengths += step.stepped
         note(_broken_rows(step.next_observation), "observation")
         note(step.stepped & ~np.isfinite(step.reward), "reward")
+        note(~step.stepped & np.isnan(step.reward), "action")
     broken = list(faults)
     returns[broken], lengths[broken] = np.nan, -1
     return returns.reshape(seeds.shape), lengths.reshape(seeds.shape), faults

@@ -1,5 +1,7 @@
 """Normalised scores, and the numbers that sum up the evaluations of a run."""
 
+from collections.abc import Sequence
+
 import chex
 import numpy as np
 
@@ -38,6 +40,14 @@ def episode_means(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
 
 
+def finite_mean(values: np.ndarray | Sequence[float], axis: int | None = None) -> np.ndarray:
+    """The mean of the values that are not NaN; NaN where all are."""
+    values = np.asarray(values, np.float64)
+    counts = ~np.isnan(values)
+    sums, numbers = np.sum(values, axis=axis, where=counts), counts.sum(axis=axis)
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)
+
+
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
     """The mean of the middle half of the values (IQM; Agarwal et al. 2021, arXiv 2108.13264).
 
@@ -45,12 +55,11 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
       values: [..., S]. The floor(S / 4) lowest and as many highest are left out.
 
     Returns:
-      [...]; NaN where one of the values is.
+      [...].
     """
     values = np.asarray(values, np.float64)
     cut = values.shape[-1] // 4
-    kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
-    return np.where(np.isnan(values).any(axis=-1), np.nan, kept.mean(axis=-1))
+    return np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
 
 
 def bootstrap_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -79,27 +88,37 @@ def summarize(scores: np.ndarray) -> dict:
     | oms | the best of all (online model selection); the larger T, the more it flatters |
     | rat | the mean of the last ten (running average at training end), of all where T is smaller |
 
+    A NaN stands for an evaluation that has no result, and counts nowhere: a seed's oms and rat are
+    those of its other evaluations. Nor does a seed without a measure count in the means over seeds.
+
     Args:
       scores: [T, S] of T evaluations of S seeds; both are at least 1.
 
     Returns:
-      A dict that JSON can hold: `num_evaluations`; `per_seed`, each measure as a list of S; each
-      measure as mean and standard deviation over seeds; and of `last` over seeds the interquartile
-      mean `iqm` with its 95 % interval `iqm_interval`.
+      A dict that JSON can hold: `num_evaluations`; `without_result`, how many of the T S numbers
+      are NaN; `per_seed`, each measure as a list of S; each measure as mean and standard deviation
+      over seeds, and over how many; and of `last` over seeds the interquartile mean `iqm` with its
+      95 % interval `iqm_interval`.
     """
     scores = np.asarray(scores, np.float64)
     chex.assert_rank(scores, 2)
+    best = np.where(np.isnan(scores), -np.inf, scores).max(axis=0)
     measures = {
         "last": scores[-1],
-        "oms": scores.max(axis=0),
-        "rat": scores[-RAT_WINDOW:].mean(axis=0),
+        "oms": np.where(np.isfinite(best), best, np.nan),
+        "rat": finite_mean(scores[-RAT_WINDOW:], axis=0),
     }
     summary = {
         "num_evaluations": len(scores),
+        "without_result": int(np.isnan(scores).sum()),
         "per_seed": {name: values.tolist() for name, values in measures.items()},
     }
     for name, values in measures.items():
-        summary[name] = {"mean": float(values.mean()), "std": float(values.std())}
-    summary["iqm"] = float(interquartile_mean(measures["last"]))
-    summary["iqm_interval"] = list(bootstrap_interval(measures["last"]))
+        mean = finite_mean(values)
+        std = np.sqrt(finite_mean((values - mean) ** 2))
+        seeds = int((~np.isnan(values)).sum())
+        summary[name] = {"mean": float(mean), "std": float(std), "seeds": seeds}
+    last = measures["last"][~np.isnan(measures["last"])]
+    summary["iqm"] = float(interquartile_mean(last)) if len(last) else float("nan")
+    summary["iqm_interval"] = list(bootstrap_interval(last)) if len(last) else [float("nan")] * 2
     return summary

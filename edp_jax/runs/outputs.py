@@ -12,7 +12,7 @@ from edp_jax.export import PolicyFile, save_policy
 from edp_jax.files import write_json
 from edp_jax.runs import plots
 from edp_jax.runs.reader import Evaluations, Run
-from edp_jax.training import hosts
+from edp_jax.training import hosts, tables
 from edp_jax.training.progress import duration
 from edp_jax.training.run import Outcome
 from edp_jax.training.trainer import Trainer
@@ -33,12 +33,28 @@ class Described(Protocol):
 
 
 def is_finished(workdir: str, num_steps: int) -> bool:
-    """Whether DIR/summary.json is that of a run that ended after `num_steps` updates."""
+    """Whether a run ended after `num_steps` updates, and all that it left is there and sound.
+
+    If something of it is not, a line says so, and the run makes it again from its last checkpoint
+    when it goes on. So that its last evaluation is made again it is dropped where it was altered.
+    """
     try:
-        summary = Run(workdir).summary or {}
-    except InputError:  # it is damaged, and is written anew when the run ends
+        run = Run(workdir)
+        summary = run.summary or {}
+        if not summary.get("finished") or summary.get("num_steps") != num_steps:
+            return False
+        run.policy()
+    except InputError as error:
+        print(f"made again: {error}", flush=True)
         return False
-    return bool(summary.get("finished")) and summary.get("num_steps") == num_steps
+    for name, saved in (summary.get("tables") or {}).items():
+        path = os.path.join(workdir, name)
+        if difference := tables.find_difference(path, num_steps, saved):
+            print(f"made again: {difference}", flush=True)
+            if name == tables.EVALUATIONS:
+                tables.truncate(path, num_steps - 1)
+            return False
+    return True
 
 
 def finish(
@@ -59,7 +75,10 @@ def finish(
     run, members = Run(workdir), tuple(member.columns for member in trainer.members)
     name, settings = run.config["algorithm"], trainer.algorithm.settings
     execute = run.config.get("execute") or None
-    policy_file = PolicyFile(name, settings, dataset.spec, members, dataset.units, execute)
+    diverged = tuple(outcome.diverged.tolist())
+    policy_file = PolicyFile(
+        name, settings, dataset.spec, members, dataset.units, execute, diverged
+    )
     save_policy(os.path.join(workdir, "policy"), policy_file, params)
     summary = summarize_run(run, dataset, outcome, wall_seconds)
     write_json(os.path.join(workdir, "summary.json"), summary)
@@ -85,7 +104,8 @@ def summarize_run(
 
     `num_steps` is the number of updates done, also where the run was stopped before its end.
     `updates_per_second` is without compiling. In a sweep the measures stand under `points`, one
-    entry per point of the grid. Where there are none, `not_evaluated` says why.
+    entry per point of the grid. Where there are none, `not_evaluated` says why. Members that have
+    diverged stand under `diverged`, and do not count in any measure.
 
     Args:
       run: its tables are read.
@@ -106,15 +126,24 @@ def summarize_run(
         "seeds": list(dict.fromkeys(member.seed for member in run.members)),
         "behaviour_return": dataset.behaviour_return,
         "behaviour_score": behaviour_score,
+        "diverged": [
+            member.columns | {"update": int(update)}
+            for member, update in zip(run.members, outcome.diverged, strict=True)
+            if update >= 0
+        ],
     }
     if run.evaluations is not None:
-        summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations)
+        sound = outcome.diverged < 0
+        summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations, sound)
+        summary["episodes_not_counted"] = _not_counted(run.evaluations)
     else:
         summary["not_evaluated"] = _reason(run, outcome)
-    summary["failed_evaluations"] = _failures(run, outcome)
+    summary["failed_evaluations"] = [
+        {"step": step, "reason": reason} for step, reason in outcome.failures
+    ]
     total = None if rate is None else rate * num_members
     summary["updates_per_second"] = {"per_seed": rate, "total": total}
-    return summary | {"wall_seconds": wall_seconds}
+    return summary | {"wall_seconds": wall_seconds, "tables": outcome.tables}
 
 
 def describe(summary: Mapping[str, Any]) -> str:
@@ -123,8 +152,10 @@ def describe(summary: Mapping[str, Any]) -> str:
     lines = [] if summary["finished"] else [f"not finished: {steps:,} updates are done"]
     if "unit" in summary:
         points = summary.get("points", [summary])
-        over = f"{summary['unit']}, mean of {seeds} seeds" if seeds > 1 else summary["unit"]
         for point in points:
+            counted = point["last"]["seeds"]
+            of = f"{seeds}" if counted == seeds else f"{counted} of {seeds}"
+            over = f"{summary['unit']}, mean of {of} seeds" if seeds > 1 else summary["unit"]
             swept = "".join(f"{name} {value}, " for name, value in point.get("sweep", {}).items())
             values = "; ".join(
                 f"{words} {point[measure]['mean']:.1f}"
@@ -140,6 +171,11 @@ def describe(summary: Mapping[str, Any]) -> str:
             lines.append(f"{summary['unit']} of the dataset's behaviour: {level:.1f}")
     else:
         lines.append(f"nothing was evaluated: {summary['not_evaluated']}")
+    for entry in summary["diverged"]:
+        member = ", ".join(f"{name} {value}" for name, value in entry.items() if name != "update")
+        lines.append(f"{member} diverged in update {entry['update']:,} and counts nowhere")
+    if number := summary.get("episodes_not_counted"):
+        lines.append(f"episodes with NaN or infinite numbers, which do not count: {number}")
     if failures := summary["failed_evaluations"]:
         step, reason = failures[-1]["step"], failures[-1]["reason"]
         lines.append(f"failures in evaluations: {len(failures)}, the last at {step:,}: {reason}")
@@ -157,23 +193,19 @@ def _reason(run: Run, outcome: Outcome) -> str:
     return f"the first evaluation comes after {run.config['eval_every']:,} updates"
 
 
-def _failures(run: Run, outcome: Outcome) -> list[dict[str, Any]]:
-    """What went wrong in evaluations, also in earlier starts of the run."""
-    new = [{"step": step, "reason": reason} for step, reason in outcome.failures]
-    try:
-        earlier = (run.summary or {}).get("failed_evaluations", [])
-    except InputError:  # it is damaged, and is written anew
-        earlier = []
-    known = [entry for entry in earlier if entry not in new and entry["step"] <= outcome.step]
-    return [*known, *new]
+def _not_counted(evaluations: Evaluations) -> int:
+    """How many episodes do not count, of members that still had others which do."""
+    missing = (evaluations.lengths < 0) & ~np.isnan(evaluations.means)[..., None]
+    return int(missing.sum())
 
 
-def _measures(run: Run, evaluations: Evaluations) -> dict[str, Any]:
+def _measures(run: Run, evaluations: Evaluations, sound: np.ndarray) -> dict[str, Any]:
+    means = np.where(sound, evaluations.means, np.nan)
     points = list(dict.fromkeys(member.point for member in run.members))
     if points == [()]:
-        return summarize(evaluations.means)
+        return summarize(means)
     measures = []
     for point in points:
-        of_point = evaluations.means[:, [member.point == point for member in run.members]]
+        of_point = means[:, [member.point == point for member in run.members]]
         measures.append({"sweep": dict(point)} | summarize(of_point))
     return {"points": measures}

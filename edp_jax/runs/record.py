@@ -106,6 +106,19 @@ def check_shared(workdir: str) -> None:
         )
 
 
+def device_change(workdir: str) -> str | None:
+    """A line if a run goes on with another number of devices than before; None if not."""
+    starts = Run(workdir).starts if _has_config(workdir) else []
+    before, now = len(starts[-1].get("devices", [])) if starts else 0, len(jax.devices())
+    if not before or before == now:
+        return None
+    return (
+        f"this run had {before} device{'s' if before > 1 else ''} and goes on with {now}: sums are "
+        "made in another order, so its numbers differ in their last bits from a run that had not "
+        "changed"
+    )
+
+
 def write_config(
     workdir: str, config: Mapping, dataset: Mapping, members: Sequence[Member], step: int
 ) -> None:

@@ -4,21 +4,25 @@ Training is a function of the settings, the seed and the number of updates: the 
 of update i are drawn from keys that depend on the member's key and i alone.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from edp_jax.algorithms import Algorithm
-from edp_jax.algorithms.base import AgentState, Metrics, update_key
+from edp_jax.algorithms.base import AgentState, Metrics, TrainState, update_key
 from edp_jax.training import sharding
 from edp_jax.training.batches import Batches
 from edp_jax.types import Transition
 
-# (state, sums of metrics, batches, settings, number of updates done [], updates to do [])
-# -> (state, sums of metrics)
-Advance = Callable[..., tuple[AgentState, Metrics]]
+# sums of the metrics over the updates done so far, and in how many of these they were finite []
+Totals = tuple[Metrics, jax.Array]
+# (state, totals, batches, settings, number of updates done [], updates to do [])
+# -> (state, totals)
+Advance = Callable[..., tuple[AgentState, Totals]]
 
 
 def compiler_options() -> dict[str, int] | None:
@@ -49,8 +53,8 @@ def make_advance(algorithm: Algorithm) -> Advance:
     training that is cut into several calls leaves the same numbers.
 
     Returns:
-      advance(state, sums, batches, settings, start, num_updates) -> (state, sums); the metrics of
-      the updates are added to `sums`.
+      advance(state, totals, batches, settings, start, num_updates) -> (state, totals); the metrics
+      of the updates are added to `totals`.
     """
     ahead = algorithm.draws_ahead
 
@@ -66,17 +70,15 @@ def make_advance(algorithm: Algorithm) -> Advance:
 
     def advance(
         state: AgentState,
-        sums: Metrics,
+        totals: Totals,
         batches: Batches,
         settings: chex.ArrayTree,
         start: jax.Array,
         num_updates: jax.Array,
-    ) -> tuple[AgentState, Metrics]:
+    ) -> tuple[AgentState, Totals]:
         end = start + num_updates
 
-        def block(
-            index: jax.Array, carry: tuple[AgentState, Metrics]
-        ) -> tuple[AgentState, Metrics]:
+        def block(index: jax.Array, carry: tuple[AgentState, Totals]) -> tuple[AgentState, Totals]:
             """The updates of block `index`, as far as they are asked for.
 
             A block is `ahead` updates. What its draws look at does not change within it, so they
@@ -85,21 +87,53 @@ def make_advance(algorithm: Algorithm) -> Advance:
             first = index * ahead
             drawn = draw(carry[0], batches, first)
 
-            def update(
-                i: jax.Array, carry: tuple[AgentState, Metrics]
-            ) -> tuple[AgentState, Metrics]:
-                state, sums = carry
+            def update(i: jax.Array, carry: tuple[AgentState, Totals]) -> tuple[AgentState, Totals]:
+                state, (sums, num_finite) = carry
                 batch, draws = jax.tree.map(lambda leaf: leaf[i], drawn)
                 state, metrics = algorithm.update(state, batch, settings, draws)
-                return state, jax.tree.map(jnp.add, sums, metrics)
+                sums = jax.tree.map(jnp.add, sums, metrics)  # once not finite, they stay so
+                return state, (sums, num_finite + all_finite(sums))
 
             begin = jnp.maximum(start - first, 0)
             return jax.lax.fori_loop(begin, jnp.minimum(end - first, ahead), update, carry)
 
         blocks = start // ahead, (end + ahead - 1) // ahead
-        return jax.lax.fori_loop(*blocks, block, (state, sums))
+        return jax.lax.fori_loop(*blocks, block, (state, totals))
 
     return advance
+
+
+def settle(
+    before: dict[str, TrainState], state: AgentState, totals: Totals, num_updates: jax.Array
+) -> tuple[AgentState, Metrics]:
+    """Ends some updates of one member: if a number became NaN or infinite in them, it stops.
+
+    Args:
+      before: its networks before these updates.
+      state: after them.
+      totals: of them.
+      num_updates: [] how many they were.
+
+    Returns:
+      The state, whose networks are those of `before` if the member has diverged by now, and the
+      mean metrics, which are NaN if it had diverged earlier.
+    """
+    sums, num_finite = totals
+    sound = (num_finite == num_updates) & all_finite(state.networks)
+    first = state.step - jnp.maximum(num_updates - num_finite - 1, 0)
+    had_diverged = state.diverged >= 0
+    diverged = jnp.where(had_diverged | sound, state.diverged, first)
+    networks = jax.tree.map(
+        lambda old, new: jnp.where(diverged >= 0, old, new), before, state.networks
+    )
+    means = jax.tree.map(lambda total: jnp.where(had_diverged, jnp.nan, total / num_updates), sums)
+    return dataclasses.replace(state, networks=networks, diverged=diverged), means
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no number in a tree is NaN or infinite: [] bool."""
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(leaves).all()
 
 
 def make_one_update(algorithm: Algorithm) -> Callable[..., Metrics]:

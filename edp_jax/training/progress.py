@@ -3,10 +3,11 @@
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from edp_jax.evaluation import finite_mean
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.members import Member
 
@@ -33,14 +34,14 @@ def headline(members: Sequence[Member], evaluation: Evaluation) -> str:
       evaluation: E episodes of each.
 
     Returns:
-      The mean score over all members, as in "score 87.2", or return where there is no score. In a
-      sweep that of its best point, and which one it is.
+      The mean score over all members that have one, as in "score 87.2", or return where there is no
+      score. In a sweep that of its best point, and which one it is.
     """
     means = evaluation.means
     points: dict[tuple, list[float]] = {}
     for member, mean in zip(members, means, strict=True):
         points.setdefault(member.point, []).append(float(mean))
-    of_point = {point: float(np.mean(values)) for point, values in points.items()}
+    of_point = {point: float(finite_mean(values)) for point, values in points.items()}
     if len(of_point) == 1:
         return f"{evaluation.unit} {next(iter(of_point.values())):.1f}"
     best = max(of_point, key=lambda point: np.nan_to_num(of_point[point], nan=-np.inf))
@@ -162,11 +163,3 @@ class Progress:
     def _print(self, line: str | None, end: str = "\n") -> None:
         if line is not None:
             print(f"\r\033[K{line}" if self._in_place else line, end=end, flush=True)
-
-
-def divergence(step: int, member: Member, metrics: Mapping[str, float | np.floating]) -> str | None:
-    """Returns a line about a member with metrics that are not finite, None where all are."""
-    broken = [name for name, value in metrics.items() if not np.isfinite(value)]
-    if not broken:
-        return None
-    return f"warning: {member} has diverged at update {step:,}: {', '.join(broken)}"

@@ -6,11 +6,12 @@ same numbers as a run that was not.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,11 +19,11 @@ import numpy as np
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
 from edp_jax.evaluation import episode_means
-from edp_jax.training import hosts, tables
+from edp_jax.training import divergence, hosts, tables
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.members import Member
-from edp_jax.training.progress import Progress, divergence, headline
+from edp_jax.training.progress import Progress, headline
 from edp_jax.training.trainer import Trainer
 from edp_jax.training.writers import Writer
 from edp_jax.types import InputError
@@ -57,8 +58,10 @@ class Outcome(NamedTuple):
     step: int  # updates done
     finished: bool  # whether these were all
     updates_per_second: float | None  # of each member, in this start, without compiling
-    failures: tuple[tuple[int, str], ...] = ()  # (step, reason) of evaluations, in this start
+    diverged: np.ndarray  # [R] the update in which a member diverged; -1 where it has not
+    failures: tuple[tuple[int, str], ...] = ()  # (step, reason) of evaluations
     evaluates: bool = True  # whether the run has an environment to be evaluated in
+    tables: dict[str, Any] | None = None  # `CsvTable.rows_so_far` by name, in process 0
 
 
 def run(
@@ -71,12 +74,14 @@ def run(
     check_stop: Callable[[], None] = lambda: None,
     writers: Sequence[Writer] = (),
     leave: Callable[[Outcome], None] = lambda outcome: None,
+    possible_returns: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Outcome:
     """Trains from the newest checkpoint up to `schedule.num_steps`.
 
     Metrics go to DIR/metrics.csv, episodes to DIR/evaluations.csv. Rows newer than the checkpoint
     are dropped at the start. The state is saved before it is evaluated. An evaluation that fails is
-    told, and the training goes on; one that a stop cut off is made up for at the next start. Where
+    told, and the training goes on; one that a stop cut off is made up for at the next start. A
+    member that diverges stops and the others go on; where all have, the run ends unfinished. Where
     several processes share the run, all call this with the same arguments; process 0 writes the
     tables.
 
@@ -90,6 +95,7 @@ def run(
       writers: what gets the metrics besides the tables.
       leave: called with what the run has reached, once, before `run` returns or before it raises
         what ended it after its state was saved. Collective.
+      possible_returns: see `divergence.possible_returns`; None where the learner has no values.
 
     Returns:
       What `leave` got.
@@ -102,13 +108,24 @@ def run(
     if start:
         state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
-    record = _Record(workdir, members, start, writers)
+    record = _Record(workdir, members, start, writers, checkpoints.notes)
     progress = Progress(members, start, schedule.num_steps)
     evaluated: str | None = None
 
     def reached(step: int, state: AgentState, *, finished: bool) -> Outcome:
-        rate, failures = progress.updates_per_second, tuple(record.failures)
-        return Outcome(state, step, finished, rate, failures, evaluate is not None)
+        return Outcome(
+            state,
+            step,
+            finished,
+            progress.updates_per_second,
+            hosts.fetch(state.diverged),
+            tuple(record.failures),
+            evaluate is not None,
+            record.rows_so_far,
+        )
+
+    def save(step: int, state: AgentState) -> None:
+        checkpoints.save(step, state, record.notes)
 
     @contextlib.contextmanager
     def nothing_lost(step: int, state: AgentState) -> Iterator[None]:
@@ -121,7 +138,7 @@ def run(
             yield
         except Exception as error:
             if jax.process_count() == 1 or isinstance(error, InputError | hosts.Stopped):
-                checkpoints.save(step, state)
+                save(step, state)
                 leave(reached(step, state, finished=False))
             raise
 
@@ -129,7 +146,7 @@ def run(
         """Evaluates where that is due, then stops where it is asked to."""
         nonlocal evaluated
         if evaluate is not None and evaluation_due:
-            checkpoints.save(step, state)
+            save(step, state)
             with nothing_lost(step, state):
                 try:
                     evaluated = record.evaluation(step, evaluate(state))
@@ -144,55 +161,100 @@ def run(
     if start and missed and schedule.due(start, schedule.eval_every):
         look(start, state, evaluation_due=True)
 
+    step, diverged = start, hosts.fetch(state.diverged)
     if start < schedule.num_steps:
         print("compiling", flush=True)
-    step = start
     for stop in schedule.stops(start):
+        if (diverged >= 0).all():
+            break
         began = time.perf_counter()
         state, metrics = trainer.train(state, stop - step)
         progress.chunk_done(stop - step, time.perf_counter() - began)
-        step = stop
-        record.metrics(step, metrics)
+        step, diverged = stop, hosts.fetch(state.diverged)
+        hosts.run_in_zero(functools.partial(record.metrics, step, metrics))
+        record.warn(step, metrics, diverged, possible_returns)
         evaluation_due = schedule.due(step, schedule.eval_every)
         look(step, state, evaluation_due)
         if schedule.due(step, schedule.checkpoint_every):
-            checkpoints.save(step, state)
+            save(step, state)
         ended = step == schedule.num_steps
         progress.show(evaluated, always=ended or (evaluation_due and evaluate is not None))
-    outcome = reached(step, state, finished=True)
+    finished = step == schedule.num_steps and not (diverged >= 0).all()
+    if not finished:
+        save(step, state)
+    outcome = reached(step, state, finished=finished)
     leave(outcome)
     return outcome
 
 
 class _Record:
-    """The tables and other writers of a run; in process 0 only, the others write nothing."""
+    """The tables and other writers of a run. In process 0 only; the others write nothing."""
 
     def __init__(
-        self, workdir: str, members: Sequence[Member], start: int, writers: Sequence[Writer]
+        self,
+        workdir: str,
+        members: Sequence[Member],
+        start: int,
+        writers: Sequence[Writer],
+        notes: Mapping[str, Any],
     ):
         self._members, self._writers = members, list(writers)
-        self.failures: list[tuple[int, str]] = []  # step and reason, of evaluations
-        self._diverged: set[Member] = set()
-        names = ("metrics.csv", "evaluations.csv")
-        zero = hosts.is_process_zero()
-        paths = [os.path.join(workdir, name) if zero else os.devnull for name in names]
-        _, self.last_evaluation = (tables.truncate(path, start) for path in paths)
-        self._metrics, self._evaluations = (tables.CsvTable(path) for path in paths)
+        # step and reason, of evaluations
+        self.failures = [(step, reason) for step, reason in notes.get("failures", ())]
+        self._told: set[str] = set()
+        self.last_evaluation: int | None = None
+        self._tables: dict[str, tables.CsvTable] = {}
+        hosts.run_in_zero(lambda: self._open(workdir, start))
+
+    def _open(self, workdir: str, start: int) -> None:
+        for name in (tables.METRICS, tables.EVALUATIONS):
+            path = os.path.join(workdir, name)
+            last = tables.truncate(path, start)
+            if name == tables.EVALUATIONS and last:
+                if not tables.is_whole(last, self._members):
+                    last = tables.truncate(path, int(last[0]["step"]) - 1)
+                self.last_evaluation = int(last[0]["step"]) if last else None
+            self._tables[name] = tables.CsvTable(path)
+
+    @property
+    def rows_so_far(self) -> dict[str, Any]:
+        return {name: table.rows_so_far for name, table in self._tables.items()}
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a checkpoint is saved with: the next start goes on from it."""
+        return self.rows_so_far | {"failures": self.failures}
 
     def metrics(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Writes metrics [R], and warns once of every member that has diverged."""
-        self._metrics.append(tables.metric_rows(step, self._members, metrics))
+        """Writes metrics [R]."""
+        rows = tables.metric_rows(step, self._members, metrics)
+        self._tables[tables.METRICS].append(rows)
         self._write(step, metrics)
-        for index, member in enumerate(self._members):
-            values = {name: value[index] for name, value in metrics.items()}
-            line = divergence(step, member, values)
-            if line and member not in self._diverged and hosts.is_process_zero():
-                self._diverged.add(member)
-                print(line, file=sys.stderr, flush=True)
+
+    def warn(
+        self,
+        step: int,
+        metrics: Mapping[str, np.ndarray],
+        diverged: np.ndarray,
+        possible_returns: tuple[np.ndarray, np.ndarray] | None,
+    ) -> None:
+        """Warns once of every member that has diverged, and of values that are too large."""
+        for member, update in zip(self._members, diverged, strict=True):
+            if update >= 0:
+                self._warn_once(str(member), divergence.describe(member, int(update)))
+        if possible_returns is not None:
+            line = divergence.describe_values(step, self._members, metrics, possible_returns)
+            self._warn_once("values", line)
+
+    def _warn_once(self, about: str, line: str | None) -> None:
+        if line is not None and about not in self._told and hosts.is_process_zero():
+            self._told.add(about)
+            print(f"warning: {line}", file=sys.stderr, flush=True)
 
     def evaluation(self, step: int, result: Evaluation) -> str:
         """Writes an evaluation and returns its headline."""
-        self._evaluations.append(tables.evaluation_rows(step, self._members, result))
+        rows = tables.evaluation_rows(step, self._members, result)
+        hosts.run_in_zero(lambda: self._tables[tables.EVALUATIONS].append(rows))
         for fault in result.faults:
             self._note(step, fault)
         means = {"evaluation/return": episode_means(result.returns, result.lengths)}

@@ -1,22 +1,26 @@
 """The tables of a run: metrics.csv and evaluations.csv.
 
 Floats are written with the fewest digits that read back to the same value, so the tables of a run
-that was stopped and taken up again equal those of one that was not, byte for byte.
-`edp_jax.runs.Run` reads them.
+that was stopped and taken up again equal those of one that was not, byte for byte. A checkpoint
+notes how many rows there were when it was saved, and a digest of them: a run that goes on compares.
+`edp_jax.runs.Run` reads the tables.
 """
 
 import csv
+import hashlib
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from edp_jax.files import write_bytes
+from edp_jax.files import write_bytes, writing
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
+
+METRICS, EVALUATIONS = "metrics.csv", "evaluations.csv"
 
 
 def metric_rows(
@@ -75,34 +79,55 @@ class CsvTable:
         """
         self._path = path
         self._columns: list[str] | None = None
+        self._size, self._rows, self._digest = 0, 0, hashlib.sha256()
         if (lines := read_lines(path)) is not None:
             self._columns = lines.header.split(",")
+            self._note(_text(lines.header, lines.rows), len(lines.rows))
 
-    def append(self, rows: Iterable[Mapping]) -> None:
+    @property
+    def rows_so_far(self) -> dict[str, Any]:
+        """How many rows there are, and a digest of the whole table: see `find_difference`."""
+        return {"rows": self._rows, "sha256": self._digest.hexdigest()}
+
+    def append(self, rows: Sequence[Mapping]) -> None:
         """Appends rows and hands them to the operating system.
 
         Rows of a step are appended before the checkpoint of that step is saved: a table may have
         rows that the newest checkpoint does not cover, never the other way round.
 
         Raises:
-          InputError: a row has other columns than the table.
+          InputError: a row has other columns than the table, the table cannot be written, or
+            something else has changed it meanwhile.
         """
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
+        columns = self._columns
         for row in rows:
-            if self._columns is None:
-                self._columns = list(row)
-                writer.writerow(self._columns)
-            if set(row) != set(self._columns):
-                different = ", ".join(sorted(set(row) ^ set(self._columns)))
+            if columns is None:
+                columns = list(row)
+                writer.writerow(columns)
+            if set(row) != set(columns):
+                different = ", ".join(sorted(set(row) ^ set(columns)))
                 raise InputError(
                     f"table {self._path!r}: its columns differ from this run's in {different}; "
                     "use a new --workdir"
                 )
-            values = (row[column] for column in self._columns)
+            values = (row[column] for column in columns)
             writer.writerow("" if value is None else str(value) for value in values)
-        with open(self._path, "a", newline="", encoding="utf-8") as file:
-            file.write(buffer.getvalue())
+        text = buffer.getvalue().encode()
+        with writing(self._path), open(self._path, "ab") as file:
+            if file.tell() != self._size:
+                raise InputError(
+                    f"{self._path}: something else has changed it while the run writes to it; give "
+                    "the same command again: it goes back to where tables and checkpoint agree"
+                )
+            file.write(text)
+        self._columns = columns
+        self._note(text, len(rows))
+
+    def _note(self, text: bytes, num_rows: int) -> None:
+        self._digest.update(text)
+        self._size, self._rows = self._size + len(text), self._rows + num_rows
 
 
 class Lines(NamedTuple):
@@ -117,8 +142,9 @@ class Lines(NamedTuple):
 def read_lines(path: str) -> Lines | None:
     """Reads the lines of a table that are whole.
 
-    A last line without an end is left out silently, since a run may be writing it. Lines that are
-    not numbers, as many as the header has names, are counted as damaged.
+    A last line without an end is left out silently, since a run may be writing it. A line that is
+    there twice counts once. Lines that are not numbers, as many as the header has names, are
+    counted as damaged.
 
     Args:
       path: the csv file.
@@ -142,7 +168,8 @@ def read_lines(path: str) -> Lines | None:
     if "step" not in header:
         raise InputError(f"{path}: its first line is not that of a table; restore it, or remove it")
     position, rows, steps = header.index("step"), [], []
-    for line in lines[1:]:
+    once = list(dict.fromkeys(lines[1:]))  # a row has its step, member and episode
+    for line in once:
         cells = line.split(",")
         if (
             len(cells) == len(header)
@@ -151,7 +178,7 @@ def read_lines(path: str) -> Lines | None:
         ):
             rows.append(line)
             steps.append(int(cells[position]))
-    return Lines(lines[0], rows, steps, len(lines) - 1 - len(rows))
+    return Lines(lines[0], rows, steps, len(once) - len(rows))
 
 
 def _is_number(cell: str) -> bool:
@@ -163,26 +190,97 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def truncate(path: str, step: int) -> int | None:
-    """Drops what a table holds beyond a checkpoint, and lines that are damaged.
+def find_disagreement(workdir: str, step: int, notes: Mapping[str, Any]) -> str | None:
+    """What the tables of a run lack of those that its checkpoint of a step was saved with.
 
     Args:
-      path: the csv file. There may be none; one without a whole header is removed.
-      step: of the checkpoint.
+      workdir: DIR.
+      step: of the checkpoint. It was saved after the metrics of that step were written, and before
+        that step was evaluated.
+      notes: of the checkpoint: `CsvTable.rows_so_far` by the table's name.
 
     Returns:
-      The step of the last row that is left, None where there is no row.
+      The first difference; None where there is none, or where nothing was noted.
+    """
+    for name, last in ((METRICS, step), (EVALUATIONS, step - 1)):
+        if name in notes:
+            difference = find_difference(os.path.join(workdir, name), last, notes[name])
+            if difference is not None:
+                return difference
+    return None
+
+
+def find_difference(path: str, step: int, saved: Mapping[str, Any]) -> str | None:
+    """Compares a table with what was in it when a checkpoint was saved.
+
+    Args:
+      path: the csv file; there may be none.
+      step: rows of later steps are left out.
+      saved: `CsvTable.rows_so_far` of that time.
+
+    Returns:
+      What is wrong with the table, None where it has the same rows.
+    """
+    try:
+        lines = read_lines(path)
+    except InputError as error:
+        return str(error)
+    rows = [] if lines is None else _until(lines, step)
+    if len(rows) != saved["rows"]:
+        return f"{path} has {len(rows)} of its {saved['rows']} rows up to update {step:,}"
+    text = _text(lines.header, rows) if lines is not None and rows else b""
+    if rows and hashlib.sha256(text).hexdigest() != saved["sha256"]:
+        return f"{path} has other rows up to update {step:,} than the run wrote"
+    return None
+
+
+def truncate(path: str, step: int) -> list[dict[str, str]]:
+    """Drops what a table holds beyond a step, and lines that are damaged or there twice.
+
+    Args:
+      path: the csv file. There may be none; one without a whole header is removed, and one with no
+        row left as well.
+      step: of the last rows to keep.
+
+    Returns:
+      The rows of the last step that is left; none where no row is.
 
     Raises:
-      InputError: see `read_lines`.
+      InputError: see `read_lines`; or it cannot be written.
     """
     lines = read_lines(path)
-    if lines is None:
+    kept = [] if lines is None else _until(lines, step)
+    if lines is None or not kept:
         if os.path.isfile(path):
-            os.remove(path)
-        return None
+            with writing(path):
+                os.remove(path)
+        return []
     if lines.num_damaged:
         print(f"{path}: {lines.num_damaged} damaged line(s) dropped", flush=True)
-    kept = [line for line, of in zip(lines.rows, lines.steps, strict=True) if of <= step]
-    write_bytes(path, "".join(line + "\n" for line in [lines.header, *kept]).encode())
-    return max((of for of in lines.steps if of <= step), default=None)
+    write_bytes(path, _text(lines.header, kept))
+    rows = list(csv.DictReader([lines.header, *kept]))
+    return [row for row in rows if row["step"] == rows[-1]["step"]]
+
+
+def is_whole(rows: Sequence[Mapping[str, str]], members: Sequence[Member]) -> bool:
+    """Whether rows of evaluations.csv are one evaluation: each episode of each member, once."""
+    columns = [*members[0].columns, "episode"]
+    try:
+        found = [tuple(float(row[column]) for column in columns) for row in rows]
+    except (KeyError, ValueError):
+        return False
+    num_episodes = len(rows) // len(members)
+    wanted = {
+        (*map(float, member.columns.values()), float(episode))
+        for member in members
+        for episode in range(num_episodes)
+    }
+    return len(found) == len(wanted) and set(found) == wanted
+
+
+def _until(lines: Lines, step: int) -> list[str]:
+    return [line for line, of in zip(lines.rows, lines.steps, strict=True) if of <= step]
+
+
+def _text(header: str, rows: Sequence[str]) -> bytes:
+    return "".join(line + "\n" for line in [header, *rows]).encode()

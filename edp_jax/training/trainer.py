@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from edp_jax.algorithms import Algorithm
@@ -80,7 +81,14 @@ class Trainer:
             out_shardings=self._over_members,
             compiler_options=loop.compiler_options(),
         )
-        self._mean = jax.jit(lambda sums, count: jax.tree.map(lambda total: total / count, sums))
+        self._copy = jax.jit(
+            lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self._over_members
+        )
+        self._settle = jax.jit(
+            jax.vmap(loop.settle, in_axes=(0, 0, 0, None)),
+            donate_argnums=1,
+            out_shardings=self._over_members,
+        )
         self._metric_shapes: Metrics | None = None
 
     def init(self) -> AgentState:
@@ -92,14 +100,17 @@ class Trainer:
     ) -> tuple[AgentState, dict[str, np.ndarray]]:
         """Does some updates of every member.
 
-        Cutting a training into several calls changes nothing in its numbers.
+        Cutting a training into several calls changes nothing in its numbers. A member with a metric
+        or a parameter that became NaN or infinite has diverged: `state.diverged` says in which
+        update. Its networks stay as they were before that call, and it gets no further.
 
         Args:
           state: of all members [R]. Its arrays are given away: go on with the returned state.
           num_updates: per member, at least 1.
 
         Returns:
-          The new states [R], and the metrics [R], averaged over these updates.
+          The new states [R], and the metrics [R], averaged over these updates; NaN where a member
+          had diverged before.
 
         Raises:
           InputError: no updates are asked for.
@@ -108,15 +119,16 @@ class Trainer:
             raise InputError(f"num_updates={num_updates} must be at least 1: ask for some updates")
         start = step = sharding.first_value(state.step)
         end = step + num_updates
-        sums = previous = None
+        before, totals, previous = self._copy(state.networks), None, None
         for span_end, batches in self._source.spans(state, start, end):
-            if sums is None:
-                sums = self._zero_sums(state, batches)
+            if totals is None:
+                totals = self._zero_totals(state, batches)
             span = self._put(step, span_end - step)
-            state, sums = self._advance(state, sums, batches, self._settings, *span)
+            state, totals = self._advance(state, totals, batches, self._settings, *span)
             jax.block_until_ready(previous)  # so that the host is one span ahead of the devices
-            previous, step = sums, span_end
-        return state, hosts.fetch(self._mean(sums, *self._put(num_updates)))
+            previous, step = totals, span_end
+        state, metrics = self._settle(before, state, totals, *self._put(num_updates))
+        return state, hosts.fetch(metrics)
 
     def policy_params(self, state: AgentState) -> Any:
         """Returns what the members' policies need to act, leaves [R, ...] on the devices."""
@@ -126,17 +138,18 @@ class Trainer:
         """Returns the program of `train` before it is compiled, to ask for its cost and memory."""
         step = sharding.first_value(state.step)
         _, batches = next(iter(self._source.spans(state, step, step + 1)))
-        sums = self._zero_sums(state, batches)
-        return self._advance.lower(state, sums, batches, self._settings, *self._put(step, 1))
+        totals = self._zero_totals(state, batches)
+        return self._advance.lower(state, totals, batches, self._settings, *self._put(step, 1))
 
-    def _zero_sums(self, state: AgentState, batches: Any) -> Metrics:
-        """Sums of the metrics before the first update, [R] each."""
+    def _zero_totals(self, state: AgentState, batches: Any) -> loop.Totals:
+        """Totals before the first update, [R] each."""
         if self._metric_shapes is None:  # tracing an update takes a moment
             axes = (0, self._source.member_axis, 0)
             one_update = jax.vmap(loop.make_one_update(self.algorithm), in_axes=axes)
             self._metric_shapes = jax.eval_shape(one_update, state, batches, self._settings)
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._metric_shapes)
-        return sharding.put(zeros, self._over_members)
+        counts = np.zeros(len(self.members), np.int32)
+        return sharding.put((zeros, counts), self._over_members)
 
     def _put(self, *numbers: int) -> tuple[jax.Array, ...]:
         """Puts integers onto every device that trains."""

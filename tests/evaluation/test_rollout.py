@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from edp_jax.evaluation import envs
-from edp_jax.evaluation.rollout import rollout, run_episodes
+from edp_jax.evaluation.rollout import Fault, rollout, run_episodes
 from edp_jax.types import EnvSpec
 
 
@@ -116,14 +116,15 @@ def test_actions_are_clipped_to_the_box_of_the_environment(low, high):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_policy_that_diverged_scores_nan_and_leaves_the_others_alone(bad):
+def test_an_episode_with_an_action_that_is_not_finite_does_not_count(bad):
     def act(observation, step):
         return np.array([[[0.5]], [[bad if step == 1 else 0.5]]])
 
     episodes = run_episodes(act, [Countdown(), Countdown()], np.array([[4], [4]]))
     assert episodes.returns[0, 0] == 2.0
     assert np.isnan(episodes.returns[1, 0])
-    assert episodes.lengths[1, 0] == 1
+    assert episodes.lengths.tolist() == [[4], [-1]]
+    assert episodes.faults == (Fault(1, 0, 1, "action"),)
 
 
 def test_hopper_repeats_with_the_same_seeds():

@@ -29,10 +29,6 @@ def test_interquartile_mean(values, expected):
     assert interquartile_mean(values) == expected
 
 
-def test_interquartile_mean_does_not_cut_a_nan_away():
-    assert np.isnan(interquartile_mean([1.0, 2.0, np.nan, 4.0]))
-
-
 def test_bootstrap_interval_of_equal_values_is_a_point():
     assert bootstrap_interval([5.0, 5.0, 5.0]) == (5.0, 5.0)
 
@@ -60,9 +56,9 @@ def test_summarize_last_oms_rat():
     assert summary["num_evaluations"] == 12
     # the last ten: 3 .. 12 with mean 7.5, and 10 .. 1 with mean 5.5
     assert summary["per_seed"] == {"last": [12.0, 1.0], "oms": [12.0, 12.0], "rat": [7.5, 5.5]}
-    assert summary["last"] == {"mean": 6.5, "std": 5.5}
-    assert summary["oms"] == {"mean": 12.0, "std": 0.0}
-    assert summary["rat"] == {"mean": 6.5, "std": 1.0}
+    assert summary["last"] == {"mean": 6.5, "std": 5.5, "seeds": 2}
+    assert summary["oms"] == {"mean": 12.0, "std": 0.0, "seeds": 2}
+    assert summary["rat"] == {"mean": 6.5, "std": 1.0, "seeds": 2}
     assert summary["iqm"] == 6.5
     low, high = summary["iqm_interval"]
     assert (low, high) == (1.0, 12.0)  # a quarter of the draws of 2 seeds repeat one of them
@@ -74,11 +70,15 @@ def test_summarize_of_fewer_evaluations_than_the_window():
     assert summary["last"]["mean"] == 4.0
 
 
-def test_summarize_shows_a_seed_that_diverged():
-    summary = summarize(np.array([[1.0, 2.0], [1.0, np.nan]]))
-    assert summary["per_seed"]["last"][0] == 1.0
-    assert (
-        np.isnan(summary["per_seed"]["last"][1])
-        and np.isnan(summary["last"]["mean"])
-        and np.isnan(summary["iqm"])
-    )
+def test_evaluations_without_a_result_count_nowhere_and_are_counted():
+    """Seed 0 has one of three, seed 1 all, seed 2 none."""
+    nan = np.nan
+    summary = summarize(np.array([[5.0, 2.0, nan], [nan, 4.0, nan], [nan, 6.0, nan]]))
+    assert summary["without_result"] == 5 and summary["num_evaluations"] == 3
+    assert summary["oms"] == {"mean": 5.5, "std": 0.5, "seeds": 2}  # 5 and 6
+    assert summary["rat"] == {"mean": 4.5, "std": 0.5, "seeds": 2}  # 5 and 4
+    assert summary["last"] == {"mean": 6.0, "std": 0.0, "seeds": 1} and summary["iqm"] == 6.0
+    assert np.isnan(summary["per_seed"]["oms"][2])
+    nothing = summarize(np.full((2, 1), nan))
+    assert nothing["oms"]["seeds"] == 0 and np.isnan(nothing["oms"]["mean"])
+    assert np.isnan(nothing["iqm"]) and np.isnan(nothing["iqm_interval"]).all()

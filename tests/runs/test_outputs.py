@@ -22,8 +22,8 @@ DATASET = types.SimpleNamespace(
 SEEDS = [{"seed": 3}, {"seed": 4}]
 
 
-def outcome(finished=True, rate=50.0, state=None) -> Outcome:
-    return Outcome(state, 20, finished, rate)
+def outcome(finished=True, rate=50.0, state=None, diverged=(-1, -1), **more) -> Outcome:
+    return Outcome(state, 20, finished, rate, np.array(diverged), **more)
 
 
 def test_a_summary_holds_the_measures_of_all_evaluations(make_run, run_record, episode_lines):
@@ -44,9 +44,28 @@ def test_a_summary_holds_the_measures_of_all_evaluations(make_run, run_record, e
     ]
 
 
+def test_what_does_not_count_is_said(make_run, run_record, episode_lines):
+    """Seed 4 diverged; an episode of seed 3 was broken, so that 2.1 of update 20 stands alone."""
+    lines = episode_lines((10, 20), SEEDS)
+    assert lines[4] == "20,3,0,20.0,7,2.0\n"
+    lines[4] = "20,3,0,nan,-1,nan\n"
+    run = make_run(lines, record=run_record(SEEDS))
+    summary = outputs.summarize_run(run, DATASET, outcome(diverged=(-1, 15)), 75.0)
+    assert summary["diverged"] == [{"seed": 4, "update": 15}]
+    assert summary["last"] == {"mean": pytest.approx(2.1), "std": 0.0, "seeds": 1}
+    assert np.isnan(summary["per_seed"]["oms"][1])
+    assert (summary["episodes_not_counted"], summary["without_result"]) == (1, 2)
+    told = outputs.describe(summary).splitlines()
+    assert told[0].startswith("score, mean of 1 of 2 seeds: last evaluation 2.1; best of 2 (oms)")
+    assert told[2:4] == [
+        "seed 4 diverged in update 15 and counts nowhere",
+        "episodes with NaN or infinite numbers, which do not count: 1",
+    ]
+
+
 def test_a_sweep_is_summed_up_point_by_point(make_run, episode_lines):
     run = make_run(episode_lines((10,), scored=False))
-    summary = outputs.summarize_run(run, DATASET, outcome(finished=False, rate=None), 5.0)
+    summary = outputs.summarize_run(run, DATASET, outcome(False, None, None, (-1,) * 4), 5.0)
     assert [point["sweep"] for point in summary["points"]] == [{"eta": 0.5}, {"eta": 2.0}]
     assert [point["last"]["mean"] for point in summary["points"]] == [60.5, 260.5]
     lines = outputs.describe(summary).splitlines()
@@ -64,7 +83,7 @@ def test_a_sweep_is_summed_up_point_by_point(make_run, episode_lines):
     ],
 )
 def test_why_nothing_was_evaluated_is_said(make_run, metric_lines, changes, reason):
-    reached = outcome()._replace(**changes)
+    reached = outcome(diverged=(-1,) * 4)._replace(**changes)
     summary = outputs.summarize_run(make_run(metrics=metric_lines), DATASET, reached, 5.0)
     assert "unit" not in summary
     assert f"nothing was evaluated: {reason}" in outputs.describe(summary)

@@ -1,6 +1,7 @@
 """States saved and found again, in any folder and beside damaged ones."""
 
 import glob
+import json
 import os
 import shutil
 
@@ -11,14 +12,21 @@ import pytest
 
 from edp_jax import InputError
 from edp_jax.algorithms.base import AgentState, TrainState
-from edp_jax.training.checkpoint import Checkpoints, newest_sound, set_damaged_aside
+from edp_jax.training.checkpoint import (
+    Checkpoints,
+    find_damage,
+    newest_sound,
+    read_notes,
+    set_unusable_aside,
+)
 
 
 def state(value: float) -> AgentState:
     """Two members whose weights are all `value`."""
     params = {"w": jnp.full((2, 3), value)}
     keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
-    return AgentState(jnp.zeros(2, int), keys, {"policy": TrainState(params, params, ())})
+    networks = {"policy": TrainState(params, params, ())}
+    return AgentState(jnp.zeros(2, int), keys, networks, jnp.full(2, -1))
 
 
 def weight(folder) -> float:
@@ -34,9 +42,18 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     checkpoints = Checkpoints(str(folder))
     checkpoints.save(3, state(3.0))
-    checkpoints.save(6, state(6.0))
+    checkpoints.save(6, state(6.0), {"rows": 4})
     checkpoints.close()
     return folder
+
+
+def agrees(step):
+    return None
+
+
+def test_notes_come_back(saved):
+    assert read_notes(str(saved), 6) == {"rows": 4} and read_notes(str(saved), 3) == {}
+    assert Checkpoints(str(saved), read_only=True).notes == {"rows": 4}
 
 
 @pytest.mark.parametrize("name", ["seeds=[0,1]", "a*b?", "gs:", "{x} 'y' \"z\"", "p\\q", "\u03b7"])
@@ -46,6 +63,9 @@ def test_a_folder_may_have_any_name(tmp_path, name):
     checkpoints.save(3, state(3.0))
     checkpoints.close()
     assert os.listdir(folder) == ["3"] and weight(folder) == 3.0
+    assert find_damage(str(folder), 3) is None
+    (folder / "3" / "sha256.json").unlink()
+    assert find_damage(str(folder), 3) is None
 
 
 def empty(path) -> None:
@@ -62,6 +82,7 @@ def empty(path) -> None:
         ("6/default/d/*", lambda path: os.truncate(path, os.path.getsize(path) // 2)),
         ("6/default/d", shutil.rmtree),
         ("6/default", shutil.rmtree),
+        ("6/_CHECKPOINT_METADATA", empty),
     ],
 )
 def test_the_newest_sound_checkpoint_counts(saved, tmp_path, file, damage):
@@ -71,7 +92,7 @@ def test_the_newest_sound_checkpoint_counts(saved, tmp_path, file, damage):
     for path in glob.glob(str(folder / file)):
         damage(path)
     assert newest_sound(str(folder)) == 3 and weight(folder) == 3.0
-    set_damaged_aside(str(folder), told.append)
+    set_unusable_aside(str(folder), agrees, told.append)
     assert len(told) == 1 and told[0].startswith("checkpoint 6 is damaged (")
     assert len(told[0]) - len(str(tmp_path)) <= 300
     assert os.listdir(folder) == ["3"] and os.path.isdir(told[0].rpartition("it is now ")[2])
@@ -81,13 +102,75 @@ def test_the_newest_sound_checkpoint_counts(saved, tmp_path, file, damage):
     assert weight(folder) == 7.0
 
 
+def test_every_flipped_bit_is_found_or_harmless(saved, tmp_path):
+    """In each file of the newest checkpoint, at three places: never other arrays without a word."""
+    folder, rng = tmp_path / "checkpoints", np.random.default_rng(0)
+    shutil.copytree(saved, folder)
+    found = 0
+    for path in sorted(path for path in (folder / "6").rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        for place in rng.integers(len(content), size=3) if content else ():
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(damaged)
+            step = newest_sound(str(folder))
+            found += step == 3
+            assert step == 3 or weight(folder) == 6.0, (path, place)
+        path.write_bytes(content)
+    assert found > 10
+
+
+def test_a_checkpoint_without_digests_has_to_be_readable(saved, tmp_path):
+    """As older versions saved them: also without the number of the update of divergence."""
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(saved, folder)
+    (folder / "6" / "sha256.json").unlink()
+    assert newest_sound(str(folder)) == 6 and weight(folder) == 6.0
+    path = folder / "6" / "_CHECKPOINT_METADATA"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {"custom_metadata": {}}))
+    tree = folder / "6" / "default" / "_METADATA"
+    content = json.loads(tree.read_text())
+    del content["tree_metadata"]["('diverged',)"]
+    tree.write_text(json.dumps(content))
+    assert newest_sound(str(folder)) == 6 and weight(folder) == 6.0
+    for path in (folder / "6").glob("default/d/*"):
+        os.truncate(path, path.stat().st_size // 2)
+    assert newest_sound(str(folder)) == 3
+
+
+def test_checkpoints_that_the_tables_disagree_with_are_set_aside(saved, tmp_path):
+    folder, told = tmp_path / "checkpoints", []
+    shutil.copytree(saved, folder)
+    reasons = {6: "metrics.csv has 1 of its 2 rows up to update 6"}
+    set_unusable_aside(str(folder), reasons.get, told.append)
+    assert os.listdir(folder) == ["3"] and told[0].startswith(
+        "checkpoint 6 is not used, since metrics.csv has 1 of its 2 rows up to update 6; it is now"
+    )
+    set_unusable_aside(str(folder), lambda step: "the table is gone", told.append)
+    assert os.listdir(folder) == [] and len(os.listdir(tmp_path / "set_aside")) == 2
+    assert told[-1] == "no checkpoint is left that can be used: the run begins anew"
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", full)
+    with pytest.raises(InputError, match="cannot be saved .*No space left.*there is room"):
+        checkpoints.save(3, state(3.0))
+    assert checkpoints.latest_step is None
+
+
 def test_where_no_checkpoint_is_sound_none_is_moved(saved, tmp_path):
     folder = tmp_path / "checkpoints"
     shutil.copytree(saved, folder)
     for path in glob.glob(str(folder / "*" / "default" / "_METADATA")):
         os.remove(path)
     with pytest.raises(InputError, match="no checkpoint there can be read"):
-        set_damaged_aside(str(folder))
+        set_unusable_aside(str(folder), agrees)
     assert sorted(os.listdir(folder)) == ["3", "6"] and newest_sound(str(folder)) is None
 
 

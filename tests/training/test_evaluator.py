@@ -1,5 +1,7 @@
 """Evaluation speaks the environment's units: raw observations, actions in their own box."""
 
+import dataclasses
+
 import gymnasium
 import jax
 import numpy as np
@@ -27,7 +29,7 @@ def test_actions_reach_the_environment_in_its_own_box(monkeypatch, tiny_learner,
     observation = np.random.default_rng(0).normal(size=(2, 50, 3)).astype(np.float32)
     actions = []
 
-    def rollout(act, environment, *, seeds, max_envs):
+    def rollout(act, environment, *, seeds, max_envs, **_):
         assert max_envs == 100
         actions.append(act(observation, 7))
         return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
@@ -108,7 +110,7 @@ def test_without_an_episode_that_counts_there_is_no_mean():
 def test_environment_faults_name_seed_episode_and_step(monkeypatch, tiny_learner, tiny_rows):
     learner = tiny_learner()
 
-    def rollout(act, environment, *, seeds, max_envs):
+    def rollout(act, environment, *, seeds, max_envs, **_):
         return Episodes(np.array([[1.0, np.nan]]), np.array([[5, -1]]), (Fault(0, 1, 4, "reward"),))
 
     monkeypatch.setattr(evaluator, "rollout", rollout)
@@ -120,6 +122,54 @@ def test_environment_faults_name_seed_episode_and_step(monkeypatch, tiny_learner
         "seed 4, episode 1: the environment gave a NaN or infinite reward at step 4; the episode "
         "does not count",
     )
+
+
+@pytest.fixture
+def evaluate_with(monkeypatch, tiny_learner, tiny_rows):
+    """evaluate_with(rollout, diverged=(-1, -1)): seeds 4 and 9 evaluated, one episode each."""
+    learner = tiny_learner()
+
+    def evaluate(rollout, diverged=(-1, -1)):
+        monkeypatch.setattr(evaluator, "rollout", rollout)
+        state = loop.init_members(learner, (4, 9))
+        state = dataclasses.replace(state, diverged=np.array(diverged, np.int32))
+        return evaluator.make_evaluate(
+            learner, EnvSpec("hopper"), units=UNITS, seeds=(4, 9), num_episodes=1
+        )(state)
+
+    return evaluate
+
+
+def test_an_evaluation_that_fails_is_tried_once_more(evaluate_with, capfd):
+    tries = []
+
+    def rollout(act, environment, *, seeds, **_):
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("the display is gone")
+        return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
+
+    assert evaluate_with(rollout).returns.tolist() == [[5.0], [5.0]] and len(tries) == 2
+    assert "OSError: the display is gone; tried once more" in capfd.readouterr().err
+
+
+def test_one_that_fails_twice_says_why(evaluate_with):
+    def rollout(*_, **__):
+        raise TimeoutError("it takes longer than 60 s")
+
+    with pytest.raises(InputError, match="'hopper': TimeoutError: it takes longer than 60 s"):
+        evaluate_with(rollout)
+
+
+def test_a_member_that_has_diverged_does_not_act(evaluate_with):
+    """Its episodes end at once and do not count; nothing more is said about them."""
+
+    def rollout(act, environment, *, seeds, **_):
+        return run_episodes(act, [Simulator(), Simulator()], seeds)
+
+    result = evaluate_with(rollout, diverged=(-1, 7))
+    assert result.lengths.tolist() == [[2], [-1]] and result.faults == ()
+    np.testing.assert_array_equal(result.means, [2.0, np.nan])
 
 
 class OldApi(Simulator):
@@ -163,7 +213,7 @@ def test_chunks_reach_the_environment_as_plans(monkeypatch):
     observation = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     plans = []
 
-    def rollout(act, environment, *, seeds, max_envs):
+    def rollout(act, environment, *, seeds, max_envs, **_):
         plans.append(act(observation, 0))
         return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
 

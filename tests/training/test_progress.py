@@ -87,12 +87,3 @@ def test_the_first_chunk_compiles_and_does_not_count(capsys):
     line = capsys.readouterr().out
     assert line.startswith("  3.0 % | 3,000 / 100,000 updates | 33.3 updates/s | ")
     assert line.endswith("left | score 1.0\n")
-
-
-def test_divergence_names_the_member_and_the_metrics():
-    metrics = {"critic/loss": np.inf, "actor/loss": 1.0, "critic/q_mean": np.nan}
-    (member,) = grid((3,), {"eta": (2.0,)})
-    assert progress.divergence(2000, member, metrics) == (
-        "warning: seed 3, eta 2.0 has diverged at update 2,000: critic/loss, critic/q_mean"
-    )
-    assert progress.divergence(2000, member, {"actor/loss": 1.0}) is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edp_jax import InputError
+from edp_jax.training import tables
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.hosts import Stopped
@@ -113,6 +114,38 @@ def test_an_evaluation_cut_off_by_a_signal_is_made_up_for(tmp_path, start, unint
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
 
 
+def test_checkpoints_note_the_rows_that_were_written(tmp_path, start):
+    """Also those of a start that went on: of two seeds, 2 episodes each."""
+    for num_steps in (4, 8):
+        start(tmp_path, num_steps=num_steps)
+        notes = Checkpoints(str(tmp_path / "checkpoints"), read_only=True).notes
+        # the evaluation of a step comes after its checkpoint
+        rows = {name: notes[name]["rows"] for name in TABLES}
+        assert rows == {"metrics.csv": num_steps, "evaluations.csv": num_steps - 4}
+        assert tables.find_disagreement(str(tmp_path), num_steps, notes) is None
+    lines = (tmp_path / "evaluations.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "evaluations.csv").write_text("".join(lines[:2] + lines[3:]))
+    said = tables.find_disagreement(str(tmp_path), 8, notes)
+    assert said.endswith("evaluations.csv has 3 of its 4 rows up to update 7")
+
+
+def test_half_an_evaluation_is_made_again(tmp_path, start, uninterrupted):
+    start(tmp_path, num_steps=8)
+    lines = (tmp_path / "evaluations.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "evaluations.csv").write_text("".join(lines[:-1]))
+    assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
+
+
+def test_failures_are_remembered(tmp_path, start):
+    def broken(state):
+        raise InputError("no display")
+
+    start(tmp_path, num_steps=8, evaluate=broken)
+    left = []
+    start(tmp_path, left=left)  # the last one is made up for
+    assert left[0].failures == ((4, "no display"),)
+
+
 def test_a_finished_run_can_be_made_longer(tmp_path, start, uninterrupted):
     start(tmp_path, num_steps=8)
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
@@ -195,17 +228,29 @@ def test_without_an_environment_only_metrics_are_written(tmp_path, start):
     assert not (tmp_path / "evaluations.csv").exists()
 
 
-def test_divergence_is_reported_once_with_its_seed(tmp_path, tiny_learner, tiny_rows, capfd):
+def test_a_member_that_diverged_is_told_once_and_where_all_have_the_run_ends(
+    tmp_path, tiny_learner, tiny_rows, capfd
+):
     dataset = tiny_rows()
     rows = dataset.rows.copy()
     rows[:, -2] = 1e30  # a reward whose square is infinite in float32
     trainer = Trainer(tiny_learner(), dataset._replace(rows=rows), seeds=SEEDS, batch_size=8)
-    checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
-    run(trainer, str(tmp_path), Schedule(4, 2, 2, 2), checkpoints=checkpoints)
+    for _ in range(2):  # again when it is started again
+        checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
+        outcome = run(trainer, str(tmp_path), Schedule(6, 2, 2, 2), checkpoints=checkpoints)
+        assert (outcome.step, outcome.finished, outcome.diverged.tolist()) == (2, False, [1, 1])
+        assert checkpoints.latest_step == 2
     warnings = capfd.readouterr().err.splitlines()
-    assert [line.split(":")[:2] for line in warnings] == [
-        ["warning", f" seed {seed} has diverged at update 2"] for seed in SEEDS
+    assert [line.partition(" and is")[0] for line in warnings] == [
+        f"warning: seed {seed} has diverged in update 1" for seed in SEEDS
     ]
+
+
+def test_values_beyond_all_returns_are_told_once(tmp_path, start, capfd):
+    low, high = np.full(2, -2.0), np.full(2, -1.0)
+    start(tmp_path, possible_returns=(low, high))
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("warning: seed 3: critic/q_mean is ")
 
 
 @pytest.mark.parametrize(

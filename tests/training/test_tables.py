@@ -79,26 +79,21 @@ def test_interrupted_and_resumed_table_equals_the_uninterrupted_one(tmp_path):
     write(resumed, range(10, 71, 10))
     with open(resumed, "a") as file:
         file.write("80,0,0.12")
-    assert tables.truncate(str(resumed), 45) == 40
+    last = tables.truncate(str(resumed), 45)
+    assert [row["step"] for row in last] == ["40", "40"]
     kept = whole.read_text().splitlines()[: 1 + 2 * 4]
     assert resumed.read_text() == "".join(line + "\n" for line in kept)
     write(resumed, range(50, 101, 10))
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-def test_restart_without_a_checkpoint_keeps_only_the_header(tmp_path):
+def test_without_a_row_a_whole_header_or_a_table_there_is_none(tmp_path):
     path = tmp_path / "metrics.csv"
-    tables.CsvTable(str(path)).append([{"step": 5, "seed": 0}])
-    assert tables.truncate(str(path), 0) is None
-    assert path.read_text() == "step,seed\n"
-
-
-def test_truncate_without_a_table_or_without_a_whole_header(tmp_path):
-    path = tmp_path / "metrics.csv"
-    assert tables.truncate(str(path), 10) is None
-    path.write_text("step,se")
-    assert tables.truncate(str(path), 10) is None
-    assert not list(tmp_path.iterdir())
+    assert tables.truncate(str(path), 10) == []
+    for content in ("step,se", "step,seed\n", "step,seed\n11,0\n"):
+        path.write_text(content)
+        assert tables.truncate(str(path), 10) == []
+        assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +103,7 @@ def test_truncate_without_a_table_or_without_a_whole_header(tmp_path):
 def test_damaged_lines_are_dropped_and_told(tmp_path, capsys, damage):
     path = tmp_path / "metrics.csv"
     path.write_bytes(b"step,seed,loss\n5,0,1.0\n" + damage + b"6,0,nan\n7,0,2.0\n8,0,")
-    assert tables.truncate(str(path), 6) == 6
+    assert tables.truncate(str(path), 6) == [{"step": "6", "seed": "0", "loss": "nan"}]
     assert path.read_bytes() == b"step,seed,loss\n5,0,1.0\n6,0,nan\n"
     assert f"{path}: 1 damaged line(s) dropped" in capsys.readouterr().out
 
@@ -116,7 +111,7 @@ def test_damaged_lines_are_dropped_and_told(tmp_path, capsys, damage):
 def test_a_byte_order_mark_and_ends_of_lines_of_other_systems_do_not_matter(tmp_path):
     path = tmp_path / "evaluations.csv"
     path.write_bytes(b"\xef\xbb\xbfstep,seed,score\r\n5,0,\r\n")
-    assert tables.truncate(str(path), 5) == 5
+    assert len(tables.truncate(str(path), 5)) == 1
     tables.CsvTable(str(path)).append([{"step": 6, "seed": 0, "score": None}])
     assert path.read_bytes() == b"step,seed,score\n5,0,\n6,0,\n"
 
@@ -125,3 +120,73 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "metrics.csv").write_text("seed;loss\n0;1.0\n")
     with pytest.raises(InputError, match="its first line is not that of a table"):
         tables.truncate(str(tmp_path / "metrics.csv"), 5)
+
+
+def test_a_row_that_is_there_twice_counts_once(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,seed\n1,0\n2,0\n1,0\n2,0\n")
+    assert tables.truncate(str(path), 2) == [{"step": "2", "seed": "0"}]
+    assert path.read_text() == "step,seed\n1,0\n2,0\n"
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A table of two members at the steps 1 and 2, what was noted then, and one more step."""
+    path = tmp_path / "metrics.csv"
+    table = tables.CsvTable(str(path))
+    for step in (1, 2):
+        table.append(tables.metric_rows(step, grid((0, 1)), {"loss": np.array([0.5, step])}))
+    saved = table.rows_so_far
+    table.append(tables.metric_rows(3, grid((0, 1)), {"loss": np.zeros(2)}))
+    return path, saved
+
+
+def test_a_table_is_as_it_was_noted_whatever_follows(written):
+    path, saved = written
+    assert saved["rows"] == 4 and tables.find_difference(str(path), 2, saved) is None
+    assert tables.CsvTable(str(path)).rows_so_far["rows"] == 6
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3] + lines[1:]).replace("\n", "\r\n"))  # the same rows
+    assert tables.find_difference(str(path), 2, saved) is None
+    tables.truncate(str(path), 2)
+    assert tables.CsvTable(str(path)).rows_so_far == saved
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda lines: lines[:1] + lines[2:], "has 3 of its 4 rows up to update 2"),
+        (lambda lines: [], "has 0 of its 4 rows up to update 2"),
+        (lambda lines: lines[:2] + ["\0" * 9], "has 1 of its 4 rows up to update 2"),
+        (lambda lines: [*lines[:2], "1,1,1.5\n", *lines[3:]], "has other rows up to update 2"),
+        (lambda lines: [*lines, "2,1,9.0\n"], "has 5 of its 4 rows up to update 2"),
+        (lambda lines: ["seed;loss\n"], "not that of a table"),
+    ],
+)
+def test_rows_that_are_lost_altered_or_added_are_found(written, change, says):
+    path, saved = written
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+    assert says in tables.find_difference(str(path), 2, saved)
+
+
+def test_a_table_that_is_changed_while_a_run_writes_to_it_is_refused(tmp_path):
+    path = tmp_path / "metrics.csv"
+    table = tables.CsvTable(str(path))
+    table.append([{"step": 1, "seed": 0}])
+    path.unlink()
+    with pytest.raises(InputError, match="something else has changed it"):
+        table.append([{"step": 2, "seed": 0}])
+    assert table.rows_so_far["rows"] == 1
+
+
+def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path):
+    table = tables.CsvTable(str(tmp_path / "gone" / "metrics.csv"))
+    with pytest.raises(InputError, match="cannot be written .*; bring its folder back"):
+        table.append([{"step": 1, "seed": 0}])
+
+
+def test_an_evaluation_is_whole_with_each_episode_of_each_member_once():
+    rows = [{"seed": str(s), "episode": str(e)} for s in (3, 5) for e in (0, 1)]
+    assert tables.is_whole(rows, grid((3, 5)))
+    for broken in (rows[1:], [*rows, rows[0]], [*rows[1:], rows[1]], rows[:2]):
+        assert not tables.is_whole(broken, grid((3, 5)))

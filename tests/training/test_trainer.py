@@ -1,5 +1,7 @@
 """Training: members do not see each other, one compilation serves all calls, nothing is lost."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -106,6 +108,38 @@ def test_calls_of_any_length_share_one_compilation_and_send_nothing_unasked(make
                 state, _ = trainer.train(state, length)
         assert "Compiling" not in caplog.text
     assert state.step.tolist() == [10, 10]
+
+
+def test_a_member_that_diverges_stops_and_the_others_go_on_bit_for_bit(make_trainer):
+    """A step of 1e30 makes the second member's losses infinite within a few updates."""
+    broken, sound = (
+        make_trainer((5,), sweep={"learning_rate": (3e-4, second)}) for second in (1e30, 3e-4)
+    )
+    untrained = leaves(broken.init())
+    state, metrics = train(broken, 4)
+    first = int(state.diverged[1])
+    assert state.diverged[0] == -1 and 1 <= first <= 4 and state.step.tolist() == [4, 4]
+    assert not np.isfinite([value[1] for value in metrics.values()]).all()
+    assert np.isfinite([value[0] for value in metrics.values()]).all()
+    state, metrics = broken.train(state, 2)
+    assert state.diverged.tolist() == [-1, first] and state.step.tolist() == [6, 6]
+    assert np.isnan([value[1] for value in metrics.values()]).all()
+    others, expected = train(sound, 4, 2)
+    for ours, other, before in zip(leaves(state), leaves(others), untrained, strict=True):
+        np.testing.assert_array_equal(ours[0], other[0])
+        np.testing.assert_array_equal(ours[1], before[1])  # as before the call in which it did
+    assert all(metrics[name][0] == expected[name][0] for name in metrics)
+    assert others.diverged.tolist() == [-1, -1]
+
+
+def test_a_parameter_that_is_not_finite_is_divergence_too(make_trainer):
+    trainer = make_trainer((5,), sweep={"learning_rate": (3e-4, 3e-4)})
+    state = trainer.init()
+    network = state.networks["critic"]
+    target = jax.tree.map(lambda leaf: leaf.at[1].set(np.inf), network.target_params)
+    networks = state.networks | {"critic": dataclasses.replace(network, target_params=target)}
+    state, _ = trainer.train(dataclasses.replace(state, networks=networks), 1)
+    assert state.diverged.tolist() == [-1, 1]
 
 
 def test_the_given_state_is_used_up(make_trainer):

@@ -1,0 +1,79 @@
+"""Trainings that go wrong: members that diverged, values that no return can reach."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edp_jax.training.members import Member
+
+_VALUE = "/q_mean"  # ends the names of the metrics that are means of a critic's values
+
+
+def describe(member: Member, update: int) -> str:
+    """A line about a member with a metric or parameter that became NaN or infinite.
+
+    Args:
+      member: which one.
+      update: in which it did, counted from 1.
+    """
+    return (
+        f"{member} has diverged in update {update:,} and is trained no further; others go on. "
+        "Lower --config.learning_rate, or set --config.critic_layer_norm=True"
+    )
+
+
+def possible_returns(
+    rewards: np.ndarray, discounts: np.ndarray, gamma: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Between which bounds discounted returns lie, with rewards like those of the data.
+
+    The largest reward r in every step adds up to r + gamma r + gamma^2 r + ... = r / (1 - gamma) if
+    it is above 0; else an episode that ends at once has the largest return, r itself. The smallest
+    one likewise. Rewards that are sums over n steps come with discounts d = gamma^(n - 1), and
+    gamma d stands in for gamma.
+
+    Args:
+      rewards: [N] of transitions.
+      discounts: [N] of transitions.
+      gamma: [R] discount factor of the members.
+
+    Returns:
+      The lower and the upper bound [R]; infinite where gamma is 1.
+    """
+    factor = 1.0 - np.asarray(gamma, np.float64) * float(np.max(discounts))
+    low, high = float(np.min(rewards)), float(np.max(rewards))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(low < 0, low / factor, low), np.where(high > 0, high / factor, high)
+
+
+def describe_values(
+    step: int,
+    members: Sequence[Member],
+    metrics: Mapping[str, np.ndarray],
+    bounds: tuple[np.ndarray, np.ndarray],
+) -> str | None:
+    """A line about a critic whose mean value no return can reach.
+
+    A tenth of the range between the bounds is left for a critic that is still learning.
+
+    Args:
+      step: updates done.
+      members: R of them.
+      metrics: [R] by name.
+      bounds: [R] each, see `possible_returns`.
+
+    Returns:
+      A line about the first such member, None where there is none.
+    """
+    low, high = bounds
+    for name in filter(lambda name: name.endswith(_VALUE), metrics):
+        with np.errstate(invalid="ignore"):
+            beyond = (metrics[name] > high + (high - low) / 10) & np.isfinite(metrics[name])
+        for index in np.flatnonzero(beyond):
+            return (
+                f"{members[index]}: {name} is {metrics[name][index]:.4g} at update {step:,}, and "
+                f"no return of such rewards exceeds {high[index]:.4g}: the critics overestimate. "
+                "Lower --config.learning_rate or --config.discount, or set "
+                "--config.critic_layer_norm=True"
+            )
+    return None

@@ -1,0 +1,1 @@
+"""Programs that break runs on purpose: `python -m tests.faults` prints their figures."""

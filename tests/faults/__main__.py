@@ -1,0 +1,43 @@
+"""Breaks runs on purpose, kind by kind, and prints a line with figures for each.
+
+python -m tests.faults                  all kinds; about an hour on two cores
+python -m tests.faults locks disk       these
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+
+from tests.faults import runs
+from tests.faults.bench import Bench
+
+PROGRAMS: dict[str, Callable[[Bench], str]] = {
+    "locks": runs.locks,
+    "checkpoints": runs.checkpoints,
+    "tables": runs.tables,
+    "disk": runs.disk,
+    "signals": runs.signals,
+    "divergence": runs.divergence,
+    "simulators": runs.simulators,
+    "devices": runs.devices,
+    "kills": runs.kills,
+    "soak": runs.soak,
+}
+
+
+def main(names: list[str]) -> int:
+    """Runs the named programs, or all; the exit code is 1 where one of them found a fault."""
+    if unknown := [name for name in names if name not in PROGRAMS]:
+        print(f"{unknown[0]}: unknown; use some of {', '.join(PROGRAMS)}", file=sys.stderr)
+        return 2
+    failed = False
+    for name in names or PROGRAMS:
+        with tempfile.TemporaryDirectory(prefix=f"edp_jax_{name}_") as folder:
+            line = PROGRAMS[name](Bench(folder))
+        failed = failed or "FAULT" in line
+        print(f"{name}: {line}", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""What is told of trainings that go wrong."""
+
+import numpy as np
+import pytest
+
+from edp_jax.training import divergence
+from edp_jax.training.members import grid
+
+
+def test_a_member_that_diverged_is_named_with_its_update_and_a_remedy():
+    (member,) = grid((3,), {"eta": (2.0,)})
+    line = divergence.describe(member, 2000)
+    assert line.startswith("seed 3, eta 2.0 has diverged in update 2,000 ")
+    assert "--config.learning_rate" in line and len(line) <= 300
+
+
+@pytest.mark.parametrize(
+    ("rewards", "discounts", "gamma", "low", "high"),
+    [
+        ([0, 1, 2, 3], [1, 1, 0, 1], 0.9, 0, 30),  # 3 / (1 - 0.9)
+        ([-1, 0, -1, -1], [1, 1, 0, 1], 0.99, -100, 0),
+        ([-2, -1, -1, -1], [1, 1, 1, 1], 0.5, -4, -1),  # an end at once is the best
+        ([1, 1, 1, 5], [0, 0, 0, 0], 0.9, 1, 5),  # all episodes have one step
+        ([0, 1, 1, 1], [0.81, 0.81, 0.81, 0], 0.9, 0, 1 / 0.271),  # sums over three steps
+        ([0, 1, 1, 1], [1, 1, 1, 1], 1.0, 0, np.inf),
+    ],
+)
+def test_between_which_bounds_returns_lie(rewards, discounts, gamma, low, high):
+    bounds = divergence.possible_returns(np.array(rewards), np.array(discounts), np.array([gamma]))
+    np.testing.assert_allclose(bounds, [[low], [high]])
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(30.0, False), (32.9, False), (33.1, True), (-1e6, False), (np.nan, False)]
+)
+def test_values_that_no_return_can_reach_are_told(value, told):
+    """Returns lie between 0 and 30; a tenth of that is left."""
+    bounds = np.zeros(2), np.full(2, 30.0)
+    metrics = {"critic/loss": np.array([1e9, 1e9]), "critic/q_mean": np.array([0.0, value])}
+    line = divergence.describe_values(500, grid((3, 4)), metrics, bounds)
+    assert (line is not None) == told
+    if told:
+        assert line.startswith("seed 4: critic/q_mean is 33.1 at update 500, and no return of")
+        assert "exceeds 30" in line and len(line) <= 300
+
+
+def test_without_a_bound_nothing_is_told():
+    bounds = np.zeros(1), np.array([np.inf])
+    metrics = {"critic/q_mean": np.array([1e30])}
+    assert divergence.describe_values(1, grid((3,)), metrics, bounds) is None
