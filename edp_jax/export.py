@@ -44,7 +44,8 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
       params: `Algorithm.policy_params` of every member's state, leaves [R, ...].
     """
     os.makedirs(folder, exist_ok=True)
-    tree = {"params": jax.device_get(params), "units": vars(file.units)}
+    units = {name: np.asarray(value, np.float32) for name, value in vars(file.units).items()}
+    tree = {"params": jax.device_get(params), "units": units}
     arrays: dict[str, Any] = dict(traverse_util.flatten_dict(tree, sep="/"))
     with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
         np.savez(out, allow_pickle=False, **arrays)
@@ -201,15 +202,19 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
     with _damage_told(folder):
         algorithm = algorithms.make(described["algorithm"], settings, spec)
         like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
-        sizes = (spec.observation_dim,) * 2 + (spec.action_dim,) * 2
-        like_units = Units(*(jax.ShapeDtypeStruct((size,), np.float32) for size in sizes))
+        sizes = (spec.observation_dim, spec.observation_dim, spec.action_dim, spec.action_dim)
+        names = (field.name for field in dataclasses.fields(Units))
+        like_units = {
+            name: jax.ShapeDtypeStruct((size,), np.float32)
+            for name, size in zip(names, sizes, strict=True)
+        }
         parts = traverse_util.unflatten_dict(_arrays(folder), sep="/")
         if any(len(leaf) != len(members) for leaf in jax.tree.leaves(parts["params"])):
             raise ValueError(f"not the parameters of {len(members)} members")
         params = jax.tree.map(lambda leaf: leaf[index], parts["params"])
         units, execute = Units(**parts["units"]), described.get("execute")
         found = {"params": params, "units": vars(units)}
-        _check_arrays(found, {"params": like, "units": vars(like_units)})
+        _check_arrays(found, {"params": like, "units": like_units})
         file = PolicyFile(described["algorithm"], settings, spec, members, units, execute, diverged)
         return Policy(file, params)
 
