@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 import os
+import re
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 from edp_jax.types import InputError
 
 GZIP_RATIO = 1032  # the most that deflate compresses by (zlib.net/zlib_tech.html)
+_TEMPORARY = re.compile(r".+\.\d+\.tmp")
 _REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
@@ -68,6 +71,21 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+
+
+def remove_leftovers(folder: str | os.PathLike, older_than: float = 0.0) -> None:
+    """Deletes the temporary files that `replacing` left where its process was killed.
+
+    Args:
+      folder: they are looked for in it, not below; it may not be there.
+      older_than: seconds since they were written to. Others may belong to processes that live.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat().st_mtime >= older_than:
+                        os.remove(entry.path)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:

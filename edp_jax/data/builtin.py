@@ -18,7 +18,7 @@ from edp_jax.data.raw import RawDataset, called
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.recording import concatenate, in_box, record, uniform
 from edp_jax.errors import not_installed
-from edp_jax.files import replacing, sha256_of, write_bytes
+from edp_jax.files import remove_leftovers, replacing, sha256_of, write_bytes
 from edp_jax.tasks import BUILTIN_QUALITIES, ENVIRONMENTS, ROBOTS, TASKS, Task
 from edp_jax.types import InputError
 
@@ -27,6 +27,7 @@ PREFIX = "builtin/"
 _CHECKSUM = ".sha256"  # the ending of the file beside a dataset that `sha256sum --check` reads
 RANDOM = "random"  # in place of a behaviour policy: uniformly random actions
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
+_ABANDONED = 3600.0  # seconds after which no process is still writing a temporary file
 _NUM_ENVS = 10  # in step; so few rows keep BLAS on one thread, and its sums the same on every run
 _SEED = 0
 _SIZE = 150_000  # transitions of one policy
@@ -100,6 +101,7 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
     if os.path.isfile(path):
         return path
     with folder_made(os.path.dirname(path)):
+        remove_leftovers(os.path.dirname(path), older_than=_ABANDONED)
         progress(f"builtin/{name}: made once on this machine, kept as {path}")
         sources = enumerate(DATASETS[name])
         raw = concatenate([collect(source, _SEED + index, progress) for index, source in sources])
