@@ -2,7 +2,7 @@
 
 python -m tests.faults.fuzz                     10,000 inputs of every format
 python -m tests.faults.fuzz 300 npz hdf5        300 of each of these
-python -m tests.faults.fuzz 1 npz@1234          number 1234 alone, with its traceback
+python -m tests.faults.fuzz npz@1234            number 1234 alone, with its traceback
 
 An input is a function of its format and its number. A process of its own reads them, with little
 memory; one that dies or hangs counts as an escape, too.
@@ -27,7 +27,7 @@ from tests.faults import folders, inputs
 
 ROOT = pathlib.Path(__file__).parents[2]
 MEMORY = 2 << 30  # bytes that a reader may take for inputs of some kB
-PATIENCE = 30.0  # seconds for one input
+PATIENCE = 60.0  # seconds for one input
 LONGEST = 300  # characters of a message, the path of the input aside
 
 
@@ -43,12 +43,17 @@ TARGETS = {  # write(rng, folder) makes a damaged input and returns its name, re
 }
 
 
-def outcome(target: str, number: int, folder: pathlib.Path) -> str:
-    """Reads an input; "sound", "refused", or what escaped."""
+def numbered(target: str, number: int) -> random.Random:
+    """What the input of a format with that number is made by."""
+    return random.Random(f"{target} {number}")
+
+
+def outcome(target: str, rng: random.Random, folder: pathlib.Path) -> str:
+    """Makes an input in a folder and reads it; "sound", "refused", or what escaped."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     write, read = TARGETS[target]
-    name = write(random.Random(f"{target} {number}"), folder)
+    name = write(rng, folder)
     try:
         read(name)
     except InputError as error:
@@ -67,43 +72,52 @@ def serve(target: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="edp_jax_fuzz_"))
-    outcome(target, 0, folder / "input")  # imports what it needs
+    outcome(target, numbered(target, 0), folder / "input")  # imports what it needs
     used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
-        print(json.dumps(outcome(target, int(line), folder / "input")), file=answers, flush=True)
+        result = outcome(target, numbered(target, int(line)), folder / "input")
+        print(json.dumps(result), file=answers, flush=True)
 
 
 class Reader:
     """A process that reads inputs of one format."""
 
     def __init__(self, target: str):
-        self._target, self._process = target, None
+        self._target = target
+        self._process: subprocess.Popen | None = None
 
     def ask(self, number: int) -> str:
-        if self._process is None:
-            command = [sys.executable, "-m", "tests.faults.fuzz", "--serve", self._target]
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                bufsize=1,
-            )
-        process = self._process
+        """The outcome of an input; one that ends or stops the process has escaped."""
+        process = self._process = self._process or self._started()
         process.stdin.write(f"{number}\n")
         process.stdin.flush()
-        patience = PATIENCE
-        ready = select.select([process.stdout], [], [], patience)[0]
-        line = process.stdout.readline() if ready else ""
-        if line:
+        if not select.select([process.stdout], [], [], PATIENCE)[0]:
+            self.end()
+            return f"no answer in {PATIENCE:.0f} s"
+        if line := process.stdout.readline():
             return json.loads(line)
-        process.kill()
         self._process = None
-        return f"died with {process.wait()}" if ready else f"no answer in {PATIENCE:.0f} s"
+        return f"died with {process.wait()}"
+
+    def end(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _started(self) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.fuzz", "--serve", self._target],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        )
 
 
 def main(count: int = 10_000, targets: list[str] | None = None) -> dict[str, Any]:
@@ -118,6 +132,7 @@ def main(count: int = 10_000, targets: list[str] | None = None) -> dict[str, Any
             tally[kind] += 1
             if kind == "escaped":
                 escapes[result].append(number)
+        reader.end()
         for result, numbers in escapes.items():
             print(f"  {target}@{numbers[0]} and {len(numbers) - 1} more: {result}")
         figures[target] = dict(tally)
@@ -125,8 +140,21 @@ def main(count: int = 10_000, targets: list[str] | None = None) -> dict[str, Any
     return figures
 
 
+def show(target: str, number: int) -> None:
+    """Reads one input in this process, so that its traceback can be seen."""
+    write, read = TARGETS[target]
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="edp_jax_fuzz_"))
+    name = write(numbered(target, number), folder)
+    print(f"in {folder}", flush=True)
+    read(name)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2])
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--serve"]:
+        serve(arguments[1])
+    elif "@" in "".join(arguments[:1]):
+        target, _, number = arguments[0].partition("@")
+        show(target, int(number))
     else:
-        main(*map(int, sys.argv[1:2]), sys.argv[2:] or None)
+        main(*map(int, arguments[:1]), arguments[1:] or None)
