@@ -14,11 +14,12 @@ from flax import traverse_util
 
 from edp_jax import algorithms
 from edp_jax.errors import one_line
-from edp_jax.files import replacing, write_bytes, writing
+from edp_jax.files import read_array, read_json, replacing, write_bytes, writing
 from edp_jax.policy import in_dataset_units
 from edp_jax.types import InputError, TaskSpec, Units
 
 FORMAT = 2  # of the files; counts up when older ones can no longer be read
+_KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,8 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
     """
     with writing(folder):
         os.makedirs(folder, exist_ok=True)
-    tree = {"params": jax.device_get(params), "units": vars(file.units)}
+    units = {name: np.asarray(value, np.float32) for name, value in vars(file.units).items()}
+    tree = {"params": jax.device_get(params), "units": units}
     arrays: dict[str, Any] = dict(traverse_util.flatten_dict(tree, sep="/"))
     with replacing(os.path.join(folder, "params.npz")) as temporary, open(temporary, "wb") as out:
         np.savez(out, allow_pickle=False, **arrays)
@@ -70,7 +72,7 @@ class Policy:
     def __init__(self, file: PolicyFile, params: Any):
         """Builds the policy of one member from its parameters."""
         self._spec, self._execute = file.spec, file.execute or file.spec.horizon
-        if not 1 <= self._execute <= self.horizon:
+        if not isinstance(self._execute, int) or not 1 <= self._execute <= self.horizon:
             raise ValueError(f"execute is {self._execute}, horizon {self.horizon}")
         self._key = jax.random.key(0)
         self._calls = 0
@@ -190,28 +192,71 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
             f"{described.get('format', 1)}, not {FORMAT}); train it again, or use that version"
         )
     with _damage_told(folder):
-        members = tuple(described["members"])
+        members = tuple(_member(member) for member in described["members"])
         settings = algorithms.settings(described["algorithm"], **described["config"])
         spec = TaskSpec(**described["spec"])
-        diverged = tuple(described.get("diverged", ())) or (-1,) * len(members)
+        diverged = tuple(map(int, described.get("diverged") or (-1,) * len(members)))
+        if len(diverged) != len(members):
+            raise ValueError(f"{len(diverged)} marks of divergence for {len(members)} members")
     which = point if seed is None else {"seed": seed, **point}
     index = _find_member(folder, members, which, diverged)
     with _damage_told(folder):
-        with np.load(os.path.join(folder, "params.npz"), allow_pickle=False) as stored:
-            arrays = traverse_util.unflatten_dict(dict(stored), sep="/")
-        params = jax.tree.map(lambda leaf: leaf[index], arrays["params"])
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
-            raise ValueError("a parameter is NaN or infinite")
-        units, execute = Units(**arrays["units"]), described.get("execute")
-        file = PolicyFile(described["algorithm"], settings, spec, members, units, execute)
-        policy = Policy(file, params)
-        jax.eval_shape(policy._run, np.zeros(spec.observation_dim, np.float32), policy._key)
-    return policy
+        algorithm = algorithms.make(described["algorithm"], settings, spec)
+        like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
+        sizes = (spec.observation_dim, spec.observation_dim, spec.action_dim, spec.action_dim)
+        names = (field.name for field in dataclasses.fields(Units))
+        like_units = {
+            name: jax.ShapeDtypeStruct((size,), np.float32)
+            for name, size in zip(names, sizes, strict=True)
+        }
+        parts = traverse_util.unflatten_dict(_arrays(folder), sep="/")
+        if any(len(leaf) != len(members) for leaf in jax.tree.leaves(parts["params"])):
+            raise ValueError(f"not the parameters of {len(members)} members")
+        params = jax.tree.map(lambda leaf: leaf[index], parts["params"])
+        units, execute = Units(**parts["units"]), described.get("execute")
+        found = {"params": params, "units": vars(units)}
+        _check_arrays(found, {"params": like, "units": like_units})
+        file = PolicyFile(described["algorithm"], settings, spec, members, units, execute, diverged)
+        return Policy(file, params)
+
+
+def _member(described: Any) -> dict[str, float]:
+    """Seed and settings of a member."""
+    if not all(type(value) in (int, float) for value in described.values()):
+        raise ValueError("a member's seed or setting is no number")
+    return dict(described)
+
+
+def _arrays(folder: str) -> dict[str, np.ndarray]:
+    path = os.path.join(folder, "params.npz")
+    if not os.path.isfile(path):
+        raise ValueError("there is no params.npz")
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: read_array(stored, name) for name in stored.files}
+
+
+def _check_arrays(tree: Any, like: Any) -> None:
+    """Compares arrays with the names, shapes and types that a learner has.
+
+    Raises:
+      ValueError: they differ, or a number is NaN or infinite.
+    """
+    flat: list[Any] = [traverse_util.flatten_dict(each, sep="/") for each in (tree, like)]
+    found, wanted = flat
+    if found.keys() != wanted.keys():
+        other = sorted(found.keys() ^ wanted.keys())[0]
+        raise ValueError(f"{other!r:.60} is missing, or there without being wanted")
+    for name, leaf in wanted.items():
+        told, asked = (f"{a.dtype}{list(a.shape)}" for a in (found[name], leaf))
+        if told != asked:
+            raise ValueError(f"{name} is {told}, not {asked}")
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} is NaN or infinite")
 
 
 def _described(folder: str, path: str) -> dict[str, Any]:
-    with _damage_told(folder), open(path, encoding="utf-8-sig") as source:
-        described = json.load(source)
+    with _damage_told(folder):
+        described = read_json(path)
         if not isinstance(described, dict):
             raise ValueError("policy.json holds no object")
     return described

@@ -145,11 +145,12 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
     """
     label = label or entry.name
     if not _has_type(entry.default, value):
-        raise InputError(f"{label}={value!r} must be {entry.kind}, as in {label}={entry.default!r}")
+        example = f"{label}={entry.default!r}"
+        raise InputError(f"{label}={value!r:.60} must be {entry.kind}, as in {example}")
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
         raise InputError(
-            f"{label}={value} must be {str(entry.limits) or 'finite'}: set it to such a value"
+            f"{label}={value!s:.60} must be {str(entry.limits) or 'finite'}: set it to such a value"
         )
 
 

@@ -18,6 +18,7 @@
 """
 
 import dataclasses
+import re
 from typing import TypeAlias
 
 import chex
@@ -28,6 +29,7 @@ from flax import struct
 
 Array: TypeAlias = jax.Array | np.ndarray
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 ACTION_LIMIT = 0.999  # largest action that a learner sees; its box is [-1, 1]
 
 
@@ -187,5 +189,9 @@ class EnvSpec:
 class InputError(ValueError):
     """Something the user gave is wrong. One line: the value, what is wrong with it, the remedy.
 
-    The programs in `experiments` print it without a traceback and exit with code 2.
+    The programs in `experiments` print it without a traceback and exit with code 2. Breaks of lines
+    and other control characters, which names in a file may have, become blanks.
     """
+
+    def __init__(self, message: str = ""):
+        super().__init__(_CONTROL.sub(" ", message))

@@ -18,6 +18,7 @@ from absl import flags
 from edp_jax import InputError, configuration, data
 from edp_jax.configuration import build
 from edp_jax.errors import program
+from edp_jax.files import remove_leftovers
 from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, programs, sharding, tables, writers
@@ -114,6 +115,8 @@ def train_on(
       began: when it was started, in seconds of `time.monotonic`.
     """
     config, members = settings.config, build.make_members(settings)
+    for place in (workdir, os.path.join(workdir, "policy")):
+        hosts.run_in_zero(functools.partial(remove_leftovers, place))
     folder = os.path.join(workdir, "checkpoints")
 
     def disagrees(step: int) -> str | None:

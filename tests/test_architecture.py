@@ -19,13 +19,14 @@ MAX_LINES = 300
 ORDERS = (
     "types < errors settings files < ops < diffusion networks losses < policy < algorithms",
     "algorithms < export < runs",
-    "types < errors settings files < tasks < legacy ogbench_package < stepping < data evaluation",
+    "types < errors settings files < tasks < legacy minari_package ogbench_package < stepping",
+    "stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
     "tasks evaluation configuration runs < reports < __init__",
 )
 WITHOUT_JAX = (
     *("data", "evaluation", "reports"),
-    *("tasks", "legacy", "ogbench_package", "stepping", "files"),
+    *("tasks", "legacy", "minari_package", "ogbench_package", "stepping", "files"),
 )
 
 SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "d4rl")
@@ -40,6 +41,7 @@ ONE_FILE = {  # the only file of the library that imports a package
     "orbax": "edp_jax/training/checkpoint.py",
     "h5py": "edp_jax/data/hdf5.py",
     "pyarrow": "edp_jax/data/arrow.py",
+    "minari": "edp_jax/minari_package.py",
     "ogbench": "edp_jax/ogbench_package.py",
     "matplotlib": "edp_jax/runs/plots.py",
     **dict.fromkeys(("gym", "mujoco_py", "d4rl"), "edp_jax/legacy.py"),

@@ -150,16 +150,66 @@ def test_a_damaged_folder_is_one_line(saved, damage):
     assert str(saved[0]) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_policy_with_a_parameter_that_is_not_finite_is_refused(saved, bad):
-    path = pathlib.Path(saved[0]) / "params.npz"
+def rewrite(folder, change) -> None:
+    """Changes the arrays of params.npz."""
+    path = pathlib.Path(folder) / "params.npz"
     with np.load(path) as file:
         arrays = dict(file)
-    name = next(name for name in arrays if name.startswith("params/"))
-    arrays[name].reshape(-1)[0] = bad
+    change(arrays)
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match="a parameter is NaN or infinite"):
-        edp_jax.load_policy(str(saved[0]))
+
+
+NAME = "params/actor/MLP_0/Dense_0/bias"  # [R, 16]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_policy_with_a_number_that_is_not_finite_is_refused_and_others_act(saved, bad):
+    rewrite(saved[0], lambda arrays: arrays[NAME].__setitem__((1, 3), bad))
+    with pytest.raises(InputError, match=f"{NAME} is NaN or infinite"):
+        edp_jax.load_policy(saved[0], 9)
+    assert np.isfinite(edp_jax.load_policy(saved[0], 4)(np.zeros(3))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda a: a.update({NAME: a[NAME][:, :15]}), r"bias is float32\[15\], not float32\[16\]"),
+        (lambda a: a.update({NAME: a[NAME][:1]}), "not the parameters of 2 members"),
+        (lambda a: a.update({NAME: a[NAME].astype("f8")}), "bias is float64"),
+        (lambda a: a.update({NAME: a[NAME].astype("S")}), "bias is .S"),
+        (lambda a: a.update({"params/more": np.zeros(2)}), "more' is missing, or there without"),
+        (lambda a: a.pop(NAME), "bias' is missing, or there without being wanted"),
+        (lambda a: a.update({"units/action_low": np.zeros(3, "f4")}), "action_low is float32.3."),
+        (lambda a: a.pop("units/action_low"), "action_low"),
+    ],
+)
+def test_arrays_of_other_names_sizes_or_types_are_refused(saved, change, says):
+    """Some of them would act all the same: broadcast, or as another member."""
+    rewrite(saved[0], change)
+    with pytest.raises(InputError, match=f"damaged, or of another version .*{says}"):
+        edp_jax.load_policy(saved[0])
+
+
+@pytest.mark.parametrize("members", [["x", "y"], [{"seed": "4"}, {"seed": []}], 3, [{"seed": 4}]])
+def test_members_that_are_none_are_refused(saved, members):
+    _edit(lambda described: described.update(members=members))(pathlib.Path(saved[0]))
+    with pytest.raises(InputError, match="damaged, or of another version"):
+        edp_jax.load_policy(saved[0])
+
+
+def test_settings_that_would_take_all_memory_are_refused(saved):
+    change = _edit(lambda described: described["config"].update(num_timesteps=10**12))
+    change(pathlib.Path(saved[0]))
+    with pytest.raises(InputError, match="num_timesteps=1000000000000 must be at least 1 and at m"):
+        edp_jax.load_policy(saved[0])
+
+
+def test_a_pipe_in_place_of_the_arrays_does_not_wait_for_ever(saved):
+    path = pathlib.Path(saved[0]) / "params.npz"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="there is no params.npz"):
+        edp_jax.load_policy(saved[0])
 
 
 def test_a_policy_whose_training_diverged_is_refused_by_name(saved):

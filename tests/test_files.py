@@ -1,9 +1,11 @@
 """JSON files, whole or not at all."""
 
 import errno
+import io
 import json
 import os
 import resource
+import zipfile
 
 import numpy as np
 import pytest
@@ -59,3 +61,60 @@ def test_a_limit_on_the_size_of_files_is_one_line(tmp_path):
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_deleted(tmp_path):
+    names = ["summary.json.123.tmp", "params.npz.9.tmp", "a.tmp", "1.tmp", "summary.json"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    (tmp_path / "folder.1.tmp").mkdir()
+    os.utime(tmp_path / names[0], (0, 0))
+    files.remove_leftovers(tmp_path, older_than=3600)
+    assert sorted(os.listdir(tmp_path)) == sorted(["folder.1.tmp", *names[1:]])
+    files.remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["1.tmp", "a.tmp", "folder.1.tmp", "summary.json"]
+    files.remove_leftovers(tmp_path / "nowhere")
+
+
+def test_json_that_is_nested_too_deeply_is_an_ordinary_error(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        files.read_json(tmp_path / "a.json")
+
+
+def archive(path, content: bytes, *, claimed: int | None = None) -> np.lib.npyio.NpzFile:
+    """An .npz file with an array `a`; its directory claims a size."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", content)
+    if claimed is not None:
+        raw = path.read_bytes()
+        size = len(content).to_bytes(4, "little")
+        path.write_bytes(raw.replace(size, claimed.to_bytes(4, "little")))
+    return np.load(path, allow_pickle=False)
+
+
+def header(shape: tuple, dtype: str = "<f4") -> bytes:
+    out = io.BytesIO()
+    described = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, described)
+    return out.getvalue()
+
+
+def test_an_array_is_read_where_its_header_and_the_file_agree(tmp_path):
+    with archive(tmp_path / "a.npz", header((2,)) + b"\0\0\x80\x3f" * 2) as file:
+        np.testing.assert_array_equal(files.read_array(file, "a"), [1, 1])
+
+
+@pytest.mark.parametrize("shape", [(10**12, 3), (3,), (1,), (2**40, 2**40)])
+def test_what_a_header_claims_is_compared_before_memory_is_taken(tmp_path, monkeypatch, shape):
+    monkeypatch.setattr(np, "ndarray", None)  # what numpy would take it by
+    with archive(tmp_path / "a.npz", header(shape) + bytes(8)) as file:
+        with pytest.raises(ValueError, match="shape .* of float32 in 136 bytes"):
+            files.read_array(file, "a")
+
+
+def test_what_the_directory_of_an_archive_claims_is_compared_too(tmp_path):
+    content = header((2**28,)) + bytes(8)
+    with archive(tmp_path / "a.npz", content, claimed=2**30 + 128) as file:
+        with pytest.raises(ValueError, match="bytes in"):
+            files.read_array(file, "a")

@@ -61,7 +61,8 @@ def find(name: str) -> Learner:
       InputError: there is none.
     """
     if name not in REGISTRY:
-        raise InputError(f"algorithm {name!r} is unknown: use one of {', '.join(REGISTRY)}")
+        known = ", ".join(REGISTRY)
+        raise InputError(f"algorithm {name[:40]!r} is unknown: use one of {known}")
     return REGISTRY[name]
 
 

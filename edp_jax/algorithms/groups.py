@@ -86,9 +86,9 @@ class Diffusion:
     """The diffusion policy's noise and its sampler."""
 
     schedule: str = setting("vp", "noise schedule", one_of=SCHEDULES)
-    num_timesteps: int = setting(1000, "K, timesteps of the diffusion", at_least=1)
+    num_timesteps: int = setting(1000, "K, timesteps of the diffusion", at_least=1, at_most=100_000)
     sampler: str = setting("dpm_solver_3", "solver that samples actions", one_of=SAMPLERS)
-    sampler_calls: int = setting(15, "network calls per sampled action", at_least=1)
+    sampler_calls: int = setting(15, "network calls per sampled action", at_least=1, at_most=10_000)
     ddim_eta: float = setting(
         0.0,
         "noise of the sampler ddim: 0 is deterministic, 1 is DDPM",
@@ -121,7 +121,11 @@ class Candidates:
     """Actions that critics choose among."""
 
     num_candidates: int = setting(
-        10, "actions that the choice is made among when acting", at_least=1, may_change=True
+        10,
+        "actions that the choice is made among when acting",
+        at_least=1,
+        at_most=100_000,
+        may_change=True,
     )
 
 

@@ -47,6 +47,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     Raises:
       InputError: a value is of no use. The line names it, its limit and the remedy.
     """
+    _check_kinds(config)
     algorithm = config["algorithm"]
     known = all_settings(algorithm)
     for name in config:
@@ -95,6 +96,17 @@ def _check_read(config: Mapping[str, Any], known: Mapping[str, Setting]) -> None
                     f"config.{name}={config['sweep'].get(name) or config[name]} changes nothing: "
                     f"it is not read with {other}={config[other]!r}; leave it out, or set {other}"
                 )
+
+
+def _check_kinds(config: Mapping[str, Any]) -> None:
+    """Refuses what is no configuration, such as one from a damaged file."""
+    sweep = config.get("sweep", {})
+    kinds = isinstance(sweep, Mapping) and all(isinstance(v, tuple | list) for v in sweep.values())
+    if not kinds or not all(isinstance(config.get(key), str) for key in ("task", "algorithm")):
+        raise InputError(
+            "configuration: 'task' and 'algorithm' must be texts, and 'sweep' hold values by "
+            "setting; make one with edp_jax.configuration.make_config(learner, task)"
+        )
 
 
 def _check_sweep(config: Mapping[str, Any], known: Mapping[str, Setting]) -> None:

@@ -13,6 +13,7 @@ from edp_jax.data.raw import called, check_readable
 from edp_jax.errors import not_installed, one_line
 from edp_jax.types import InputError
 
+_CSV_BLOCK = 2**26  # bytes
 _POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not fetched
 
 
@@ -26,7 +27,7 @@ def column_names(path: str) -> list[str]:
     check_readable(path)
     with _told(path):
         if _is_csv(path):
-            with pyarrow.csv.open_csv(path) as opened:
+            with pyarrow.csv.open_csv(path, read_options=_blocks(pyarrow)) as opened:
                 return list(opened.schema.names)
         return list(pyarrow.parquet.read_schema(path).names)
 
@@ -51,7 +52,8 @@ def read_columns(
     """
     there, pyarrow = column_names(path), _import(path)
     names = [*names, *(name for name in where_there if name in there)]
-    missing = [name for name in names if name not in there]
+    known = set(there)
+    missing = [name for name in names if name not in known]
     if missing:
         raise InputError(
             f"{called(path)}: no column {missing[0]!r}; its columns are {listed(there)}"
@@ -61,10 +63,17 @@ def read_columns(
             options = pyarrow.csv.ConvertOptions(
                 include_columns=names, null_values=[""], strings_can_be_null=True
             )
-            table = pyarrow.csv.read_csv(path, convert_options=options)
+            table = pyarrow.csv.read_csv(
+                path, read_options=_blocks(pyarrow), convert_options=options
+            )
         else:
             table = pyarrow.parquet.ParquetFile(path).read(columns=names)
     return {name: _to_numpy(path, name, table.column(name).combine_chunks()) for name in names}
+
+
+def _blocks(pyarrow: ModuleType) -> Any:
+    """Blocks that hold the longest lines: a million columns."""
+    return pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK)
 
 
 def _import(path: str) -> ModuleType:

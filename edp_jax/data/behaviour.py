@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edp_jax.errors import program
-from edp_jax.files import replacing
+from edp_jax.files import read_array, replacing
 from edp_jax.types import InputError
 
 _LOG_STD_RANGE = (-20.0, 2.0)
@@ -87,10 +86,15 @@ def read_behaviour(path: str) -> Behaviour:
             count = sum(name.endswith("_weight") for name in file.files)
             names = [(f"layer_{i}_weight", f"layer_{i}_bias") for i in range(count)]
             layers = tuple(
-                (file[weight].astype(np.float32), file[bias].astype(np.float32))
+                (
+                    read_array(file, weight).astype(np.float32),
+                    read_array(file, bias).astype(np.float32),
+                )
                 for weight, bias in names
             )
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            if layers:
+                _check_layers(layers)
+    except Exception as error:  # what damaged headers and archives raise is of many kinds
         raise InputError(
             f"behaviour policy {path!r}: damaged, or something else; {remedy}"
         ) from error
@@ -99,3 +103,18 @@ def read_behaviour(path: str) -> Behaviour:
             f"behaviour policy {path!r}: something else, there is no layer_0_weight; {remedy}"
         )
     return Behaviour(layers)
+
+
+def _check_layers(layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> None:
+    """Refuses layers that do not follow each other, or are not finite.
+
+    Raises:
+      ValueError: see above.
+    """
+    inputs = [weight.shape[0] for weight, _ in layers[1:]]
+    outputs = [bias.shape for _, bias in layers]
+    fit = all(weight.shape[1:] == bias.shape for weight, bias in layers)
+    if not fit or outputs[:-1] != [(size,) for size in inputs] or outputs[-1][0] % 2:
+        raise ValueError("sizes of layers do not fit")
+    if not all(np.isfinite(array).all() for layer in layers for array in layer):
+        raise ValueError("a number is NaN or infinite")

@@ -8,23 +8,26 @@ import importlib.metadata
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edp_jax.data import hdf5
 from edp_jax.data.behaviour import Behaviour, read_behaviour
 from edp_jax.data.folder import folder_made
-from edp_jax.data.raw import RawDataset
+from edp_jax.data.raw import RawDataset, called
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.recording import concatenate, in_box, record, uniform
 from edp_jax.errors import not_installed
+from edp_jax.files import remove_leftovers, replacing, sha256_of, write_bytes
 from edp_jax.tasks import BUILTIN_QUALITIES, ENVIRONMENTS, ROBOTS, TASKS, Task
 from edp_jax.types import InputError
 
 NAME = "builtin"
 PREFIX = "builtin/"
+_CHECKSUM = ".sha256"  # the ending of the file beside a dataset that `sha256sum --check` reads
 RANDOM = "random"  # in place of a behaviour policy: uniformly random actions
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
+_ABANDONED = 3600.0  # seconds after which no process is still writing a temporary file
 _NUM_ENVS = 10  # in step; so few rows keep BLAS on one thread, and its sums the same on every run
 _SEED = 0
 _SIZE = 150_000  # transitions of one policy
@@ -98,11 +101,15 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
     if os.path.isfile(path):
         return path
     with folder_made(os.path.dirname(path)):
+        remove_leftovers(os.path.dirname(path), older_than=_ABANDONED)
         progress(f"builtin/{name}: made once on this machine, kept as {path}")
         sources = enumerate(DATASETS[name])
         raw = concatenate([collect(source, _SEED + index, progress) for index, source in sources])
         recipe = json.dumps(describe(name), sort_keys=True)
-        hdf5.write_hdf5(path, raw, attributes={"recipe": recipe})
+        with replacing(path) as temporary:
+            hdf5.write_hdf5(temporary, raw, attributes={"recipe": recipe})
+            line = f"{sha256_of(temporary)}  {os.path.basename(path)}\n"
+            write_bytes(path + _CHECKSUM, line.encode())
     return path
 
 
@@ -118,8 +125,7 @@ def describe(name: str) -> dict:
     def digest(source: Source) -> str | None:
         if source.behaviour == RANDOM:
             return None
-        with open(_behaviour_path(source.behaviour), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(_behaviour_path(source.behaviour))
 
     packages = ("mujoco", "gymnasium", "numpy")
     try:
@@ -193,7 +199,30 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     """Reads a built-in dataset, which is made first where it does not exist yet."""
     name = request.task.name.removeprefix(PREFIX)
     path = ensure(name, request.data_dir, request.progress)
-    return hdf5.read_hdf5(path, storage=request.storage), path
+    notes = tuple(_unchecked(path))
+    raw = hdf5.read_hdf5(path, storage=request.storage)
+    return dataclasses.replace(raw, notes=notes + raw.notes), path
+
+
+def _unchecked(path: str) -> Iterator[str]:
+    """Compares a file with the sha256 that was recorded when it was made; a line if none was.
+
+    Raises:
+      InputError: they differ.
+    """
+    if not os.path.isfile(path + _CHECKSUM):
+        yield (
+            f"there is no {os.path.basename(path)}{_CHECKSUM}, so damage to the file would not be "
+            "noticed; delete it to have it made again, with a checksum"
+        )
+        return
+    with open(path + _CHECKSUM, encoding="utf-8", errors="replace") as file:
+        recorded = file.read(200).split()[:1]
+    if recorded != [sha256_of(path)]:
+        raise InputError(
+            f"{called(path)}: damaged, its sha256 is not the one that was recorded when it was "
+            "made; delete it, and it is made again"
+        )
 
 
 READER = Reader(NAME, "builtin/<robot>-<quality>", find, read, locate)

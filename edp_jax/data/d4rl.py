@@ -4,12 +4,15 @@ One that is on disk is found under D4RL's own path below the data folder, under 
 and in a folder named after the task.
 """
 
+import dataclasses
 import os
+from collections.abc import Iterator
 
 from edp_jax.data import antmaze, download, hdf5
 from edp_jax.data.download import Remote
 from edp_jax.data.raw import RawDataset
 from edp_jax.data.reader import Reader, Request
+from edp_jax.files import sha256_of
 from edp_jax.tasks import TASKS, Task
 from edp_jax.types import InputError
 
@@ -64,7 +67,18 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     path = locate(task, request.data_dir) or _download(request)
     steps = task.max_episode_steps
     raw = hdf5.read_hdf5(path, max_episode_steps=steps, storage=request.storage)
-    return repaired(task, raw), path
+    raw = repaired(task, raw)
+    return dataclasses.replace(raw, notes=(*_unlike_d4rl(task, path), *raw.notes)), path
+
+
+def _unlike_d4rl(task: Task, path: str) -> Iterator[str]:
+    """A line where a file has not the sha256 that D4RL's is known to have."""
+    size, sha256 = _KNOWN.get(task.file_name or "", (None, None))
+    if sha256 is not None and (os.path.getsize(path) != size or sha256_of(path) != sha256):
+        yield (
+            f"{os.path.basename(path)} is not D4RL's file, or it is damaged: its sha256 is not "
+            f"{sha256[:12]}...; results do not compare with those on D4RL's"
+        )
 
 
 def repaired(task: Task, raw: RawDataset) -> RawDataset:

@@ -7,7 +7,6 @@ partial file here.
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import http.client
 import os
 import time
@@ -18,6 +17,7 @@ from typing import BinaryIO
 
 from edp_jax.data.folder import folder_made
 from edp_jax.errors import one_line
+from edp_jax.files import sha256_of
 from edp_jax.types import InputError
 
 _BLOCK = 1 << 18  # bytes
@@ -209,8 +209,7 @@ def _check(remote: Remote, part: str) -> None:
     if remote.size is not None and _size(part) != remote.size:
         raise _Useless(f"it has {_size(part):,} bytes, the file should have {remote.size:,}")
     if remote.sha256 is not None:
-        with open(part, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(part)
         if digest != remote.sha256:
             raise _Useless(f"its sha256 is {digest}, not {remote.sha256}")
 

@@ -15,11 +15,12 @@ from edp_jax.data.raw import RawDataset, called, check_readable
 from edp_jax.data.reader import Reader, Request
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line
-from edp_jax.files import replacing
+from edp_jax.files import GZIP_RATIO, replacing
 from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
 SUFFIXES = (".hdf5", ".h5")
+_NEVER_SMALLER = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
 def read_hdf5(
@@ -54,6 +55,35 @@ def read_hdf5(
             return formats.read(_Open(source, file), Reading(layout, max_episode_steps, storage))
     except (OSError, RuntimeError, KeyError) as error:
         raise InputError(f"{source}: {_reason(error, size)}") from error
+
+
+def check_contained(source: str, path: str | os.PathLike) -> list[str]:
+    """Refuses a file of which a part lies in other files.
+
+    Args:
+      source: what error messages begin with.
+      path: a file that another package is to read.
+
+    Returns:
+      The names of all arrays and groups at its top.
+
+    Raises:
+      InputError: see above.
+      OSError, RuntimeError, KeyError: the file is damaged.
+    """
+    with h5py.File(path, "r") as file:
+        groups, seen = [file["/"]], set()
+        while groups:
+            group: Any = groups.pop()
+            for name in group:
+                link = group.get(name, getlink=True)
+                item = group[name] if isinstance(link, h5py.HardLink) else None
+                if isinstance(link, h5py.ExternalLink) or _reaches_out(item):
+                    raise InputError(_elsewhere(source, f"{group.name}/{name}"))
+                if isinstance(item, h5py.Group) and item not in seen:
+                    groups.append(item)
+                    seen.add(item)
+        return list(file)
 
 
 def write_hdf5(path: str | os.PathLike, raw: RawDataset, *, attributes: dict) -> None:
@@ -96,26 +126,39 @@ class _Open:
 
     def _group(self, name: str) -> Any:
         if name not in self._groups:
+            self._groups[name] = None  # for a link that leads back to itself
             self._groups[name] = self._find(name)
         return self._groups[name]
 
     def _find(self, name: str) -> Any:
-        """What has a name, with the groups it is in; None where there is nothing."""
+        """What has a name, with the groups it is in; None where there is nothing.
+
+        Links are followed here, step by step, since HDF5 would follow them into other files.
+        """
         parent, _, part = name.rpartition("/")
         group = self._group(parent)
         link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
         if isinstance(link, h5py.ExternalLink):
             raise InputError(_elsewhere(self.source, name))
-        if isinstance(link, h5py.SoftLink) and group.get(part) is None:
-            raise InputError(
-                f"{self.source}: key {name!r} is a link to {link.path[:60]!r}, which is not there; "
-                "store the array itself"
-            )
+        if isinstance(link, h5py.SoftLink):
+            path = link.path if link.path.startswith("/") else f"{parent}/{link.path}"
+            found = self._group("/".join(step for step in path.split("/") if step not in ("", ".")))
+            if found is None:
+                raise InputError(
+                    f"{self.source}: key {name[:60]!r} is a link to {link.path[:60]!r}, which is "
+                    "not there; store the array itself"
+                )
+            return found
         return None if link is None else group[part]
 
 
 def _elsewhere(source: str, name: str) -> str:
-    return f"{source}: the rows of key {name!r} lie in other files; store them in this one"
+    return f"{source}: the rows of key {name[:80]!r} lie in other files; store them in this one"
+
+
+def _reaches_out(item: Any) -> bool:
+    """Whether it is an array whose rows lie in other files."""
+    return isinstance(item, h5py.Dataset) and bool(item.is_virtual or item.external)
 
 
 def _checked(source: str, name: str, item: Any) -> h5py.Dataset:
@@ -132,7 +175,7 @@ def _checked(source: str, name: str, item: Any) -> h5py.Dataset:
             f"{source}: the type of key {name!r} cannot be read ({one_line(error)[:80]}); copy or "
             "download the file again"
         ) from error
-    if item.is_virtual or item.external:
+    if _reaches_out(item):
         raise InputError(_elsewhere(source, name))
     missing = [code for code in _filters(item) if not h5py.h5z.filter_avail(code)]
     if missing:
@@ -145,6 +188,11 @@ def _checked(source: str, name: str, item: Any) -> h5py.Dataset:
             f"{source}: rows of key {name!r} were never written; let its writer finish, or leave "
             "these rows out"
         )
+    if item.size * item.dtype.itemsize > _most_bytes(item):
+        raise InputError(
+            f"{source}: key {name[:60]!r} has the shape {list(item.shape)} in only "
+            f"{item.id.get_storage_size()} bytes; copy or download the file again"
+        )
     end = (item.id.get_offset() or 0) + item.id.get_storage_size()
     if item.chunks is None and end > os.path.getsize(item.file.filename):
         raise InputError(
@@ -156,6 +204,14 @@ def _checked(source: str, name: str, item: Any) -> h5py.Dataset:
 def _filters(item: h5py.Dataset) -> list[int]:
     properties = item.id.get_create_plist()
     return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+
+
+def _most_bytes(item: h5py.Dataset) -> float:
+    """How many bytes the stored ones of an array can become: what gzip can do is known."""
+    filters, stored = _filters(item), item.id.get_storage_size()
+    if set(filters) - _NEVER_SMALLER - {h5py.h5z.FILTER_DEFLATE}:
+        return math.inf
+    return stored * GZIP_RATIO ** filters.count(h5py.h5z.FILTER_DEFLATE)
 
 
 def _has_unwritten(item: h5py.Dataset) -> bool:

@@ -123,7 +123,7 @@ def _read_rows(
         expected, path, source = list(group), os.path.join(folder.path, file), folder.source
         if not os.path.isfile(path):
             first = f"with episode {expected[0].index}"
-            raise InputError(f"{source}: {file} {first} is missing; {meta.REMEDY}")
+            raise InputError(f"{source}: {file[:80]} {first} is missing; {meta.REMEDY}")
         part = read_columns(path, [*widths], where_there=("episode_index", "frame_index"))
         _check_rows(f"{source}: {file}", part, expected)
         for key, width in widths.items():

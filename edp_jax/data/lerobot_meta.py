@@ -1,8 +1,8 @@
 """What meta/ of a LeRobot folder says: the columns, the episodes, and where their rows are."""
 
 import glob
-import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,9 +12,12 @@ from edp_jax.data.arrow import read_columns
 from edp_jax.data.names import listed
 from edp_jax.data.raw import called
 from edp_jax.errors import one_line
+from edp_jax.files import parse_json
 from edp_jax.types import InputError
 
 ACTION = "action"
+_LONGEST = 2**31  # steps of an episode, and more
+_PATTERN = re.compile(r"([^{}]|\{\w+(:0?\d{1,2}d?)?\})+")  # as in data/{episode_index:06d}.parquet
 REMEDY = "copy or download the folder again"
 _STATES = ("observation.state", "observation.environment_state")  # those that its policies take
 
@@ -97,8 +100,8 @@ def width_of(folder: Folder, key: str) -> int:
     if not _is_vector(feature):
         kind = f"{feature.get('dtype')} {feature.get('shape')}"
         raise InputError(
-            f"{folder.source}: {key!r} is no vector ({kind}), and images are not read; name others "
-            "as --config.observation_keys, --config.action_keys"
+            f"{folder.source}: {key[:60]!r} is no vector ({kind[:40]}), and images are not read; "
+            "name others as --config.observation_keys, --config.action_keys"
         )
     return feature["shape"][0]
 
@@ -131,15 +134,18 @@ def read_episodes(folder: Folder) -> list[Episode]:
         reason = f"{type(error).__name__} {error}"[:80]
         raise InputError(f"{folder.source}: {name} cannot be read ({reason}); {REMEDY}") from error
     for episode in episodes:
-        if episode.length < 1:
-            problem = f"episode {episode.index} has the length {episode.length}"
+        if not 1 <= episode.length < _LONGEST:
+            problem = f"episode {episode.index:.6g} has the length {episode.length:.6g}"
             raise InputError(f"{folder.source}: {name}: {problem}; {REMEDY}")
+        if os.path.isabs(episode.file) or os.path.normpath(episode.file).startswith(".."):
+            problem = f"data_path leads out of the folder, to {episode.file[:60]!r}"
+            raise InputError(f"{folder.source}: meta/info.json: {problem}; {REMEDY}")
     frames = sum(episode.length for episode in episodes)
     for key, count in (("total_episodes", len(episodes)), ("total_frames", frames)):
         if count != folder.info[key]:
             raise InputError(
                 f"{folder.source}: {name} counts {count:,}, but meta/info.json says {key} "
-                f"{folder.info[key]:,}; {REMEDY}, or correct that file"
+                f"{folder.info[key]!r:.20}; {REMEDY}, or correct that file"
             )
     if not episodes or [episode.index for episode in episodes] != list(range(len(episodes))):
         problem = "does not count episodes from 0 without a gap"
@@ -152,7 +158,7 @@ def _episodes_v2(folder: Folder) -> Iterator[Episode]:
     for line in sorted(lines, key=lambda line: line["episode_index"]):
         index = line["episode_index"]
         chunk = index // folder.info["chunks_size"]
-        file = folder.info["data_path"].format(episode_chunk=chunk, episode_index=index)
+        file = _path(folder).format(episode_chunk=chunk, episode_index=index)
         yield Episode(index, int(line["length"]), file)
 
 
@@ -164,8 +170,16 @@ def _episodes_v3(folder: Folder) -> Iterator[Episode]:
     parts = [read_columns(os.path.join(folder.path, path), names) for path in paths]
     rows = zip(*(np.concatenate([part[name] for part in parts]) for name in names), strict=True)
     for index, length, chunk, number in sorted(rows):
-        file = folder.info["data_path"].format(chunk_index=int(chunk), file_index=int(number))
+        file = _path(folder).format(chunk_index=int(chunk), file_index=int(number))
         yield Episode(int(index), int(length), file)
+
+
+def _path(folder: Folder) -> str:
+    """The pattern of data files, whose fields are plain numbers."""
+    pattern = folder.info["data_path"]
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError(f"data_path={pattern!r:.60}")
+    return pattern
 
 
 def _is_vector(feature: dict[str, Any]) -> bool:
@@ -181,7 +195,7 @@ def _read_json(folder: Folder, name: str, *, lines: bool) -> list[dict[str, Any]
         with open(os.path.join(folder.path, name), encoding="utf-8-sig") as file:
             text = file.read()
         parts = [part for part in text.splitlines() if part.strip()] if lines else [text]
-        objects = [json.loads(part) for part in parts]
+        objects = [parse_json(part) for part in parts]
     except (OSError, ValueError) as error:
         reason = one_line(error)[:80]
         raise InputError(f"{folder.source}: {name} cannot be read ({reason}); {REMEDY}") from error

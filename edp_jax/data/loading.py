@@ -16,6 +16,7 @@ from edp_jax.data.reader import Progress, Request
 from edp_jax.data.readers import READERS, find_task
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.data.summary import describe, summarize
+from edp_jax.files import sha256_of
 from edp_jax.tasks import Task
 
 
@@ -106,10 +107,11 @@ def load_dataset(
 
 
 def _sha256(raw: RawDataset, path: str | None) -> str:
+    """Of the file, else of all arrays with their names, shapes and types."""
     if path is not None:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     digest = hashlib.sha256()
-    for array in (raw.observations, raw.actions, raw.rewards, raw.terminals, raw.timeouts):
+    for name, array in sorted(raw.arrays().items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,19 +1,20 @@
 """Minari's datasets (minari.farama.org), read and written by the optional package of that name."""
 
-import functools
 import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from edp_jax import minari_package
+from edp_jax.data import hdf5
 from edp_jax.data.preprocess import episode_ends
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.reader import Reader, Request
-from edp_jax.errors import not_installed, one_line
+from edp_jax.errors import one_line
 from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
@@ -52,29 +53,27 @@ def read_minari(dataset_id: str, progress: Callable[[str], None] = print) -> Raw
         observations are no numbers.
     """
     check_id(dataset_id)
-    minari = _import(dataset_id)
     source = f"minari:{dataset_id}"
-    try:
-        dataset = minari.load_dataset(dataset_id)
-    except FileNotFoundError:
-        progress(f"{source}: not on this machine, Minari downloads it")
-        place = minari.storage.get_dataset_path(dataset_id)
-        download = functools.partial(minari.load_dataset, dataset_id, download=True)
-        dataset = _read(source, download, f", or put its folder at '{place}'")
-    except Exception as error:
-        raise _unusable(source, error) from error
+    dataset, metadata = minari_package.open_dataset(dataset_id, progress)
     low, high = _action_box(source, dataset.action_space)
     space = dataset.observation_space
-    found = _read(source, lambda: [_episode(source, space, episode) for episode in dataset])
-    episodes, notes = [episode for episode in found if isinstance(episode, dict)], ()
+
+    def read() -> tuple[list[dict[str, np.ndarray] | str], int | None]:
+        file = dataset.storage.data_path / "main_data.hdf5"
+        stored = len(hdf5.check_contained(source, file)) if file.is_file() else None
+        return [_episode(source, space, episode) for episode in dataset], stored
+
+    found, stored = minari_package.told(source, read)
+    episodes = [episode for episode in found if isinstance(episode, dict)]
     left_out = [episode for episode in found if isinstance(episode, str)]
+    notes = tuple(_lost(metadata, found, stored))
     if left_out:
-        notes = (f"{len(left_out):,} of {len(found):,} episodes are left out: {left_out[0]}",)
+        notes += (f"{len(left_out):,} of {len(found):,} episodes are left out: {left_out[0]}",)
     if not episodes:
         reason = notes[0] if notes else "no episodes, 2 transitions needed"
         raise InputError(f"{source}: {reason}; use another dataset")
     arrays = {key: np.concatenate([episode[key] for episode in episodes]) for key in episodes[0]}
-    scores = [dataset.storage.metadata.get(key) for key in _SCORES]
+    scores = [metadata.get(key) for key in _SCORES]
     declared = {"action_low": low, "action_high": high}
     if None not in scores:
         declared["reference_scores"] = np.array(scores, np.float64)
@@ -88,7 +87,7 @@ def check_new(dataset_id: str) -> None:
       InputError: it is no id, the package or its folder is missing, or it is taken already.
     """
     check_id(dataset_id)
-    minari = _import(dataset_id)
+    minari = minari_package.package(dataset_id)
     try:
         path = minari.storage.get_dataset_path(dataset_id)
     except OSError as error:
@@ -115,7 +114,7 @@ def write_minari(
       InputError: see `check_new`; or Minari cannot write it.
     """
     check_new(dataset_id)
-    minari = _import(dataset_id)
+    minari = minari_package.package(dataset_id)
     import gymnasium
 
     if len(env.observation_space.shape or ()) != 1:
@@ -150,7 +149,7 @@ def write_minari(
 
 def remove(dataset_id: str) -> None:
     """Deletes a dataset of this machine, if it is there."""
-    path = _import(dataset_id).storage.get_dataset_path(dataset_id)
+    path = minari_package.package(dataset_id).storage.get_dataset_path(dataset_id)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -183,28 +182,20 @@ def _buffer(minari: ModuleType, raw: RawDataset, rows: slice) -> Any:
     )
 
 
-def _import(dataset_id: str) -> ModuleType:
-    try:
-        import minari
-    except ImportError as error:
-        raise not_installed(f"minari:{dataset_id}", error, "minari") from error
-    return minari
+def _lost(metadata: dict, found: list, stored: int | None) -> Iterator[str]:
+    """Lines where the metadata of a dataset tell of other episodes or steps than there are.
 
-
-def _read(source: str, action: Callable[[], Any], otherwise: str = "") -> Any:
-    try:
-        return action()
-    except InputError:
-        raise
-    except Exception as error:  # Minari and its storages raise errors of many kinds
-        raise _unusable(source, error, otherwise) from error
-
-
-def _unusable(source: str, error: Exception, otherwise: str = "") -> InputError:
-    if isinstance(error, ImportError):
-        return not_installed(source, error, "minari")
-    remedy = "see what there is with `minari list local` and `minari list remote`"
-    return InputError(f"{source}: {one_line(error)}; {remedy}{otherwise}")
+    Args:
+      metadata: its metadata.
+      found: the episodes that they tell of.
+      stored: how many the file has, where that is known.
+    """
+    if stored not in (None, len(found)):
+        yield f"the metadata tell of {len(found):,} episodes, and there are {stored:,}"
+    steps = sum(len(each["rewards"]) for each in found if isinstance(each, dict))
+    told = metadata.get("total_steps")
+    if told != steps and all(isinstance(each, dict) for each in found):
+        yield f"the metadata tell of {told!r:.20} steps, and there are {steps:,}"
 
 
 def _action_box(source: str, space: Any) -> tuple[np.ndarray, np.ndarray]:

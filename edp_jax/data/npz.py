@@ -1,9 +1,9 @@
 """numpy's .npz files, read in any of `edp_jax.data.formats`."""
 
+import collections
 import contextlib
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +14,9 @@ from edp_jax.data.format import Content, Reading
 from edp_jax.data.layout import AS_STORED, Layout
 from edp_jax.data.raw import RawDataset, called, check_readable
 from edp_jax.data.reader import Reader, Request
-from edp_jax.data.storage import MEMORY, Storage
+from edp_jax.data.storage import MEMORY, Storage, free_memory
 from edp_jax.errors import one_line
+from edp_jax.files import read_array
 from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
@@ -79,15 +80,25 @@ class _Open:
     def __init__(self, source: str, file: Any):
         self.source = source
         self._file = file
+        self._members = {name.removesuffix(".npy"): name for name in file.zip.namelist()}
+        if len(self._members) < len(file.files):
+            counts = collections.Counter(file.files)
+            raise InputError(
+                f"{source}: two arrays are named {counts.most_common(1)[0][0][:60]!r}; store each "
+                "under its own name"
+            )
 
     def names(self, group: str = "") -> list[str]:
-        return [] if group else list(self._file.files)
+        return [] if group else list(self._members)
 
     def array(self, name: str) -> np.ndarray:
-        if name not in self._file.files:
+        if name not in self._members:
             raise InputError(f"{self.source}: no key {name!r}; store an array under that name")
         with _reasons(self.source, name):
-            return self._file[name]
+            size = self._file.zip.getinfo(self._members[name]).file_size
+            if size > (free := free_memory()):
+                raise MemoryError(f"{size / 1e9:.3g} GB, and {free / 1e9:.3g} are free")
+            return read_array(self._file, name)
 
     def attribute(self, group: str, name: str) -> None:
         return None
@@ -103,7 +114,7 @@ def _reasons(source: str, name: str = "") -> Iterator[None]:
             f"{source}: cannot be read here ({one_line(error)}); store it with numpy.savez, or, "
             "where it is too large for the memory, as an .hdf5 file"
         ) from error
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # what damaged headers and archives raise is of many kinds
         if "allow_pickle" in str(error):
             raise InputError(
                 f"{source}: key {name!r} holds Python objects, which are never unpickled; store "
@@ -114,5 +125,5 @@ def _reasons(source: str, name: str = "") -> Iterator[None]:
                 f"{source}: cannot be read now ({one_line(error)}); try again"
             ) from error
         raise InputError(
-            f"{source}: damaged ({one_line(error)}); write or copy it again"
+            f"{source}: damaged ({one_line(error)[:80]}); write or copy it again"
         ) from error

@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edp_jax.data import continuity, ends
-from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows
+from edp_jax.data.storage import MEMORY, Storage, count_where, map_rows, row_blocks
 from edp_jax.types import InputError
 
 _STEPS = ("rewards", *ends.FLAGS)  # [N]
@@ -192,15 +192,25 @@ def _check_shapes(source: str, arrays: Mapping[str, Any]) -> None:
 
 def _check_written(source: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Refuses a buffer that was not filled to its end: last rows in which every number is 0."""
-    steps = [arrays[key] for key in ("observations", "actions", "rewards")]
-    size = filled = len(steps[0])
-    while filled and not any(values[filled - 1].any() for values in steps):
-        filled -= 1
-    if filled and size - filled >= _UNWRITTEN:
+    steps = [arrays["rewards"][:, None], arrays["observations"], arrays["actions"]]
+    size = len(steps[0])
+    filled = _filled(steps)
+    if size - filled >= _UNWRITTEN:
+        last = f"the last {size - filled:,}" if filled else "all"
+        remedy = f"store the first {filled:,} rows" if filled else "use another file"
         raise InputError(
-            f"{source}: the last {size - filled:,} of {size:,} rows hold nothing but zeros, as in "
-            f"a buffer that was not filled; store the first {filled:,} rows"
+            f"{source}: {last} of {size:,} rows hold nothing but zeros, as in a buffer that was "
+            f"not filled; {remedy}"
         )
+
+
+def _filled(arrays: Sequence[np.ndarray]) -> int:
+    """How many rows of arrays [N, ...] there are up to the last one with a number other than 0."""
+    for rows in reversed(list(row_blocks(*arrays))):
+        used = np.logical_or.reduce([array[rows].any(axis=1) for array in arrays])
+        if used.any():
+            return rows.start + int(np.flatnonzero(used)[-1]) + 1
+    return 0
 
 
 def _to_float32(source: str, key: str, value: Any, storage: Storage) -> np.ndarray:

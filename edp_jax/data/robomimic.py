@@ -7,8 +7,8 @@
 are 0 and 1, success is what pays. A demonstration that ends without it was only cut.
 """
 
+import collections
 import dataclasses
-import json
 import re
 from typing import Any
 
@@ -20,6 +20,7 @@ from edp_jax.data.layout import rewards_by_rule
 from edp_jax.data.names import listed, natural
 from edp_jax.data.raw import RawDataset, from_arrays
 from edp_jax.data.stacked import Stacked, check_lengths
+from edp_jax.files import parse_json
 from edp_jax.types import InputError
 
 # what robomimic itself trains on where it finds it, for any number of arms
@@ -84,7 +85,8 @@ def _demos(content: Content, filter_key: str) -> tuple[list[str], str]:
             f"{listed(masks) or 'none'}); name one of them, or leave it out"
         )
     named = [_text(name) for name in np.asarray(content.array(f"mask/{filter_key}")).flat]
-    wrong = [name for name in named if name not in there or named.count(name) > 1]
+    counts, known = collections.Counter(named), set(there)
+    wrong = [name for name in named if name not in known or counts[name] > 1]
     if wrong or not named:
         what = f"names {wrong[0]!r}, which is not there or twice" if wrong else "names nothing"
         raise InputError(f"{source}: mask {filter_key!r} {what}; correct it, or use another one")
@@ -155,7 +157,7 @@ def _details(content: Content) -> dict[str, Any]:
     """The arguments of the environment, which the file holds as JSON."""
     text = content.attribute("data", "env_args")
     try:
-        return {} if text is None else {"env_args": json.loads(_text(text))}
+        return {} if text is None else {"env_args": parse_json(_text(text))}
     except ValueError:
         return {}
 

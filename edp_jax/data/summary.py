@@ -78,8 +78,9 @@ def _range(summary: dict, kind: str) -> str:
 
 def _ranges(numbers: list[int]) -> str:
     """Sorted integers, those that follow each other drawn together: "0-2, 7"."""
-    starts = [number for number in numbers if number - 1 not in numbers]
-    ends = [number for number in numbers if number + 1 not in numbers]
+    all_of_them = set(numbers)
+    starts = [number for number in numbers if number - 1 not in all_of_them]
+    ends = [number for number in numbers if number + 1 not in all_of_them]
     return ", ".join(
         str(first) if first == last else f"{first}-{last}"
         for first, last in zip(starts, ends, strict=True)

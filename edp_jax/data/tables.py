@@ -12,6 +12,7 @@
 Where most steps of `step` are equally large, one that is larger shows that rows are missing there.
 """
 
+import collections
 import dataclasses
 import os
 import re
@@ -62,11 +63,11 @@ def read_table(
     led_to = (name for key in ("rewards", *FLAGS) for name in NAMES[key])
     check_keys(source, keys["observations"], keys["actions"], tuple(led_to))
     following = [f"next_{key}" for key in keys["observations"]]
-    if any(key in there for key in following):
+    if not set(there).isdisjoint(following):
         keys["next_observations"] = following
     else:
         _check_unused(source, there, following[0])
-    used = [key for group in keys.values() for key in group]
+    used = dict.fromkeys(key for group in keys.values() for key in group)
     flags, has_rewards = _flags(source, [name for name in there if name not in used], layout)
     order = [_episode_column(source, there)] + [name for name in _STEPS if name in there][:1]
     read = read_columns(path, list(dict.fromkeys([*used, *flags.values(), *order])))
@@ -89,7 +90,8 @@ def read_table(
     )
     raw = from_arrays(source, tables | steps, last=last | gaps, notes=notes, storage=storage)
     told = [f"{group}: {listed(list(keys[group]))}" for group in ("observations", "actions")]
-    others = [name for name in there if name not in (*used, *flags.values(), *order)]
+    read_too = {*flags.values(), *order}
+    others = [name for name in there if name not in used and name not in read_too]
     left_out = f"; left out: {listed(others)}" if others else ""
     rule = f"table, {last.sum():,} episodes by {order[0]!r}, those without an end of the task are"
     return dataclasses.replace(
@@ -125,9 +127,9 @@ READER = Reader(
 
 
 def _check_names(source: str, there: list[str]) -> None:
-    double = [name for name in there if there.count(name) > 1]
-    if double:
-        raise InputError(f"{source}: two columns are named {double[0]!r}; rename one of them")
+    name, count = collections.Counter(there).most_common(1)[0] if there else ("", 0)
+    if count > 1:
+        raise InputError(f"{source}: two columns are named {name[:60]!r}; rename one of them")
     if {"task_index", "frame_index"} <= set(there):
         raise InputError(
             f"{source}: a part of a LeRobot dataset; name its folder, the one that holds meta/, as "
@@ -189,7 +191,8 @@ def _flags(source: str, others: list[str], layout: Layout) -> tuple[dict[str, st
     made = ["observations", "actions"] + ([] if has_rewards else ["rewards"])
     made += [] if has_rewards or has_flags else ["terminals"]  # demonstrations: cuts alone
     found = find_names(source, [*others, *made])
-    return {key: name for key, name in found.items() if name in others}, has_rewards
+    there = set(others)
+    return {key: name for key, name in found.items() if name in there}, has_rewards
 
 
 def _check_unused(source: str, there: list[str], following: str) -> None:

@@ -14,7 +14,8 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from edp_jax.errors import not_installed, one_line
+from edp_jax import minari_package
+from edp_jax.errors import one_line
 from edp_jax.tasks import Environment
 from edp_jax.types import InputError
 
@@ -63,30 +64,9 @@ def make_minari(dataset_id: str, num_envs: int) -> tuple[gymnasium.Env, ...]:
     """Makes the evaluation environments that a Minari dataset names, with flat observations.
 
     Raises:
-      InputError: the package or the dataset is missing, the dataset names no environment that can
-        be made, or see `flatten`.
+      InputError: see `minari_package.make_env` and `flatten`.
     """
-    label = f"minari:{dataset_id}"
-    try:
-        import minari
-    except ImportError as error:
-        raise not_installed(f"environment {label!r}", error, "minari") from error
-    try:
-        dataset = minari.load_dataset(dataset_id)
-    except FileNotFoundError as error:
-        remedy = f"minari download {dataset_id}"
-        raise InputError(f"environment {label!r}: {_told(error)}; {remedy}") from error
-
-    def make_one() -> gymnasium.Env:
-        try:
-            return dataset.recover_environment(eval_env=True, disable_env_checker=True)
-        except Exception as error:  # constructors raise what they like
-            raise InputError(
-                f"environment {label!r} cannot be recovered: {_told(error)}; install what it "
-                "needs, or give another as --config.env_id (none: only train)"
-            ) from error
-
-    return make_flat(make_one, num_envs, label)
+    return make_flat(lambda: minari_package.make_env(dataset_id), num_envs, f"minari:{dataset_id}")
 
 
 def make_flat(make_one: Callable[[], Any], num_envs: int, label: str) -> tuple[gymnasium.Env, ...]:

@@ -3,13 +3,14 @@
 import csv
 import dataclasses
 import functools
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edp_jax.errors import one_line
 from edp_jax.evaluation import episode_means
+from edp_jax.files import read_json
 from edp_jax.training import clock, tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
@@ -210,8 +211,7 @@ class Run:
                 f"{path}: written by another version of edp_jax (format {record.get('format', 1)}, "
                 f"not {FORMAT}); use that version, or a new folder"
             )
-        missing = {"config", "dataset", "members", "starts"} - record.keys()
-        if missing:
+        if not _is_record(record):
             raise InputError(
                 f"{path}: not the config.json of a run; restore it, or use a new folder"
             )
@@ -219,10 +219,11 @@ class Run:
 
     def _read_json(self, path: str) -> dict[str, Any]:
         try:
-            with open(path, encoding="utf-8-sig") as file:
-                content = json.load(file)
+            content = read_json(path)
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read; restore it, or use a new folder") from error
+            raise InputError(
+                f"{path}: cannot be read ({one_line(error)[:80]}); restore it, or use a new folder"
+            ) from error
         return content if isinstance(content, dict) else {}
 
     def _read_table(self, name: str) -> tuple[list[int], list[list[list[dict[str, str]]]]]:
@@ -249,3 +250,26 @@ class Run:
             del cells[max(cells)]
         cells = {step: of_members for step, of_members in cells.items() if all(of_members)}
         return list(cells), list(cells.values())
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether the parts of a config.json are those of a run; settings are checked elsewhere."""
+    config, dataset, members, starts = map(record.get, ("config", "dataset", "members", "starts"))
+    texts = [config.get(key) for key in ("task", "algorithm")] if isinstance(config, dict) else [0]
+    texts += [dataset.get("sha256")] if isinstance(dataset, dict) else [0]
+    if not (isinstance(members, list) and members and isinstance(starts, list)):
+        return False
+    for start in starts:
+        if not isinstance(start, dict):
+            return False
+        environment, devices = start.get("environment", {}), start.get("devices", [])
+        if not isinstance(environment, dict) or not isinstance(devices, list):
+            return False
+        texts += [*environment.values(), *devices]
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(member, dict)
+        and "seed" in member
+        and member.keys() == members[0].keys()
+        and all(type(value) in (int, float) for value in member.values())
+        for member in members
+    )

@@ -1,6 +1,8 @@
 import glob
+import hashlib
 import importlib.metadata
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from edp_jax import data
 from edp_jax.data import builtin
 from edp_jax.data.behaviour import Behaviour, save_behaviour
 from edp_jax.data.hdf5 import read_hdf5
+from edp_jax.data.reader import Request
+from edp_jax.tasks import Task
 from edp_jax.types import InputError
 
 SMALL = builtin.Source("tiny", "Hopper-v4", 1000)
@@ -123,7 +127,24 @@ def test_made_twice_it_is_the_same_and_once_it_is_kept(tiny, tmp_path):
         "next_observations",
     ):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    assert os.listdir(tiny / "builtin") == [os.path.basename(path)]
+    name = os.path.basename(path)
+    assert sorted(os.listdir(tiny / "builtin")) == [name, f"{name}.sha256"]
+
+
+def test_a_dataset_is_compared_with_the_checksum_of_the_day_it_was_made(tiny):
+    path = pathlib.Path(builtin.ensure("tiny-dataset", str(tiny), silent))
+    request = Request(Task("builtin/tiny-dataset", "custom", "builtin"), str(tiny), silent)
+    digest, name = pathlib.Path(f"{path}.sha256").read_text().split()
+    assert (digest, name) == (hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
+    raw, _ = builtin.read(request)
+    assert not any("checksum" in note for note in raw.notes)
+    content = bytearray(path.read_bytes())
+    content[content.find(raw.rewards.tobytes()) + 2] ^= 1  # the last bits of a reward
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged, its sha256 is not the one .* made; delete it"):
+        builtin.read(request)
+    os.remove(f"{path}.sha256")  # of an older version
+    assert "damage to the file would not be noticed; delete it" in builtin.read(request)[0].notes[0]
 
 
 def test_rewards_are_those_of_the_simulator(tiny):

@@ -88,7 +88,7 @@ def test_a_terminal_that_is_a_timeout_too_counts_as_ended_and_a_line_tells_where
 
 def test_terminals_that_look_like_a_time_limit_are_told():
     content = {"observations": np.zeros((36, 1)), "actions": np.zeros((36, 1))}
-    content |= {"rewards": np.zeros(36), "timeouts": np.zeros(36)}
+    content |= {"rewards": np.ones(36), "timeouts": np.zeros(36)}
     raw = from_arrays("data", content | {"terminals": np.arange(36) % 12 == 11})
     assert "3 episodes end the task after exactly 12 steps, the longest of all" in raw.notes[0]
     # 11, 13 and 12 steps

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import zlib
 
 import h5py
 import numpy as np
 import pytest
 
-from edp_jax.data.hdf5 import read_hdf5, write_hdf5
+from edp_jax.data.hdf5 import check_contained, read_hdf5, write_hdf5
 from edp_jax.data.raw import RawDataset
 from edp_jax.types import InputError
 
@@ -217,6 +218,85 @@ def test_a_link_to_nothing_is_no_damage(tmp_path):
         del file["observations"]
         file["observations"] = h5py.SoftLink("/rows")
     np.testing.assert_array_equal(read_hdf5(path).observations, arrays()["observations"])
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """linked(add) -> the path of a file without observations, to which `add` has added links.
+
+    Another file has them, also in a group `rows`.
+    """
+    inner, content = tmp_path / "inner.hdf5", arrays()
+    rows = content.pop("observations")
+    store(inner, {"observations": rows, "rows/observations": rows})
+
+    def make(add) -> str:
+        path = store(tmp_path / "a.hdf5", content)
+        with h5py.File(path, "a") as file:
+            add(file, os.fspath(inner))
+        return path
+
+    return make
+
+
+def soft_link_to_an_external_one(file, inner):
+    file["x"] = h5py.ExternalLink(inner, "/observations")
+    file["observations"] = h5py.SoftLink("/x")
+
+
+def external_group(file, inner):
+    file["rows"] = h5py.ExternalLink(inner, "/rows")
+    file["observations"] = h5py.SoftLink("/rows/observations")
+
+
+def external_rows_of_a_link(file, inner):
+    file.create_dataset("x", (6, 3), np.float32, external=[(inner, 0, h5py.h5f.UNLIMITED)])
+    file["observations"] = h5py.SoftLink("/x")
+
+
+@pytest.mark.parametrize(
+    "add", [soft_link_to_an_external_one, external_group, external_rows_of_a_link]
+)
+def test_no_link_leads_into_another_file(linked, add):
+    path = linked(add)
+    assert "lie in other files; store them in this one" in message_of(path)
+    with pytest.raises(InputError, match="^data: the rows of key .* lie in other files"):
+        check_contained("data", path)
+
+
+def test_links_in_a_circle_lead_nowhere(linked):
+    def circle(file, inner):
+        file["observations"], file["b"] = h5py.SoftLink("/b"), h5py.SoftLink("observations")
+
+    assert "is a link to '/b', which is not there" in message_of(linked(circle))
+
+
+def test_links_within_a_file_are_followed(linked):
+    def within(file, inner):
+        file["group/rows"] = arrays()["observations"]
+        file["group/link"] = h5py.SoftLink("./rows")
+        file["top"] = h5py.SoftLink("/")
+        file["group/circle"] = file["/"]
+        file["observations"] = h5py.SoftLink("top/group/link")
+
+    path = linked(within)
+    np.testing.assert_array_equal(read_hdf5(path).observations, arrays()["observations"])
+    assert {"actions", "group", "observations", "top"} <= set(check_contained("data", path))
+
+
+def test_a_file_of_zeros_alone_is_no_dataset(tmp_path):
+    content = {key: np.zeros_like(value) for key, value in arrays(40).items()}
+    path = store(tmp_path / "a.hdf5", content)
+    assert "all of 40 rows hold nothing but zeros, as in a buffer that was not" in message_of(path)
+
+
+def test_more_than_compression_can_hold_is_refused(tmp_path):
+    """One chunk of 10^9 rows in some hundred bytes: the deflated stream of a smaller array."""
+    path = store(tmp_path / "a.hdf5", {k: v for k, v in arrays().items() if k != "rewards"})
+    with h5py.File(path, "a") as file:
+        rows = file.create_dataset("rewards", (10**9,), np.float32, chunks=(10**9,), compression=9)
+        rows.id.write_direct_chunk((0,), zlib.compress(bytes(24)))
+    assert "has the shape [1000000000] in only" in message_of(path)
 
 
 @pytest.mark.parametrize(

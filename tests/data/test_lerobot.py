@@ -309,7 +309,43 @@ REFUSED = {
     ),
     "data path": (
         damaged(lambda folder: write_info(folder, "v2.1", FEATURES, data_path="{episode_index.x}")),
-        "meta/episodes.jsonl cannot be read \\(AttributeError",
+        r"meta/episodes.jsonl cannot be read \(ValueError data_path='{episode_index.x}'\)",
+    ),
+    "a path that takes all memory": (
+        damaged(
+            lambda folder: write_info(
+                folder, "v2.1", FEATURES, data_path="{episode_index:999999999d}"
+            )
+        ),
+        "meta/episodes.jsonl cannot be read .ValueError data_path",
+    ),
+    "a path out of the folder": (
+        damaged(
+            lambda folder: write_info(
+                folder, "v2.1", FEATURES, data_path="data/../../{episode_index}.parquet"
+            )
+        ),
+        "data_path leads out of the folder, to 'data/../../0.parquet'",
+    ),
+    "an absolute path": (
+        damaged(
+            lambda folder: write_info(
+                folder, "v2.1", FEATURES, data_path="/{episode_index}.parquet"
+            )
+        ),
+        "data_path leads out of the folder, to '/0.parquet'",
+    ),
+    "nested too deeply": (
+        damaged(lambda folder: (folder / "meta/info.json").write_text("[" * 100_000)),
+        r"meta/info.json cannot be read \(nested too deeply\)",
+    ),
+    "lengths without an end": (
+        damaged(
+            lambda folder: (folder / "meta/episodes.jsonl").write_text(
+                '{"episode_index": 0, "length": 1e300}'
+            )
+        ),
+        "meta/episodes.jsonl: episode 0 has the length 1e.300",
     ),
     "missing column": (
         damaged(

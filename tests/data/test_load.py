@@ -100,6 +100,15 @@ def test_missing_file_is_downloaded_checked_and_found_the_next_time(tmp_path, mo
         and info["sha256"] == hashlib.sha256(content).hexdigest()
     )
     np.testing.assert_array_equal(raw.rewards, small().rewards)
+    assert not any("D4RL's file" in note for note in raw.notes)
+    with open(info["path"], "r+b") as file:
+        file.seek(content.find(small().rewards.tobytes()))
+        file.write(b"\1")
+    changed, told = data.load(task, str(tmp_path / "data"), lambda line: None)
+    assert (
+        changed.rewards[0] != small().rewards[0]
+        and "is not D4RL's file, or it is damaged" in (told["summary"]["notes"][0])
+    )
     requests = len(server.requests)
     data.load(task, str(tmp_path / "data"), lambda line: None)
     assert len(server.requests) == requests and server.requests[-1].endswith(name)

@@ -1,6 +1,7 @@
 """A user's own .npz file: what is read, and what is refused."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -125,3 +126,21 @@ def test_a_long_path_leaves_a_line_that_can_be_read(tmp_path):
     with pytest.raises(InputError) as error:
         read_npz(path)
     assert "mine.npz" in str(error.value) and len(str(error.value)) <= 300
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    path = store(tmp_path, ARRAYS)
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as file:
+        file.writestr("rewards.npy", file.read("rewards.npy"))
+    assert "two arrays are named 'rewards'; store each under its own name" in message_of(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("rewards", b"no array"), ("rewards.npy", b"\x93NUMPY\x01\x00\x0a\x00{'descr': (")],
+)
+def test_what_is_no_array_is_called_damaged(tmp_path, name, content):
+    path = store(tmp_path, {key: value for key, value in ARRAYS.items() if key != "rewards"})
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(name, content)
+    assert "damaged" in message_of(path)

@@ -1,5 +1,3 @@
-import sys
-import types
 from collections import OrderedDict
 
 import gymnasium
@@ -178,43 +176,3 @@ def test_what_does_not_fit_is_refused_in_one_line(name, kwargs, message):
     with pytest.raises(InputError, match=message) as error:
         make(name, kwargs)
     assert "\n" not in str(error.value)
-
-
-def minari_stub(env_id, loaded):
-    """The two calls of Minari 0.5 that are used."""
-
-    class Dataset:
-        def recover_environment(self, eval_env=False, **kwargs):
-            if env_id is None:
-                raise ValueError("Environment cannot be recovered when env_spec is None")
-            return gymnasium.make(env_id, max_episode_steps=50 if eval_env else 10, **kwargs)
-
-    def load_dataset(dataset_id, download=False):
-        if dataset_id not in loaded:
-            raise FileNotFoundError(f"Dataset {dataset_id} not found locally at here.")
-        return Dataset()
-
-    module = types.ModuleType("minari")
-    module.load_dataset = load_dataset
-    return module
-
-
-def test_minari_gives_its_evaluation_environment(monkeypatch):
-    monkeypatch.setitem(sys.modules, "minari", minari_stub("EdpTestEndless-v0", ["some/thing-v0"]))
-    env = make("minari:some/thing-v0")
-    np.testing.assert_array_equal(env.reset(seed=0)[0], [0, 2, 0, 1, 0, 4, 5])
-    assert env.spec.max_episode_steps == 50
-
-
-def test_minari_without_the_package_the_dataset_or_an_environment(monkeypatch):
-    monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(
-        InputError,
-        match=r"'minari:a/b-v0': import of minari .*; pip install 'edp_jax\[minari\]'",
-    ):
-        make("minari:a/b-v0")
-    monkeypatch.setitem(sys.modules, "minari", minari_stub(None, ["a/b-v0"]))
-    with pytest.raises(InputError, match="cannot be recovered: ValueError: .*env_spec is None"):
-        make("minari:a/b-v0")
-    with pytest.raises(InputError, match="not found locally.*; minari download c/d-v0"):
-        make("minari:c/d-v0")

@@ -10,7 +10,8 @@ from edp_jax import InputError
 from edp_jax.runs import Run, record
 from edp_jax.training.members import grid
 
-CONFIG = {"algorithm": "edp_td3", "eta": 1.0, "eval_every": 10, "hidden_dims": (8, 8)}
+CONFIG = {"algorithm": "edp_td3", "task": "hopper-medium-v2", "eta": 1.0, "eval_every": 10}
+CONFIG |= {"hidden_dims": (8, 8)}
 DATASET = {"sha256": "abc", "path": None, "name": "hopper-medium-v2"}
 MAY_CHANGE = {"eval_every"}
 
