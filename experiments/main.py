@@ -24,7 +24,7 @@ from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
 
-from . import launch
+from . import exits, launch
 
 
 def define_flags() -> None:
@@ -44,7 +44,7 @@ def main(_: Sequence[str]) -> int:
             train(settings, workdir, signals)
         except hosts.Stopped:
             print(f"stopped; the same command goes on with {workdir}", flush=True)
-            return launch.EXIT_STOPPED
+            return exits.STOPPED
     return 0
 
 
