@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -124,7 +125,9 @@ def ray(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[Pe
     except ImportError as error:
         raise not_installed("--launcher=ray", error, "cluster") from error
     try:
-        cluster.init(options.address or None, log_to_driver=False, logging_level="ERROR")
+        with warnings.catch_warnings():  # JAX's, of programs that fork and go on in the copy
+            warnings.simplefilter("ignore", RuntimeWarning)
+            cluster.init(options.address or None, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--address={options.address}: no Ray cluster can be reached ({one_line(error)}); "
@@ -133,13 +136,13 @@ def ray(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[Pe
     for name, amount in {"CPU": needs.cpus, "GPU": needs.gpus, "TPU": needs.tpus}.items():
         if not any(node["Resources"].get(name, 0) >= amount for node in cluster.nodes()):
             print(f"no node has {amount:g} {name} yet; the runs wait for one", flush=True)
-    supervise = cluster.remote(jobs.supervise).options(
+    supervise = cluster.remote(
         num_cpus=needs.cpus,
         num_gpus=needs.gpus,
         resources={"TPU": needs.tpus} if needs.tpus else {},
         max_retries=needs.retries,
         scheduling_strategy="SPREAD",
-    )
+    )(jobs.supervise)
 
     def pending(job: Job) -> Pending:
         reference = supervise.options(name=job.name).remote(job, needs)

@@ -154,13 +154,17 @@ def folder_name(config_name: str, task: str, values: Mapping[str, Any]) -> str:
     """
     parts = [pathlib.Path(config_name).stem, task]
     parts += [f"{key}={values[key]}" for key in sorted(values) if key not in _NOT_NAMED]
-    name = "__".join(
-        re.sub(r"[^\w.=+-]+", "-", re.sub(r"[()\[\]{}' ]", "", part)) for part in parts
-    )
+    name = "__".join(_as_name(part) for part in parts)
     if len(name) <= _LONGEST:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"{name[: _LONGEST - 9]}-{digest}"
+
+
+def _as_name(text: str) -> str:
+    """A text with characters that any storage takes."""
+    text = re.sub(r"[()\[\]{}' ]", "", text)
+    return re.sub(r"[^\w.=+-]+", "-", text).strip("-")
 
 
 def absolute_out(out: str) -> str:
