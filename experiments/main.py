@@ -109,7 +109,7 @@ def train_on(
     config, members = settings.config, build.make_members(settings)
     folder = os.path.join(workdir, "checkpoints")
     hosts.run_in_zero(lambda: set_damaged_aside(folder, lambda line: print(line, flush=True)))
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, settings.run.keep_last, settings.run.keep_every)
     done = checkpoints.latest_step or 0
     if done > settings.run.num_steps:
         raise InputError(

@@ -1,6 +1,7 @@
 """From checked settings to what a run is made of: dataset, learner, evaluation."""
 
 from collections.abc import Callable
+from typing import Any
 
 from edp_jax import algorithms, data, evaluation
 from edp_jax.algorithms import AgentState, Algorithm
@@ -74,10 +75,12 @@ def make_evaluate(
     dataset: data.Dataset,
     algorithm: Algorithm,
     check_stop: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> Callable[[AgentState], Evaluation] | None:
     """Builds evaluate(state [R]) -> Evaluation as configured; None without an environment.
 
-    `check_stop` is called between steps of the environments and may raise.
+    `check_stop` is called between steps of the environments and may raise; see
+    `edp_jax.training.evaluator.make_evaluate` for it and for other options.
     """
     if not settings.environment:
         return None
@@ -90,4 +93,5 @@ def make_evaluate(
         num_episodes=settings.run.eval_episodes,
         execute=settings.execute,
         check_stop=check_stop,
+        **options,
     )

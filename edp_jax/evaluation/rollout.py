@@ -39,7 +39,12 @@ class Episodes:
 
 
 def rollout(
-    act: Act, environment: EnvSpec, *, seeds: np.ndarray, max_envs: int = MAX_ENVS
+    act: Act,
+    environment: EnvSpec,
+    *,
+    seeds: np.ndarray,
+    max_envs: int = MAX_ENVS,
+    wrap: Callable[[Any], Any] = lambda environment: environment,
 ) -> Episodes:
     """Runs E episodes of each of S policies, each episode in an environment of its own.
 
@@ -54,6 +59,7 @@ def rollout(
       environment: what to run in.
       seeds: [S, E] int, the seed of the environment for each episode.
       max_envs: simulators at a time; at least one per policy is made.
+      wrap: what is done to every environment that is made.
 
     Raises:
       InputError: see `edp_jax.evaluation.envs.make`.
@@ -63,7 +69,8 @@ def rollout(
     most = max(1, max_envs // num_seeds)
     num_waves = -(-num_episodes // most)
     per_wave = -(-num_episodes // num_waves)
-    return run_episodes(act, envs.make(environment, num_seeds * per_wave), seeds)
+    environments = envs.make(environment, num_seeds * per_wave)
+    return run_episodes(act, [wrap(each) for each in environments], seeds)
 
 
 def run_episodes(act: Act, environments: Sequence[Any], seeds: np.ndarray) -> Episodes:

@@ -155,11 +155,41 @@ class Run:
 
         return newest_sound(self._checkpoint_folder)
 
-    def state(self, algorithm: "Algorithm") -> "AgentState":
-        """Restores the newest checkpoint.
+    def find_checkpoint(self, which: str = "last") -> int:
+        """Finds a checkpoint.
+
+        Args:
+          which: "last", the newest sound one; "best", of those that are kept the one whose
+            evaluation has the highest mean over all episodes of all members; or the number of
+            updates after which it was saved.
+
+        Returns:
+          The number of updates.
+        """
+        from edp_jax.training.checkpoint import find_damage, saved_steps
+
+        folder, steps = self._checkpoint_folder, saved_steps(self._checkpoint_folder)
+        if not self.config or not steps or self.checkpoint_step is None:
+            raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
+        if which == "last":
+            return self.checkpoint_step
+        sound = [step for step in steps if find_damage(folder, step) is None]
+        kept = f"last, best or one of {', '.join(map(str, sound))}"
+        if which == "best":
+            table = os.path.join(self.workdir, "evaluations.csv")
+            if (best := tables.find_best(table, sound).step) is None:
+                raise InputError(f"{self.workdir}: no checkpoint was evaluated; use {kept}")
+            return best
+        if not which.isdecimal() or int(which) not in sound:
+            raise InputError(f"{self.workdir}: has no checkpoint {which!r}; use {kept}")
+        return int(which)
+
+    def state(self, algorithm: "Algorithm", step: int | None = None) -> "AgentState":
+        """Restores a checkpoint.
 
         Args:
           algorithm: the learner of the run, made with its settings.
+          step: of the checkpoint, see `find_checkpoint`; None: the newest.
 
         Returns:
           The states of all members [R].
@@ -167,12 +197,11 @@ class Run:
         from edp_jax.training import loop
         from edp_jax.training.checkpoint import Checkpoints
 
-        if not self.config or self.checkpoint_step is None:
-            raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
+        step = self.find_checkpoint() if step is None else step
         seeds = [member.seed for member in self.members]
         checkpoints = Checkpoints(self._checkpoint_folder, read_only=True)
         try:
-            return checkpoints.restore(loop.init_members(algorithm, seeds))
+            return checkpoints.restore(loop.init_members(algorithm, seeds), step)
         finally:
             checkpoints.close()
 

@@ -21,26 +21,28 @@ _PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
 
 
 class Checkpoints:
-    """The newest states of a run, in a folder of their own.
+    """States of a run in a folder of their own: the newest ones, the best, and every n-th.
 
     A state that is being saved is not visible before it is complete. Where several processes share
     a run, all of them call `save` and `restore`.
     """
 
-    def __init__(self, folder: str, keep: int = 2, *, read_only: bool = False):
+    def __init__(
+        self, folder: str, keep_last: int = 2, keep_every: int = 0, *, read_only: bool = False
+    ):
         """Opens the folder, and makes it where there is none.
 
         Args:
           folder: DIR/checkpoints of a run.
-          keep: number of states that are kept; older ones are deleted.
+          keep_last: number of the newest states that are kept; older ones are deleted.
+          keep_every: those after so many updates, or a multiple of it, are kept as well; 0: none.
           read_only: whether the folder stays as it is. A run may be saving there.
         """
         self._folder = os.path.abspath(folder)
         self._latest = newest_sound(self._folder)
+        self._keep_last, self._keep_every, self._best = keep_last, keep_every, None
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
-            enable_async_checkpointing=False,
-            read_only=read_only,
+            enable_async_checkpointing=False, read_only=read_only
         )
         if not read_only:
             os.makedirs(self._folder, exist_ok=True)
@@ -63,19 +65,37 @@ class Checkpoints:
             content = ocp.args.StandardSave(_with_key_data(state))
             self._manager.save(step, args=content, force=True)
             self._latest = step
+            self._delete_old()
 
-    def restore(self, like: AgentState) -> AgentState:
-        """Returns the newest states [R], with the structure and on the devices of `like`.
+    def keep_best(self, step: int | None) -> None:
+        """Keeps the state after `step` updates, and no longer that which was kept as the best."""
+        self._best = step
+        self._delete_old()
+
+    def _delete_old(self) -> None:
+        steps = sorted(self._manager.all_steps())
+        kept = {*steps[-self._keep_last :], self._best}
+        for step in steps:
+            if step not in kept and not (self._keep_every and step % self._keep_every == 0):
+                self._manager.delete(step)
+
+    def restore(self, like: AgentState, step: int | None = None) -> AgentState:
+        """Returns states [R], with the structure and on the devices of `like`.
+
+        Args:
+          like: states of the same learner.
+          step: updates after which they were saved; None: the newest.
 
         Raises:
           InputError: the checkpoint cannot be read into that structure.
         """
+        step = self.latest_step if step is None else step
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _with_key_data(like))
         content = ocp.args.StandardRestore(target)
         try:
-            state: Any = self._manager.restore(self.latest_step, args=content)
+            state: Any = self._manager.restore(step, args=content)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            path = os.path.join(self._folder, str(self.latest_step))
+            path = os.path.join(self._folder, str(step))
             raise InputError(
                 f"checkpoint {path!r}: cannot be read ({one_line(error)}); move it away to go on "
                 "from the one before"
@@ -89,9 +109,17 @@ class Checkpoints:
             self._link.cleanup()
 
 
+def saved_steps(folder: str) -> list[int]:
+    """Of all checkpoints, from the newest to the oldest."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(
+        (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True
+    )
+
+
 def newest_sound(folder: str) -> int | None:
     """The step of the newest checkpoint that can be read whole; None where there is none."""
-    return next((step for step in _steps(folder) if find_damage(folder, step) is None), None)
+    return next((step for step in saved_steps(folder) if find_damage(folder, step) is None), None)
 
 
 def set_damaged_aside(folder: str, tell: Callable[[str], None] = print) -> None:
@@ -107,7 +135,7 @@ def set_damaged_aside(folder: str, tell: Callable[[str], None] = print) -> None:
       InputError: there are checkpoints and none is sound. None is moved then.
     """
     damaged: dict[int, str] = {}
-    for step in _steps(folder):
+    for step in saved_steps(folder):
         reason = find_damage(folder, step)
         if reason is None:
             break
@@ -144,14 +172,6 @@ def find_damage(folder: str, step: int) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return one_line(error)[:80]
     return None
-
-
-def _steps(folder: str) -> list[int]:
-    """Of all checkpoints, from the newest to the oldest."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(
-        (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True
-    )
 
 
 def _array_metadata(item: str) -> list[str]:

@@ -19,7 +19,7 @@ from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
 from edp_jax.evaluation import episode_means
 from edp_jax.training import hosts, tables
-from edp_jax.training.checkpoint import Checkpoints
+from edp_jax.training.checkpoint import Checkpoints, saved_steps
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.members import Member
 from edp_jax.training.progress import Progress, divergence, headline
@@ -103,6 +103,7 @@ def run(
         state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
     record = _Record(workdir, members, start, writers)
+    checkpoints.keep_best(record.best.step)
     progress = Progress(members, start, schedule.num_steps)
     evaluated: str | None = None
 
@@ -133,6 +134,7 @@ def run(
             with nothing_lost(step, state):
                 try:
                     evaluated = record.evaluation(step, evaluate(state))
+                    checkpoints.keep_best(record.best.step)
                 except InputError as error:
                     evaluated = record.failure(step, str(error))
         if step < schedule.num_steps:
@@ -178,6 +180,10 @@ class _Record:
         paths = [os.path.join(workdir, name) if zero else os.devnull for name in names]
         _, self.last_evaluation = (tables.truncate(path, start) for path in paths)
         self._metrics, self._evaluations = (tables.CsvTable(path) for path in paths)
+        saved = saved_steps(os.path.join(workdir, "checkpoints"))
+        step, mean = tables.find_best(paths[1], saved)
+        found = hosts.all_gather(np.array([[-1 if step is None else step, mean]]))[0]
+        self.best = tables.Best(None if found[0] < 0 else int(found[0]), float(found[1]))
 
     def metrics(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
         """Writes metrics [R], and warns once of every member that has diverged."""
@@ -193,6 +199,7 @@ class _Record:
     def evaluation(self, step: int, result: Evaluation) -> str:
         """Writes an evaluation and returns its headline."""
         self._evaluations.append(tables.evaluation_rows(step, self._members, result))
+        self.best = self.best.better(step, result.values, result.lengths)
         for fault in result.faults:
             self._note(step, fault)
         means = {"evaluation/return": episode_means(result.returns, result.lengths)}
