@@ -10,7 +10,8 @@ import re
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -115,6 +116,17 @@ class Lasting:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
+
+
+@contextlib.contextmanager
+def starting_programs() -> Iterator[None]:
+    """Keeps back what JAX says when a program is started from one that has used it.
+
+    It warns of processes that fork and go on as they are; these become other programs at once.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*fork", RuntimeWarning)
+        yield
 
 
 def keep_standard_streams() -> None:

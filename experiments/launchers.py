@@ -7,14 +7,13 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edp_jax import InputError
 from edp_jax.errors import not_installed, one_line
 
-from . import jobs, leases
+from . import jobs, launch, leases
 from .jobs import Job, Needs, Outcome
 
 
@@ -125,8 +124,7 @@ def ray(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[Pe
     except ImportError as error:
         raise not_installed("--launcher=ray", error, "cluster") from error
     try:
-        with warnings.catch_warnings():  # JAX's, of programs that fork and go on in the copy
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with launch.starting_programs():
             cluster.init(options.address or None, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(

@@ -1,5 +1,6 @@
 """A film of one episode, drawn without a display."""
 
+import functools
 import json
 import os
 import subprocess
@@ -20,6 +21,8 @@ from edp_jax.evaluation import envs
 from edp_jax.files import replacing
 from edp_jax.policy import in_dataset_units
 from edp_jax.types import EnvSpec
+
+from . import launch
 
 _BACKENDS = ("egl", "osmesa")
 _PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
@@ -130,7 +133,8 @@ def film(path: str, choose: Choose, environment: EnvSpec, seed: int) -> tuple[fl
     import imageio_ffmpeg
 
     env = envs.make(_drawable(environment), 1)[0]
-    draw, calls, value = _drawing(env, environment.name), 0, float("nan")
+    draw, close = _drawing(env, environment.name)
+    calls, value = 0, float("nan")
 
     def act(observation: np.ndarray) -> np.ndarray:
         nonlocal calls, value
@@ -149,12 +153,17 @@ def film(path: str, choose: Choose, environment: EnvSpec, seed: int) -> tuple[fl
                     size = frame.shape[1], frame.shape[0]
                     encoded = {"fps": fps, "output_params": ["-f", "mp4"], "macro_block_size": 1}
                     writer = imageio_ffmpeg.write_frames(part, size, **encoded)
-                    writer.send(None)
+                    with launch.starting_programs():
+                        writer.send(None)
                 writer.send(frame.tobytes())
             if writer is not None:
                 writer.close()
     except OSError as error:
-        raise InputError(f"--video={path}: cannot be written ({error.strerror})") from error
+        raise InputError(
+            f"--video={path}: cannot be written ({error.strerror}); name a file that can"
+        ) from error
+    finally:
+        close()
     return total, length
 
 
@@ -190,12 +199,13 @@ def _drawable(environment: EnvSpec) -> EnvSpec:
     return EnvSpec(environment.name, json.dumps(kwargs))
 
 
-def _drawing(env: Any, name: str) -> Callable[[], np.ndarray]:
-    """The function that draws an environment: its own, or that of the MuJoCo robot inside."""
+def _drawing(env: Any, name: str) -> tuple[Callable[[], np.ndarray], Callable[[], None]]:
+    """What draws an environment, its own or that of the MuJoCo robot inside, and what ends it."""
     if env.render_mode == "rgb_array":
-        return env.render
+        return env.render, env.close
     base = env.unwrapped
     for part in (base, *vars(base).values()):
         if hasattr(part, "mujoco_renderer"):
-            return lambda: part.mujoco_renderer.render("rgb_array")
+            renderer = part.mujoco_renderer
+            return functools.partial(renderer.render, "rgb_array"), renderer.close
     raise InputError(f"--video: environment {name!r} cannot be drawn; leave --video out")

@@ -8,9 +8,11 @@ one run and then a whole node. All six have to finish, those that were hit from 
 with the parameters of the undisturbed runs, bit for bit.
 """
 
+import contextlib
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +71,7 @@ def deaths(folder: pathlib.Path) -> None:
 
     cluster, nodes = start_cluster(2)
     out = folder / "disturbed"
+    shutil.rmtree(out, ignore_errors=True)
     options = [f"--out={out}", "--launcher=ray", f"--address={cluster.address}"]
     with subprocess.Popen([*command, *options], cwd=ROOT) as driver:
         worker = wait_for(lambda: find_run(out, nodes[0]))
@@ -90,12 +93,12 @@ def find_run(out: pathlib.Path, node) -> psutil.Process | None:
     """A run on a node that has saved a checkpoint and is less than half done."""
     (raylet,) = node.all_processes["raylet"]
     for process in psutil.Process(raylet.process.pid).children(recursive=True):
-        workdir = process.cmdline()[-1].removeprefix("--workdir=") if process.cmdline() else ""
-        metrics = pathlib.Path(workdir, "metrics.csv")
-        if workdir.startswith(str(out)) and metrics.is_file():
-            step = int(metrics.read_text().splitlines()[-1].partition(",")[0])
-            if 2 * CHECKPOINT <= step < STEPS / 2:
-                return process
+        with contextlib.suppress(psutil.Error, IndexError, FileNotFoundError, ValueError):
+            workdir = process.cmdline()[-1].removeprefix("--workdir=")
+            if workdir.startswith(str(out)) and process.ppid() != raylet.process.pid:
+                rows = pathlib.Path(workdir, "metrics.csv").read_text().splitlines()
+                if 2 * CHECKPOINT <= int(rows[-1].partition(",")[0]) < STEPS / 2:
+                    return process
     return None
 
 
