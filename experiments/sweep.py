@@ -30,7 +30,7 @@ from .board import Board, Row
 from .jobs import Job
 from .launchers import Pending
 
-_PERIOD = 2.0  # seconds between two looks at all runs
+_PERIOD, _REMOTE_PERIOD = 2.0, 20.0  # seconds between two looks at all runs
 
 
 def define_flags() -> None:
@@ -86,9 +86,11 @@ def main(_: Sequence[str]) -> int:
         suites.parse_changes(values["slurm"]),
         os.path.join(out, "slurm"),
     )
+    for job in todo:
+        jobs.forget_status(job)
     with (
-        StopRequest() as stop,
         launchers.LAUNCHERS[values["launcher"]](todo, needs, options) as pending,
+        StopRequest() as stop,  # Ray has handlers of its own
         Board() as shown,
     ):
         rows = follow(listed, dict(zip(todo, pending, strict=True)), stop, shown)
@@ -158,6 +160,7 @@ def follow(
     """
     rows = {job: Row(job.name, jobs.WAITING if job in pending else jobs.FINISHED) for job in listed}
     left, stopped = dict(pending), False
+    period = _REMOTE_PERIOD if any(mirror.is_remote(job.workdir) for job in listed) else _PERIOD
     while left:
         if stop.asked.is_set() and not stopped:
             print("stopping: the runs save their states; once more to end at once", flush=True)
@@ -173,7 +176,7 @@ def follow(
                 rows[job] = Row(job.name, jobs.RUNNING, status)
         shown.show(list(rows.values()))
         if left:
-            stop.asked.wait(_PERIOD) if not stopped else time.sleep(_PERIOD)
+            time.sleep(_PERIOD) if stopped else stop.asked.wait(period)
     return list(rows.values())
 
 

@@ -4,8 +4,6 @@ Action approximation on and off, calls of the solver, candidates, timesteps of t
 likelihoods. Each differs from the first run of its learner in one setting.
 """
 
-from typing import Any
-
 # Without the approximation: the gradient goes through all calls of EDP's sampler.
 FULL_CHAIN = {
     "num_timesteps": 1000,
@@ -25,9 +23,9 @@ SCALES = {
 }
 
 
-def get_suite() -> list[tuple[str, str, dict[str, Any]]]:
+def get_suite() -> list[tuple[str, str, dict]]:
     """The runs: (configuration, task, settings that differ from the task's)."""
-    variants: list[tuple[str, dict[str, Any]]] = [
+    variants: list[tuple[str, dict]] = [
         ("edp_td3", {}),
         ("diffusion_ql", FULL_CHAIN),
         *(("edp_td3", {"sampler_calls": calls}) for calls in (3, 6, 10, 20, 30)),

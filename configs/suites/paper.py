@@ -4,8 +4,6 @@
 edp_jax/configuration/published.py.
 """
 
-from typing import Any
-
 EDP = ("edp_td3", "edp_crr", "edp_iql")
 DIFFUSION = ("diffusion_ql", "bc_diffusion", "edp_bcq", "idql")
 FEED_FORWARD = ("td3_bc", "crr", "iql")
@@ -23,6 +21,6 @@ TASKS = [
 ]
 
 
-def get_suite() -> list[tuple[str, str, dict[str, Any]]]:
+def get_suite() -> list[tuple[str, str, dict]]:
     """The runs: (configuration, task, settings that differ from the task's)."""
     return [(learner, task, {}) for task in TASKS for learner in (*EDP, *DIFFUSION, *FEED_FORWARD)]

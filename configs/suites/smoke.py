@@ -1,7 +1,5 @@
 """Six short runs, to see that a machine or a cluster works."""
 
-from typing import Any
-
 SHORT = {
     "num_steps": 2_000,
     "log_every": 200,
@@ -12,7 +10,7 @@ SHORT = {
 }
 
 
-def get_suite() -> list[tuple[str, str, dict[str, Any]]]:
+def get_suite() -> list[tuple[str, str, dict]]:
     """The runs: (configuration, task, settings that differ from the task's)."""
     return [
         (learner, f"builtin/hopper-{quality}", SHORT)

@@ -165,6 +165,17 @@ def test_a_sweep_that_is_stopped_asks_the_same_of_its_runs(job, capsys):
     assert sweep.report(rows, "x") == 75 and "the same command goes on" in capsys.readouterr().out
 
 
+def test_ray_runs_jobs_and_tells_failures(job, monkeypatch):
+    pytest.importorskip("ray", reason="needs ray")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    listed = [job(DIE_ONCE + FINISH, "good"), job("1 / 0", "bad")]
+    with launchers.ray(listed, Needs(), launchers.Options()) as pending, board.Board() as shown:
+        under_way = dict(zip(listed, pending, strict=True))
+        rows = sweep.follow(listed, under_way, sweep.StopRequest(), shown)
+    assert [row.state for row in rows] == [FINISHED, FAILED]
+    assert rows[1].reason == "exit code 1: ZeroDivisionError: division by zero"
+
+
 def test_the_table_shows_what_matters_first_and_counts_the_rest():
     status = {"step": 5, "num_steps": 10, "updates_per_second": 2.0, "left": "3 s", "host": "h"}
     rows = [board.Row(f"done{i}", FINISHED, status) for i in range(20)]

@@ -54,9 +54,13 @@ json.dump({"finished": True, "num_steps": 1}, open(folder + "/summary.json", "w"
 
 def start_cluster(cpus: int) -> tuple[Cluster, list]:
     """A head without room for runs, and two nodes with some cores each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    nodes = [cluster.add_node(num_cpus=cpus) for _ in range(2)]
-    cluster.wait_for_nodes()
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
+    nodes = []
+    while len(nodes) < 2:
+        with contextlib.suppress(Exception):  # Ray gives a node 30 seconds to start
+            nodes.append(cluster.add_node(num_cpus=cpus))
     return cluster, nodes
 
 
