@@ -35,6 +35,7 @@ from . import launch, video
 ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 TABLE = "evaluate.csv"
+TASK = "task"  # in place of an environment
 _SEED_EPISODES = 1_000_000  # numbers of episodes that a seed has for itself
 
 
@@ -45,7 +46,7 @@ class Request:
     episodes: int = 100  # per seed of the run
     step: str = "last"  # see `Run.find_checkpoint`
     seed: int = 0  # chooses other episodes; 0: those of the run's evaluations come first
-    environment: str = ""  # of gymnasium; empty: the run's
+    environment: str = ""  # of gymnasium; TASK: the task's; empty: the run's
     env_kwargs: str = "{}"
     table: str = ""  # path of the csv; empty: in the folder of the run
     video: str = ""  # path of an .mp4; empty: none
@@ -59,7 +60,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "seed", default.seed, "Another one means other episodes.", lower_bound=0, upper_bound=1000
     )
-    flags.DEFINE_string("env_id", "", "Environment of gymnasium; by default the run's.")
+    flags.DEFINE_string(
+        "env_id", "", f"Environment of gymnasium, or {TASK}: the task's; by default the run's."
+    )
     flags.DEFINE_string("env_kwargs", default.env_kwargs, "JSON object of its keyword arguments.")
     flags.DEFINE_string("csv", "", f"Table of all episodes; by default WORKDIR/{TABLE}.")
     flags.DEFINE_string("video", "", "Film of an episode of the first seed: a path with .mp4.")
@@ -214,12 +217,13 @@ def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
     """The settings with the environment that is asked for, or the run's."""
     if request.environment:
-        named = {"env_id": request.environment, "env_kwargs": request.env_kwargs}
+        env_id = "" if request.environment == TASK else request.environment
+        named = {"env_id": env_id, "env_kwargs": request.env_kwargs}
         settings = configuration.resolve(settings.config | named)
     if not settings.environment:
         raise InputError(
             f"--workdir={workdir}: this run has no environment to act in; name one of gymnasium "
-            "with --env_id"
+            f"with --env_id, or its task's with --env_id={TASK} where that has one"
         )
     return settings
 

@@ -23,6 +23,7 @@ from absl import flags
 from etils import epath
 
 from edp_jax import InputError
+from edp_jax.errors import one_line
 from edp_jax.files import plain
 
 from . import board, exits, jobs, launch, launchers, leases, mirror, suites
@@ -109,10 +110,20 @@ def commands(listed: Sequence[Job]) -> Iterator[str]:
 
 
 def write_record(out: str, records: list[dict[str, Any]]) -> None:
-    """Writes OUT/suite.json: what runs there are to be, for who looks for missing ones."""
+    """Writes OUT/suite.json: what runs there are to be, for who looks for missing ones.
+
+    Raises:
+      InputError: the folder cannot be written.
+    """
     folder = epath.Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "suite.json").write_text(json.dumps(plain(records), indent=2))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "suite.json").write_text(json.dumps(plain(records), indent=2))
+    except Exception as error:  # storage raises what it likes
+        raise InputError(
+            f"--out={out}: cannot be written ({type(error).__name__}: {one_line(error)}); name a "
+            "folder that can, or install what such storage needs"
+        ) from error
 
 
 class StopRequest:

@@ -9,6 +9,8 @@ import sys
 import time
 
 import pytest
+from etils.epath import backend
+from fsspec.implementations.local import LocalFileSystem
 from rich.console import Console
 
 from edp_jax import InputError
@@ -213,6 +215,42 @@ def test_storage_gets_tables_before_checkpoints_and_the_summary_last(tmp_path, m
     mirror.pull(str(remote), str(fresh), {})
     assert (fresh / "metrics.csv").read_text() == "longer than before"
     assert (fresh / "checkpoints/9/default/d").read_text() == "checkpoints/5/default/d"
+
+
+STOP_ONCE = """
+import os, sys
+folder = sys.argv[-1].removeprefix("--workdir=")
+print("sees", sorted(os.listdir(folder)), flush=True)
+os.makedirs(folder + "/checkpoints/5", exist_ok=True)
+open(folder + "/checkpoints/5/arrays", "w").close()
+if not os.path.exists(folder + "/mark"):
+    open(folder + "/mark", "w").close()
+    sys.exit(75)
+"""
+
+
+def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(tmp_path, monkeypatch):
+    """On a folder that stands in for Google's storage."""
+
+    class Bucket(LocalFileSystem):
+        protocol = "gcs"
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return str(path).replace("gs://bucket", str(tmp_path))
+
+        def mkdir(self, path, create_parents=True, **options):
+            super().mkdir(path, create_parents, **options)
+
+    monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: Bucket())
+    run = Job("run", "gs://bucket/run", 10, ("-c", STOP_ONCE + FINISH))
+    assert jobs.supervise(run, Needs()) == Outcome(STOPPED)
+    assert not jobs.is_finished(run) and jobs.read_status(run)["state"] == STOPPED
+    assert jobs.supervise(run, Needs()) == Outcome(FINISHED)
+    assert jobs.is_finished(run) and (tmp_path / "run" / "checkpoints/5/arrays").exists()
+    first, second = (tmp_path / "run" / jobs.LOG).read_text().splitlines()
+    assert first == "sees ['output.log']"
+    assert second == "sees ['checkpoints', 'mark', 'output.log', 'status.json']"
 
 
 def test_a_suite_becomes_commands(tmp_path):
