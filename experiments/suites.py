@@ -80,8 +80,8 @@ def read_suite(name: str) -> list[tuple[str, str, dict[str, Any]]]:
     return suite
 
 
-def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
-    """Settings that are given as KEY=VALUE; a value that is no Python literal is a text.
+def parse_pairs(flag: str, texts: Sequence[str]) -> dict[str, Any]:
+    """What is given to a flag as KEY=VALUE; a value that is no number or tuple is a text.
 
     Raises:
       InputError: one has no =.
@@ -90,11 +90,12 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--set={text}: has no value; write --set={text}=VALUE")
+            raise InputError(f"--{flag}={text}: has no value; write --{flag}={text}=VALUE")
         try:
-            changes[key] = ast.literal_eval(value)
+            parsed = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            changes[key] = value
+            parsed = value
+        changes[key] = value if isinstance(parsed, dict) else parsed
     return changes
 
 

@@ -12,10 +12,8 @@ checkpoints, so the same command goes on after Ctrl-C and after a crash.
 import json
 import os
 import shlex
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +23,8 @@ from etils import epath
 from edp_jax import InputError
 from edp_jax.errors import one_line
 from edp_jax.files import plain
+from edp_jax.training.hosts import Stopped
+from edp_jax.training.signals import StopSignals
 
 from . import board, exits, jobs, launch, launchers, leases, mirror, suites
 from .board import Board, Row
@@ -67,7 +67,7 @@ def main(_: Sequence[str]) -> int:
         raise InputError(f"--gpus={needs.gpus:g}: must be below 1 or whole; give 0.5, 1, 2, ...")
     out = suites.absolute_out(values["out"])
     suite = suites.read_suite(values["suite"])
-    listed, records = suites.make_jobs(suite, out, suites.parse_changes(values["set"]))
+    listed, records = suites.make_jobs(suite, out, suites.parse_pairs("set", values["set"]))
     if values["launcher"] == "print":
         print("\n".join(commands(listed)))
         return 0
@@ -84,17 +84,17 @@ def main(_: Sequence[str]) -> int:
     options = launchers.Options(
         values["at_once"],
         values["address"],
-        suites.parse_changes(values["slurm"]),
-        os.path.join(out, "slurm"),
+        suites.parse_pairs("slurm", values["slurm"]),
+        os.path.join("" if mirror.is_remote(out) else out, ".slurm"),
     )
     for job in todo:
         jobs.forget_status(job)
     with (
         launchers.LAUNCHERS[values["launcher"]](todo, needs, options) as pending,
-        StopRequest() as stop,  # Ray has handlers of its own
+        StopSignals() as signals,  # Ray has handlers of its own
         Board() as shown,
     ):
-        rows = follow(listed, dict(zip(todo, pending, strict=True)), stop, shown)
+        rows = follow(listed, dict(zip(todo, pending, strict=True)), signals.check, shown)
     return report(rows, out)
 
 
@@ -126,36 +126,10 @@ def write_record(out: str, records: list[dict[str, Any]]) -> None:
         ) from error
 
 
-class StopRequest:
-    """Notes that Ctrl-C or SIGTERM asked the sweep to stop, within a `with` block.
-
-    A second one ends it at once, and with it the runs.
-    """
-
-    def __init__(self) -> None:
-        self.asked = threading.Event()
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        del frame
-        if self.asked.is_set():
-            os._exit(exits.INTERRUPTED)
-        self.asked.set()
-
-
 def follow(
     listed: Sequence[Job],
     pending: dict[Job, Pending],
-    stop: StopRequest,
+    check_stop: Callable[[], None],
     shown: Board,
 ) -> list[Row]:
     """Shows all runs until each has ended; where it is asked to, it stops them.
@@ -163,7 +137,7 @@ def follow(
     Args:
       listed: all runs of the suite.
       pending: those of them that are under way; the others have finished before.
-      stop: whether it is asked to.
+      check_stop: raises Stopped where it is asked to.
       shown: where.
 
     Returns:
@@ -173,9 +147,10 @@ def follow(
     left, stopped = dict(pending), False
     period = _REMOTE_PERIOD if any(mirror.is_remote(job.workdir) for job in listed) else _PERIOD
     while left:
-        if stop.asked.is_set() and not stopped:
-            print("stopping: the runs save their states; once more to end at once", flush=True)
-            for each in left.values():
+        try:
+            check_stop()
+        except Stopped:
+            for each in () if stopped else left.values():
                 each.stop()
             stopped = True
         for job, each in tuple(left.items()):
@@ -187,7 +162,7 @@ def follow(
                 rows[job] = Row(job.name, jobs.RUNNING, status)
         shown.show(list(rows.values()))
         if left:
-            time.sleep(_PERIOD) if stopped else stop.asked.wait(period)
+            time.sleep(period)
     return list(rows.values())
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from edp_jax import InputError
 from edp_jax.runs.lock import locked
+from edp_jax.training.hosts import Stopped
 from edp_jax.training.progress import progress_line
 from experiments import board, jobs, launchers, leases, mirror, suites, sweep
 from experiments.jobs import FAILED, FINISHED, RUNNING, STOPPED, WAITING, Job, Needs, Outcome
@@ -145,7 +146,7 @@ def test_a_failure_stops_no_other_run_and_finished_ones_are_skipped(job, capsys)
     options = launchers.Options(at_once=1)
     with launchers.local(todo, Needs(), options) as pending, board.Board() as shown:
         under_way = dict(zip(todo, pending, strict=True))
-        rows = sweep.follow(listed, under_way, sweep.StopRequest(), shown)
+        rows = sweep.follow(listed, under_way, lambda: None, shown)
     assert [row.state for row in rows] == [FAILED, FINISHED, FINISHED]
     assert sweep.report(rows, "runs/x") == 1
     printed = capsys.readouterr().out
@@ -156,11 +157,14 @@ def test_a_failure_stops_no_other_run_and_finished_ones_are_skipped(job, capsys)
 
 def test_a_sweep_that_is_stopped_asks_the_same_of_its_runs(job, capsys):
     first, second = job(SAVE_WHEN_ASKED, "first"), job(FINISH, "second")
-    stop, options = sweep.StopRequest(), launchers.Options(at_once=1)
+    options = launchers.Options(at_once=1)
+
+    def stop():
+        raise Stopped
+
     with launchers.local([first, second], Needs(), options) as pending, board.Board() as shown:
         log = pathlib.Path(first.workdir, jobs.LOG)
         wait_for(lambda: log.exists() and "ready" in log.read_text())
-        stop.asked.set()
         under_way = dict(zip([first, second], pending, strict=True))
         rows = sweep.follow([first, second], under_way, stop, shown)
     assert [row.state for row in rows] == [STOPPED, STOPPED]
@@ -173,7 +177,7 @@ def test_ray_runs_jobs_and_tells_failures(job, monkeypatch):
     listed = [job(DIE_ONCE + FINISH, "good"), job("1 / 0", "bad")]
     with launchers.ray(listed, Needs(), launchers.Options()) as pending, board.Board() as shown:
         under_way = dict(zip(listed, pending, strict=True))
-        rows = sweep.follow(listed, under_way, sweep.StopRequest(), shown)
+        rows = sweep.follow(listed, under_way, lambda: None, shown)
     assert [row.state for row in rows] == [FINISHED, FAILED]
     assert rows[1].reason == "exit code 1: ZeroDivisionError: division by zero"
 
@@ -272,6 +276,18 @@ def test_a_suite_becomes_commands(tmp_path):
     )
     assert "'--config.sweep.eta=(0.1, 0.2)'" in second
     assert json.loads(json.dumps(records))[0]["overrides"]["seeds"] == [0, 1]
+
+
+def test_settings_of_all_runs_are_read_as_python_or_as_text():
+    given = ["num_steps=5", "seeds=(0,1)", "likelihood=elbo", "env_kwargs={}"]
+    assert suites.parse_pairs("set", given) == {
+        "num_steps": 5,
+        "seeds": (0, 1),
+        "likelihood": "elbo",
+        "env_kwargs": "{}",
+    }
+    with pytest.raises(InputError, match="--set=seeds: has no value; write --set=seeds=VALUE"):
+        suites.parse_pairs("set", ["seeds"])
 
 
 @pytest.mark.parametrize("name", suites.suite_names())

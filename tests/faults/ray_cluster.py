@@ -154,7 +154,7 @@ def overhead(folder: pathlib.Path, number: int = 500) -> None:
     began = time.monotonic()
     with launchers.ray(listed, jobs.Needs(), options) as pending, board.Board() as shown:
         under_way = dict(zip(listed, pending, strict=True))
-        rows = sweep.follow(listed, under_way, sweep.StopRequest(), shown)
+        rows = sweep.follow(listed, under_way, lambda: None, shown)
     seconds = time.monotonic() - began
     assert all(row.state == jobs.FINISHED for row in rows)
     began = time.monotonic()
