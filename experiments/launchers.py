@@ -6,6 +6,7 @@ A launcher is a context in which the runs are under way. At its end nothing of t
 import concurrent.futures
 import contextlib
 import dataclasses
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -126,21 +127,28 @@ def ray(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[Pe
     try:
         with launch.starting_programs():
             cluster.init(options.address or None, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises what it likes
+        asked = f"--address={options.address}" if options.address else "--launcher=ray"
         raise InputError(
-            f"--address={options.address}: no Ray cluster can be reached ({one_line(error)}); "
-            "start one (docs/cluster.md), or leave the address out for one on this machine"
+            f"{asked}: no Ray cluster can be reached or started ({one_line(error)}); start one "
+            "(docs/cluster.md), or leave the address out for one on this machine"
         ) from error
     for name, amount in {"CPU": needs.cpus, "GPU": needs.gpus, "TPU": needs.tpus}.items():
         if not any(node["Resources"].get(name, 0) >= amount for node in cluster.nodes()):
             print(f"no node has {amount:g} {name} yet; the runs wait for one", flush=True)
+
+    def interruptible(job: Job, needs: Needs) -> Outcome:
+        # Ray interrupts a task that is to stop, but for this where the sweep was started with &
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return jobs.supervise(job, needs)
+
     supervise = cluster.remote(
         num_cpus=needs.cpus,
         num_gpus=needs.gpus,
         resources={"TPU": needs.tpus} if needs.tpus else {},
         max_retries=needs.retries,
         scheduling_strategy="SPREAD",
-    )(jobs.supervise)
+    )(interruptible)
 
     def pending(job: Job) -> Pending:
         reference = supervise.options(name=job.name).remote(job, needs)
