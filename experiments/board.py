@@ -35,8 +35,8 @@ def table(rows: Sequence[Row], height: int) -> Table:
     """
     shown = sorted(rows, key=lambda row: _ORDER.index(row.state))[: max(1, height - 6)]
     left = len(rows) - len(shown)
-    caption = summary(rows) + (f"; {left} more are not shown" if left else "")
-    made = Table(caption=caption, caption_justify="left", expand=True)
+    title = summary(rows) + (f"; {left} more are not shown" if left else "")
+    made = Table(title=title, title_justify="left", expand=True)
     for heading in ("run", "state", "step", "score", "updates/s", "left", "where"):
         made.add_column(heading, overflow="fold" if heading == "run" else "ellipsis")
     for row in shown:
