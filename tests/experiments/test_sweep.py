@@ -182,6 +182,23 @@ def test_ray_runs_jobs_and_tells_failures(job, monkeypatch):
     assert rows[1].reason == "exit code 1: ZeroDivisionError: division by zero"
 
 
+def test_a_sweep_that_is_stopped_stops_its_tasks_on_ray(job, monkeypatch):
+    pytest.importorskip("ray", reason="needs ray")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    listed = [job(SAVE_WHEN_ASKED, "running"), job(SAVE_WHEN_ASKED, "waiting")]
+    log = pathlib.Path(listed[0].workdir, jobs.LOG)
+
+    def stop():
+        if log.exists() and "ready" in log.read_text():
+            raise Stopped
+
+    needs = Needs(cpus=os.cpu_count() or 1)  # one at a time
+    with launchers.ray(listed, needs, launchers.Options()) as pending, board.Board() as shown:
+        rows = sweep.follow(listed, dict(zip(listed, pending, strict=True)), stop, shown)
+    assert [row.state for row in rows] == [STOPPED, STOPPED]
+    assert jobs.read_status(listed[0])["state"] == STOPPED and not jobs.read_status(listed[1])
+
+
 def test_the_table_shows_what_matters_first_and_counts_the_rest():
     status = {"step": 5, "num_steps": 10, "updates_per_second": 2.0, "left": "3 s", "host": "h"}
     rows = [board.Row(f"done{i}", FINISHED, status) for i in range(20)]
