@@ -31,7 +31,13 @@ def split_cpu(num_members: int) -> None:
 
 
 def usable_cores() -> int:
-    """Returns the number of cores that this process may use; `taskset` and Slurm limit them."""
+    """Returns the number of cores that this process may use.
+
+    The variable NPROC says it, which XLA reads as well; else `taskset` and Slurm may limit them.
+    """
+    threads = os.environ.get("NPROC", "")
+    if threads.isdecimal() and int(threads):
+        return int(threads)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
