@@ -36,7 +36,7 @@ from edp_jax.training import hosts
 from edp_jax.training.signals import StopSignals
 from edp_jax.types import EnvSpec
 
-from . import launch
+from . import exits, launch
 from .policies import load_act
 
 _MOST_ENVS = 10
@@ -100,7 +100,7 @@ def main(_) -> int:
         try:
             collect(Plan(**values), check_stop=signals.check)
         except hosts.Stopped:
-            return launch.EXIT_INTERRUPTED
+            return exits.INTERRUPTED
     return 0
 
 

@@ -1,14 +1,17 @@
-"""Scores the newest policies of a run again, acting as they did or in other ways.
+"""Scores the policies of a run again: at any checkpoint, acting as they did or in other ways.
 
 python -m experiments.evaluate --workdir=runs/first
+python -m experiments.evaluate --workdir=runs/first --step=best --video=best.mp4
 python -m experiments.evaluate --workdir=runs/first --num_candidates=1,10 \
   --selection_temperature=0,1,20 --sampler_calls=5,15
 
 Prints a line per combination; with one candidate there is nothing to choose, so all temperatures
-are one line. Without any of those flags it repeats the run's last evaluation.
+are one line. Every episode goes to a csv table. The same command gives the same numbers.
 """
 
+import csv
 import dataclasses
+import io
 import itertools
 import os
 import sys
@@ -18,58 +21,98 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from edp_jax import InputError, TaskSpec, algorithms, configuration
-from edp_jax.configuration import build
+from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
+from edp_jax.configuration import Settings, build
+from edp_jax.errors import one_line
 from edp_jax.evaluation import finite_mean
+from edp_jax.files import write_bytes
 from edp_jax.runs import Run
 from edp_jax.settings import check, describe
-from edp_jax.training import process
+from edp_jax.training import process, tables
+from edp_jax.training.evaluator import check_environment, episode_seeds
 
-from . import launch
+from . import launch, video
 
 ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
+TABLE = "evaluate.csv"
+TASK = "task"  # in place of an environment
+_SEED_EPISODES = 1_000_000  # numbers of episodes that a seed has for itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for besides ways of acting."""
+
+    episodes: int = 100  # per seed of the run
+    step: str = "last"  # see `Run.find_checkpoint`
+    seed: int = 0  # chooses other episodes; 0: those of the run's evaluations come first
+    environment: str = ""  # of gymnasium; TASK: the task's; empty: the run's
+    env_kwargs: str = "{}"
+    table: str = ""  # path of the csv; empty: in the folder of the run
+    video: str = ""  # path of an .mp4; empty: none
 
 
 def define_flags() -> None:
+    default = Request()
     flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_string("step", default.step, "Checkpoint: last, best, or a number of updates.")
+    flags.DEFINE_integer("eval_episodes", default.episodes, "Episodes per seed.", lower_bound=1)
     flags.DEFINE_integer(
-        "eval_episodes", None, "Episodes per seed; by default as many as in the run.", lower_bound=1
+        "seed", default.seed, "Another one means other episodes.", lower_bound=0, upper_bound=1000
     )
+    flags.DEFINE_string(
+        "env_id", "", f"Environment of gymnasium, or {TASK}: the task's; by default the run's."
+    )
+    flags.DEFINE_string("env_kwargs", default.env_kwargs, "JSON object of its keyword arguments.")
+    flags.DEFINE_string("csv", "", f"Table of all episodes; by default WORKDIR/{TABLE}.")
+    flags.DEFINE_string("video", "", "Film of an episode of the first seed: a path with .mp4.")
     for name in (*ACTING, EXECUTE):
         flags.DEFINE_list(name, [], f"Values of {name} to try; by default the run's.")
 
 
 def main(_: Sequence[str]) -> None:
+    values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+    request = Request(
+        values["eval_episodes"],
+        values["step"],
+        values["seed"],
+        values["env_id"],
+        values["env_kwargs"],
+        values["csv"],
+        values["video"],
+    )
+    if request.video:
+        if not request.video.endswith(".mp4"):
+            raise InputError(f"--video={request.video}: must be a path that ends in .mp4")
+        video.check_packages()
+        video.choose_backend()
     process.check_devices_exist()
-    given = {name: flags.FLAGS[name].value for name in (*ACTING, EXECUTE)}
-    workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
-    evaluate(workdir, given, flags.FLAGS.eval_episodes)
+    given = {name: values[name] for name in (*ACTING, EXECUTE)}
+    evaluate(os.path.abspath(os.path.expanduser(values["workdir"])), given, request)
 
 
-def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | None = None) -> None:
-    """Prints the scores of the newest checkpoint's policies, one line per way of acting.
+def evaluate(
+    workdir: str, given: Mapping[str, Sequence[str]], request: Request = Request()
+) -> None:
+    """Prints the scores of a checkpoint's policies, one line per way of acting.
+
+    Episodes in which the environment fails, or something is NaN, are told and count nowhere.
 
     Args:
       workdir: of the run.
       given: values of the settings `ACTING` and of `EXECUTE`, as text; see `ways_to_act`.
-      episodes: per seed; None: as many as the run has.
+      request: what else is asked for.
 
     Raises:
-      InputError: there is no such run, no checkpoint in it, no environment for it, or a value is of
-        no use.
+      InputError: there is no such run or checkpoint, no environment for it, or a value is of no
+        use.
     """
     run = Run(workdir)
-    config = dict(run.config)
-    config["eval_episodes"] = episodes or config["eval_episodes"]
-    settings = configuration.resolve(config)
+    settings = configuration.resolve(run.config | {"eval_episodes": request.episodes})
+    acting, step = _acting(settings, request, workdir), run.find_checkpoint(request.step)
     horizon = settings.preprocessing.horizon
-    executes = executes_to_try(given.get(EXECUTE, ()), horizon) or [settings.execute or horizon]
-    if not settings.environment:
-        raise InputError(
-            f"--workdir={workdir}: this run has no environment to act in; train with "
-            "--config.env_id"
-        )
+    executes = executes_to_try(given.get(EXECUTE, ()), horizon) or [settings.execute]
     learner_given = {name: texts for name, texts in given.items() if name != EXECUTE}
     ways = ways_to_act(settings.algorithm, settings.learner, learner_given)
     for way in ways:  # refuses what cannot be built, before anything is run
@@ -79,27 +122,112 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
         raise InputError(
             f"--workdir={workdir}: its dataset {settings.task.name} has changed since; restore it"
         )
-    state = run.state(build.make_algorithm(settings, dataset))
-    members = "; ".join(map(str, run.members))
-    print(f"{settings.algorithm} on {settings.task.name} after {run.checkpoint_step:,} updates")
-    print(members)
+    if acting.environment != settings.environment:
+        evaluation.check_sizes(acting.environment, dataset.observation_dim, dataset.action_dim)
+        check_environment(acting.environment)
+    state = run.state(build.make_algorithm(settings, dataset), step)
+    print(f"{settings.algorithm} on {settings.task.name} after {step:,} updates")
+    print("; ".join(map(str, run.members)))
     for member, update in zip(run.members, np.asarray(state.diverged), strict=True):
         if update >= 0:
             print(f"{member} diverged in update {update:,} and does not act")
     unit = "return" if dataset.reference_scores is None else "score"
-    heading = f"{unit}, mean of {config['eval_episodes']} episodes each: all, one by one"
+    heading = f"{unit}, mean of {request.episodes} episodes each: all, one by one"
     columns = ACTING if horizon == 1 else (EXECUTE, *ACTING)
     print(_row({name: name for name in columns}, heading), flush=True)
+    rows: list[dict[str, Any]] = []
     for way, execute in itertools.product(ways, executes):
         algorithm = algorithms.make(settings.algorithm, way, dataset.spec)
-        acting = dataclasses.replace(settings, execute=execute)
-        result = build.make_evaluate(acting, dataset, algorithm)(state)
+        result = build.make_evaluate(
+            dataclasses.replace(acting, execute=execute),
+            dataset,
+            algorithm,
+            first_episode=request.seed * _SEED_EPISODES,
+            wrap=Guarded,
+        )(state)
         for fault in result.faults:
-            print(f"warning: {fault}", file=sys.stderr)
+            print(f"warning: {fault}", file=sys.stderr, flush=True)
         each = result.means
         numbers = f"{finite_mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
         values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
         print(_row(values, numbers), flush=True)
+        rows += [row | values for row in tables.evaluation_rows(step, run.members, result)]
+    path = request.table or os.path.join(workdir, TABLE)
+    write_table(path, rows)
+    print(f"all episodes: {path}", flush=True)
+    if request.video:
+        algorithm = algorithms.make(settings.algorithm, ways[0], dataset.spec)
+        choose = video.make_choose(algorithm, dataset, executes[0], state)
+        first = request.seed * _SEED_EPISODES
+        seed = episode_seeds((run.members[0].seed,), step, 1, first).item()
+        total, length = video.film(request.video, choose, acting.environment, seed)
+        print(f"film: {request.video}, {length} steps, return {total:.1f}", flush=True)
+
+
+class Guarded:
+    """An environment in which an error ends the episode, with a reward that is NaN."""
+
+    def __init__(self, environment: Any):
+        """Wraps an environment of gymnasium."""
+        self._environment = environment
+        self.observation_space = environment.observation_space
+        self.action_space = environment.action_space
+        self._last = np.zeros(environment.observation_space.shape, np.float32)
+
+    def reset(self, **options: Any) -> tuple[Any, dict]:
+        """Resets it; where that fails, the observation is NaN."""
+        try:
+            self._last, info = self._environment.reset(**options)
+            return self._last, info
+        except Exception as error:  # simulators raise what they like
+            self._tell("reset", error)
+            return np.full_like(self._last, np.nan), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        """Steps it; where that fails, the reward is NaN and the episode ends."""
+        try:
+            outcome = self._environment.step(action)
+            self._last = outcome[0]
+            return outcome
+        except Exception as error:  # simulators raise what they like
+            self._tell("step", error)
+            return self._last, float("nan"), True, False, {}
+
+    def _tell(self, what: str, error: Exception) -> None:
+        line = f"warning: a {what} failed: {type(error).__name__}: {one_line(error)}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as a csv file.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    try:
+        write_bytes(path, text.getvalue().encode())
+    except OSError as error:
+        raise InputError(
+            f"--csv={path}: cannot be written ({error.strerror}); name a file that can"
+        ) from error
+
+
+def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
+    """The settings with the environment that is asked for, or the run's."""
+    if request.environment:
+        env_id = "" if request.environment == TASK else request.environment
+        named = {"env_id": env_id, "env_kwargs": request.env_kwargs}
+        settings = configuration.resolve(settings.config | named)
+    if not settings.environment:
+        raise InputError(
+            f"--workdir={workdir}: this run has no environment to act in; name one of gymnasium "
+            f"with --env_id, or its task's with --env_id={TASK} where that has one"
+        )
+    return settings
 
 
 def ways_to_act(algorithm: str, learner: Any, given: Mapping[str, Sequence[str]]) -> list[Any]:

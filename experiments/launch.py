@@ -10,7 +10,8 @@ import re
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -21,10 +22,8 @@ from edp_jax.errors import program
 from edp_jax.files import FULL, cannot_write
 from edp_jax.training import hosts, process
 
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
+from . import exits
+
 _KEY = re.compile(r"--?(config\.[\w.]+)")
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"  # beside this folder, also once installed
 
@@ -77,7 +76,7 @@ def run(
                 raise
             code = _tell(cannot_write(error.filename or "a file", error))
         except KeyboardInterrupt:
-            code = EXIT_INTERRUPTED
+            code = exits.INTERRUPTED
         hosts.exit_together(code)
         sys.exit(code)
 
@@ -122,6 +121,17 @@ class Lasting:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
+
+
+@contextlib.contextmanager
+def starting_programs() -> Iterator[None]:
+    """Keeps back what JAX says when a program is started from one that has used it.
+
+    It warns of processes that fork and go on as they are; these become other programs at once.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*fork", RuntimeWarning)
+        yield
 
 
 def keep_standard_streams() -> None:
@@ -181,21 +191,30 @@ def _complete(argument: str) -> str:
     """--config=NAME[:TASK] with the path of our own file where NAME is no file here."""
     if not argument.startswith("--config="):
         return argument
-    path, colon, task = argument.removeprefix("--config=").partition(":")
-    if os.path.isfile(path):
-        return argument
-    parent, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".py")
+    name, colon, task = argument.removeprefix("--config=").partition(":")
+    return f"--config={find_config(name)}{colon}{task}"
+
+
+def find_config(name: str) -> str:
+    """The path of a configuration file that is given by its path, or of ours by its name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if os.path.isfile(name):
+        return name
+    parent, stem = os.path.dirname(name), os.path.basename(name).removesuffix(".py")
     if parent in ("", "configs") and stem in config_names():
-        return f"--config={CONFIGS / stem}.py{colon}{task}"
+        return f"{CONFIGS / stem}.py"
     raise InputError(
-        f"--config={path}: no such file, and no learner of that name; use one of "
+        f"--config={name}: no such file, and no learner of that name; use one of "
         f"{', '.join(config_names())}, or the path of a configuration file"
     )
 
 
 def _tell(error: InputError) -> int:
     print(f"error: {error}", file=sys.stderr)
-    return EXIT_BAD_INPUT
+    return exits.BAD_INPUT
 
 
 def _parse_flags(argv: list[str], required: Sequence[str], positional: int) -> list[str]:

@@ -28,7 +28,7 @@ from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
 
-from . import launch
+from . import exits, launch
 
 say = functools.partial(print, flush=True)
 
@@ -50,7 +50,7 @@ def main(_: Sequence[str]) -> int:
             return train(settings, workdir, signals)
         except hosts.Stopped:
             print(f"stopped; the same command goes on with {workdir}", flush=True)
-            return launch.EXIT_STOPPED
+            return exits.STOPPED
 
 
 def join_processes(config: dict) -> None:
@@ -123,7 +123,7 @@ def train_on(
         return tables.find_disagreement(workdir, step, read_notes(folder, step))
 
     hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, settings.run.keep_last, settings.run.keep_every)
     done = checkpoints.latest_step or 0
     if done > settings.run.num_steps:
         raise InputError(
@@ -188,7 +188,7 @@ def train_on(
         writers.close_all(extra_writers)
     if not outcome.finished:
         print("error: all members have diverged; see the lines above", file=sys.stderr)
-        return launch.EXIT_FAILED
+        return exits.FAILED
     return 0
 
 

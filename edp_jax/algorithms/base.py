@@ -35,7 +35,8 @@ class AgentState:
     step: Array  # [] updates done
     key: chex.PRNGKey  # never changes: the randomness of update i comes from fold_in(key, i)
     networks: dict[str, TrainState]  # by the names that the learner gives them
-    diverged: Array = np.int32(-1)  # [] the update in which it did; then networks stand still
+    # [] the update in which it did, after which its networks stand still; -1: it has not
+    diverged: Array = struct.field(default_factory=lambda: np.full((), -1, np.int32))
 
 
 class Algorithm(NamedTuple):

@@ -1,6 +1,7 @@
 """From checked settings to what a run is made of: dataset, learner, evaluation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -88,10 +89,12 @@ def make_evaluate(
     dataset: data.Dataset,
     algorithm: Algorithm,
     check_stop: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> Callable[[AgentState], Evaluation] | None:
     """Builds evaluate(state [R]) -> Evaluation as configured; None without an environment.
 
-    `check_stop` is called between steps of the environments and may raise.
+    `check_stop` is called between steps of the environments and may raise; see
+    `edp_jax.training.evaluator.make_evaluate` for it and for other options.
     """
     if not settings.environment:
         return None
@@ -105,4 +108,5 @@ def make_evaluate(
         execute=settings.execute,
         seconds=settings.config["step_seconds"],
         check_stop=check_stop,
+        **options,
     )

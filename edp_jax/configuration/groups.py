@@ -29,6 +29,15 @@ class Run:
     checkpoint_every: int = setting(
         50_000, "updates between two checkpoints", at_least=1, may_change=True
     )
+    keep_last: int = setting(
+        2, "newest checkpoints that are kept, besides the best", at_least=1, may_change=True
+    )
+    keep_every: int = setting(
+        0,
+        "updates between two checkpoints that are kept for good; 0: none are",
+        at_least=0,
+        may_change=True,
+    )
     writers: tuple[str, ...] = setting(
         (),
         "where metrics go besides the tables: tensorboard, wandb",

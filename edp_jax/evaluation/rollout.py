@@ -47,6 +47,7 @@ def rollout(
     max_envs: int = MAX_ENVS,
     seconds: float = float("inf"),
     check_stop: Callable[[], None] = lambda: None,
+    wrap: Callable[[Any], Any] = lambda environment: environment,
 ) -> Episodes:
     """Runs E episodes of each of S policies, each episode in an environment of its own.
 
@@ -63,6 +64,7 @@ def rollout(
       max_envs: simulators at a time; at least one per policy is made.
       seconds: that one step of all of them may take, and a reset of all.
       check_stop: called while it waits for them, and before every step; it may raise to end all.
+      wrap: what is done to every environment that is made.
 
     Raises:
       InputError: see `edp_jax.evaluation.envs.make`.
@@ -74,6 +76,7 @@ def rollout(
     num_waves = -(-num_episodes // most)
     per_wave = -(-num_episodes // num_waves)
     environments = envs.make(environment, num_seeds * per_wave)
+    environments = [wrap(each) for each in environments]
 
     def act_unless_stopped(observation: np.ndarray, call: int) -> np.ndarray:
         check_stop()

@@ -11,7 +11,8 @@ import numpy as np
 from edp_jax.errors import one_line
 from edp_jax.evaluation import episode_means
 from edp_jax.files import read_json
-from edp_jax.training import clock, tables
+from edp_jax.runs import shape
+from edp_jax.training import best, clock, tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
@@ -173,11 +174,41 @@ class Run:
 
         return newest_sound(self._checkpoint_folder)
 
-    def state(self, algorithm: "Algorithm") -> "AgentState":
-        """Restores the newest checkpoint.
+    def find_checkpoint(self, which: str = "last") -> int:
+        """Finds a checkpoint.
+
+        Args:
+          which: "last", the newest sound one; "best", of those that are kept the one whose
+            evaluation has the highest mean over all episodes of all members; or the number of
+            updates after which it was saved.
+
+        Returns:
+          The number of updates.
+        """
+        from edp_jax.training.checkpoint import find_damage, saved_steps
+
+        folder, steps = self._checkpoint_folder, saved_steps(self._checkpoint_folder)
+        if not self.config or not steps or self.checkpoint_step is None:
+            raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
+        if which == "last":
+            return self.checkpoint_step
+        sound = [step for step in steps if find_damage(folder, step) is None]
+        kept = f"last, best or one of {', '.join(map(str, sound))}"
+        if which == "best":
+            table = os.path.join(self.workdir, "evaluations.csv")
+            if (step := best.find_best(table, sound).step) is None:
+                raise InputError(f"{self.workdir}: no checkpoint was evaluated; use {kept}")
+            return step
+        if not which.isdecimal() or int(which) not in sound:
+            raise InputError(f"{self.workdir}: has no checkpoint {which!r}; use {kept}")
+        return int(which)
+
+    def state(self, algorithm: "Algorithm", step: int | None = None) -> "AgentState":
+        """Restores a checkpoint.
 
         Args:
           algorithm: the learner of the run, made with its settings.
+          step: of the checkpoint, see `find_checkpoint`; None: the newest.
 
         Returns:
           The states of all members [R].
@@ -185,12 +216,11 @@ class Run:
         from edp_jax.training import loop
         from edp_jax.training.checkpoint import Checkpoints
 
-        if not self.config or self.checkpoint_step is None:
-            raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
+        step = self.find_checkpoint() if step is None else step
         seeds = [member.seed for member in self.members]
         checkpoints = Checkpoints(self._checkpoint_folder, read_only=True)
         try:
-            return checkpoints.restore(loop.init_members(algorithm, seeds))
+            return checkpoints.restore(loop.init_members(algorithm, seeds), step)
         finally:
             checkpoints.close()
 
@@ -211,7 +241,7 @@ class Run:
                 f"{path}: written by another version of edp_jax (format {record.get('format', 1)}, "
                 f"not {FORMAT}); use that version, or a new folder"
             )
-        if not _is_record(record):
+        if not shape.is_record(record):
             raise InputError(
                 f"{path}: not the config.json of a run; restore it, or use a new folder"
             )
@@ -250,26 +280,3 @@ class Run:
             del cells[max(cells)]
         cells = {step: of_members for step, of_members in cells.items() if all(of_members)}
         return list(cells), list(cells.values())
-
-
-def _is_record(record: dict[str, Any]) -> bool:
-    """Whether the parts of a config.json are those of a run; settings are checked elsewhere."""
-    config, dataset, members, starts = map(record.get, ("config", "dataset", "members", "starts"))
-    texts = [config.get(key) for key in ("task", "algorithm")] if isinstance(config, dict) else [0]
-    texts += [dataset.get("sha256")] if isinstance(dataset, dict) else [0]
-    if not (isinstance(members, list) and members and isinstance(starts, list)):
-        return False
-    for start in starts:
-        if not isinstance(start, dict):
-            return False
-        environment, devices = start.get("environment", {}), start.get("devices", [])
-        if not isinstance(environment, dict) or not isinstance(devices, list):
-            return False
-        texts += [*environment.values(), *devices]
-    return all(isinstance(text, str) for text in texts) and all(
-        isinstance(member, dict)
-        and "seed" in member
-        and member.keys() == members[0].keys()
-        and all(type(value) in (int, float) for value in member.values())
-        for member in members
-    )

@@ -27,26 +27,28 @@ _PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
 
 
 class Checkpoints:
-    """The newest states of a run, in a folder of their own.
+    """States of a run in a folder of their own: the newest ones, the best, and every n-th.
 
     A state that is being saved is not visible before it is complete. Where several processes share
     a run, all of them call `save` and `restore`.
     """
 
-    def __init__(self, folder: str, keep: int = 2, *, read_only: bool = False):
+    def __init__(
+        self, folder: str, keep_last: int = 2, keep_every: int = 0, *, read_only: bool = False
+    ):
         """Opens the folder, and makes it where there is none.
 
         Args:
           folder: DIR/checkpoints of a run.
-          keep: number of states that are kept; older ones are deleted.
+          keep_last: number of the newest states that are kept; older ones are deleted.
+          keep_every: those after so many updates, or a multiple of it, are kept as well; 0: none.
           read_only: whether the folder stays as it is. A run may be saving there.
         """
         self._folder = os.path.abspath(folder)
         self._latest = newest_sound(self._folder)
+        self._keep_last, self._keep_every, self._best = keep_last, keep_every, None
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
-            enable_async_checkpointing=False,
-            read_only=read_only,
+            enable_async_checkpointing=False, read_only=read_only
         )
         if not read_only:
             with writing(self._folder):
@@ -91,20 +93,38 @@ class Checkpoints:
                 "there is room and the folder can be written: the same command goes on"
             ) from error
         self._latest = step
+        self._delete_old()
 
-    def restore(self, like: AgentState) -> AgentState:
-        """Returns the newest states [R], with the structure and on the devices of `like`.
+    def keep_best(self, step: int | None) -> None:
+        """Keeps the state after `step` updates, and no longer that which was kept as the best."""
+        self._best = step
+        self._delete_old()
+
+    def _delete_old(self) -> None:
+        steps = sorted(self._manager.all_steps())
+        kept = {*steps[-self._keep_last :], self._best}
+        for step in steps:
+            if step not in kept and not (self._keep_every and step % self._keep_every == 0):
+                self._manager.delete(step)
+
+    def restore(self, like: AgentState, step: int | None = None) -> AgentState:
+        """Returns states [R], with the structure and on the devices of `like`.
+
+        Args:
+          like: states of the same learner.
+          step: updates after which they were saved; None: the newest.
 
         Raises:
           InputError: the checkpoint cannot be read into that structure.
         """
-        path = os.path.join(self._folder, str(self.latest_step))
+        step = self.latest_step if step is None else step
+        path = os.path.join(self._folder, str(step))
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _with_key_data(like))
         try:
             # what an older version did not save stays as in `like`
             saved = {name: getattr(target, name) for name in _top_names(os.path.join(path, _ITEM))}
             content = ocp.args.StandardRestore(saved)
-            state: Any = self._manager.restore(self.latest_step, args=content)
+            state: Any = self._manager.restore(step, args=content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"checkpoint {path!r}: cannot be read ({one_line(error)}); move it away to go on "
@@ -134,9 +154,17 @@ def _plain(folder: str) -> Iterator[str]:
         yield path
 
 
+def saved_steps(folder: str) -> list[int]:
+    """Of all checkpoints, from the newest to the oldest."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(
+        (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True
+    )
+
+
 def newest_sound(folder: str) -> int | None:
     """The step of the newest checkpoint that can be read whole; None where there is none."""
-    return next((step for step in _steps(folder) if find_damage(folder, step) is None), None)
+    return next((step for step in saved_steps(folder) if find_damage(folder, step) is None), None)
 
 
 def set_unusable_aside(
@@ -156,7 +184,7 @@ def set_unusable_aside(
     Raises:
       InputError: there are checkpoints and all are damaged. None is moved then.
     """
-    steps, reasons = _steps(folder), {}
+    steps, reasons = saved_steps(folder), {}
     damage = {step: find_damage(folder, step) for step in steps}
     if steps and all(damage.values()):
         raise InputError(
@@ -227,14 +255,6 @@ def _about(folder: str, step: int) -> dict[str, Any]:
     """What `save` wrote of its own into orbax's file about a checkpoint."""
     about = _read_json(os.path.join(folder, str(step), _METADATA))
     return about.get("custom_metadata") or {}
-
-
-def _steps(folder: str) -> list[int]:
-    """Of all checkpoints, from the newest to the oldest."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(
-        (int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True
-    )
 
 
 def _array_metadata(item: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -76,13 +76,16 @@ def check_environment(environment: EnvSpec, seconds: float = float("inf")) -> No
         ) from error
 
 
-def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.ndarray:
+def episode_seeds(
+    seeds: tuple[int, ...], step: int, num_episodes: int, first: int = 0
+) -> np.ndarray:
     """Chooses the environment seed of every episode of an evaluation.
 
     Args:
       seeds: of R members.
       step: updates done.
       num_episodes: E.
+      first: number of the first episode; others begin in other states.
 
     Returns:
       Seeds [R, E]. Each depends on the member's seed, the step and the episode, so two evaluations
@@ -92,7 +95,7 @@ def episode_seeds(seeds: tuple[int, ...], step: int, num_episodes: int) -> np.nd
     def seed_of(*numbers: int) -> int:
         return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
-    episodes = range(num_episodes)
+    episodes = range(first, first + num_episodes)
     return np.array([[seed_of(seed, step, episode) for episode in episodes] for seed in seeds])
 
 
@@ -107,6 +110,8 @@ def make_evaluate(
     reference_scores: tuple[float, float] | None = None,
     seconds: float = float("inf"),
     check_stop: Callable[[], None] = lambda: None,
+    first_episode: int = 0,
+    wrap: Callable[[Any], Any] = lambda environment: environment,
 ) -> Callable[[AgentState], Evaluation]:
     """Makes a function that lets the members' policies act in an environment.
 
@@ -120,6 +125,8 @@ def make_evaluate(
       reference_scores: returns that count as 0 and 100.
       seconds: that a step of the environments may take, of all that run side by side together.
       check_stop: called between environment steps; it may raise to end the evaluation.
+      first_episode: see `episode_seeds`.
+      wrap: what is done to every environment that is made.
 
     Returns:
       evaluate(state [R]) -> Evaluation. It is collective: each process runs the episodes of its own
@@ -153,7 +160,7 @@ def make_evaluate(
         # random numbers. The size of a group must therefore not depend on the number of processes:
         # it is chosen for all R members, then multiplied by the members of this process.
         max_envs = len(own_seeds) * max(1, MAX_ENVS // len(seeds))
-        env_seeds = episode_seeds(own_seeds, step, num_episodes)
+        env_seeds = episode_seeds(own_seeds, step, num_episodes, first_episode)
 
         def run_once() -> Episodes:
             try:
@@ -164,6 +171,7 @@ def make_evaluate(
                     max_envs=max_envs,
                     seconds=seconds,
                     check_stop=check_stop,
+                    wrap=wrap,
                 )
             except (InputError, hosts.Stopped):
                 raise

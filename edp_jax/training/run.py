@@ -19,8 +19,8 @@ import numpy as np
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
 from edp_jax.evaluation import episode_means
-from edp_jax.training import divergence, hosts, tables
-from edp_jax.training.checkpoint import Checkpoints
+from edp_jax.training import best, divergence, hosts, tables
+from edp_jax.training.checkpoint import Checkpoints, saved_steps
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.members import Member
 from edp_jax.training.progress import Progress, headline
@@ -109,6 +109,7 @@ def run(
         state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
     record = _Record(workdir, members, start, writers, checkpoints.notes)
+    checkpoints.keep_best(record.best.step)
     progress = Progress(members, start, schedule.num_steps)
     evaluated: str | None = None
 
@@ -150,6 +151,7 @@ def run(
             with nothing_lost(step, state):
                 try:
                     evaluated = record.evaluation(step, evaluate(state))
+                    checkpoints.keep_best(record.best.step)
                 except InputError as error:
                     evaluated = record.failure(step, str(error))
         if step < schedule.num_steps:
@@ -204,7 +206,11 @@ class _Record:
         self._told: set[str] = set()
         self.last_evaluation: int | None = None
         self._tables: dict[str, tables.CsvTable] = {}
+        self.best = best.Best()  # of the evaluations whose state is saved
         hosts.run_in_zero(lambda: self._open(workdir, start))
+        step, mean = self.best
+        found = hosts.all_gather(np.array([[-1 if step is None else step, mean]]))[0]
+        self.best = best.Best(None if found[0] < 0 else int(found[0]), float(found[1]))
 
     def _open(self, workdir: str, start: int) -> None:
         for name in (tables.METRICS, tables.EVALUATIONS):
@@ -215,6 +221,8 @@ class _Record:
                     last = tables.truncate(path, int(last[0]["step"]) - 1)
                 self.last_evaluation = int(last[0]["step"]) if last else None
             self._tables[name] = tables.CsvTable(path)
+        saved = saved_steps(os.path.join(workdir, "checkpoints"))
+        self.best = best.find_best(os.path.join(workdir, tables.EVALUATIONS), saved)
 
     @property
     def rows_so_far(self) -> dict[str, Any]:
@@ -255,6 +263,7 @@ class _Record:
         """Writes an evaluation and returns its headline."""
         rows = tables.evaluation_rows(step, self._members, result)
         hosts.run_in_zero(lambda: self._tables[tables.EVALUATIONS].append(rows))
+        self.best = self.best.better(step, result.values, result.lengths)
         for fault in result.faults:
             self._note(step, fault)
         means = {"evaluation/return": episode_means(result.returns, result.lengths)}

@@ -27,7 +27,20 @@ def split_cpu(num_members: int) -> None:
       num_members: members that this process trains.
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cpu_devices(num_members, os.cpu_count() or 1))
+        jax.config.update("jax_num_cpu_devices", cpu_devices(num_members, usable_cores()))
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use.
+
+    The variable NPROC says it, which XLA reads as well; else `taskset` and Slurm may limit them.
+    """
+    threads = os.environ.get("NPROC", "")
+    if threads.isdecimal() and int(threads):
+        return int(threads)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_devices(num_members: int, num_cores: int) -> int:

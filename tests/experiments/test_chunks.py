@@ -46,8 +46,9 @@ def test_a_run_with_chunks_is_trained_scored_again_and_recorded(train, tmp_path,
     assert (policy.horizon, policy.execute) == (4, 2)
     assert policy(np.zeros(3)).shape == (2, 1) and policy(np.zeros((5, 3))).shape == (5, 2, 1)
 
-    evaluate.evaluate(run.workdir, {"execute": ["2", "4", "2"]})
-    *_, head, first, second = capsys.readouterr().out.splitlines()
+    two = evaluate.Request(episodes=2)
+    evaluate.evaluate(run.workdir, {"execute": ["2", "4", "2"]}, two)
+    *_, head, first, second, _ = capsys.readouterr().out.splitlines()
     assert head.split()[0] == "execute" and [first.split()[0], second.split()[0]] == ["2", "4"]
     assert first.split()[5] == f"{run.summary['last']['mean']:.1f}:"
     for wrong in ("0", "5"):

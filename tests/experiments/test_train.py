@@ -15,7 +15,7 @@ from edp_jax.configuration import build
 from edp_jax.runs import Run
 from edp_jax.training import evaluator
 from edp_jax.training.hosts import Stopped
-from experiments import evaluate, main
+from experiments import evaluate, main, video
 
 TASK = "hopper-medium-v2"
 TINY = {
@@ -156,8 +156,8 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     run = train(folder)
     capsys.readouterr()
     ways = acting(num_candidates=(1, 10), selection_temperature=(0, 1))
-    evaluate.evaluate(run.workdir, ways)
-    title, members, head, *rows = capsys.readouterr().out.splitlines()
+    evaluate.evaluate(run.workdir, ways, evaluate.Request(episodes=2))
+    title, members, head, *rows, _ = capsys.readouterr().out.splitlines()
     assert title == "edp_td3 on hopper-medium-v2 after 4 updates" and members == "seed 0; seed 1"
     assert head.split()[:5] == [*ways, "score,"]
     ids = [row.split()[:3] for row in rows]
@@ -169,6 +169,95 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
         evaluate.evaluate(run.workdir, acting(sampler_calls=(11,)))
     with pytest.raises(InputError, match="holds no run"):
         evaluate.evaluate(str(folder), acting())
+
+
+def read_csv(path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_checkpoint_is_kept_and_evaluated_again(folder, monkeypatch, capsys):
+    means = iter((1.0, 5.0, 3.0, 2.0))
+
+    def evaluation(settings, dataset, algorithm, check_stop, **options):
+        def evaluate(state):
+            values = np.full((2, 2), next(means))
+            return evaluator.Evaluation(values, np.ones((2, 2), int), values)
+
+        return evaluate
+
+    with monkeypatch.context() as scripted:
+        scripted.setattr(build, "make_evaluate", evaluation)
+        run = train(folder, num_steps=8, keep_last=1)
+    assert sorted(os.listdir(folder / "run" / "checkpoints")) == ["4", "8"]
+    steps = [run.find_checkpoint(which) for which in ("last", "best", "4")]
+    assert steps == [8, 4, 4]
+    with pytest.raises(InputError, match="no checkpoint '2'; use last, best or one of 8, 4"):
+        run.find_checkpoint("2")
+    capsys.readouterr()
+    table = folder / "episodes.csv"
+    request = evaluate.Request(episodes=3, step="best", table=str(table))
+    evaluate.evaluate(run.workdir, acting(num_candidates=(1, 2)), request)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].endswith("after 4 updates") and printed[-1] == f"all episodes: {table}"
+    rows = read_csv(table)
+    assert len(rows) == 2 * 2 * 3  # ways, seeds, episodes
+    assert [rows[0][name] for name in ("step", "seed", "num_candidates")] == ["4", "0", "1"]
+    mean = np.mean([float(row["score"]) for row in rows[:6]])
+    assert printed[3].split()[4] == f"{mean:.1f}:"
+    other = evaluate.Request(episodes=3, step="best", seed=1, table=str(table))
+    evaluate.evaluate(run.workdir, acting(num_candidates=(1, 2)), other)
+    assert not {row["return"] for row in rows} & {row["return"] for row in read_csv(table)}
+
+
+def test_a_run_without_an_environment_is_evaluated_in_one_and_failures_do_not_count(
+    folder, monkeypatch, capsys
+):
+    run = train(folder, task=str(folder / "hopper_medium-v2.hdf5"))
+    with pytest.raises(InputError, match="name one of gymnasium with --env_id"):
+        evaluate.evaluate(run.workdir, acting())
+    steps = iter(range(1000))
+
+    def fails_once(self, action, step=evaluate.Guarded.step):
+        if next(steps) == 2:  # of the third episode, since all start side by side
+            self._environment = None
+        return step(self, action)
+
+    monkeypatch.setattr(evaluate.Guarded, "step", fails_once)
+    request = evaluate.Request(2, environment="Hopper-v4", env_kwargs='{"max_episode_steps": 3}')
+    evaluate.evaluate(run.workdir, acting(), request)
+    printed = capsys.readouterr()
+    assert "a step failed: AttributeError" in printed.err
+    assert "seed 1, episode 0: the environment gave a NaN" in printed.err
+    first, second, failed, last = read_csv(folder / "run" / evaluate.TABLE)
+    assert (failed["length"], failed["return"], failed["score"]) == ("-1", "nan", "")
+    returns = [float(row["return"]) for row in (first, second, last)]
+    numbers = printed.out.splitlines()[-2].split()[-2:]
+    assert numbers == [f"{(returns[0] + returns[1]) / 2:.1f},", f"{returns[2]:.1f}"]
+
+
+def test_an_episode_is_filmed(folder, capsys):
+    pytest.importorskip("imageio_ffmpeg", reason="needs imageio-ffmpeg")
+    import imageio_ffmpeg
+
+    try:
+        video.choose_backend()
+    except InputError as error:
+        pytest.skip(str(error))
+    run = train(folder, num_steps=2, env_id="Hopper-v4", env_kwargs='{"max_episode_steps": 4}')
+    film = str(folder / "film.mp4")
+    evaluate.evaluate(run.workdir, acting(), evaluate.Request(1, video=film))
+    assert f"film: {film}, 4 steps, return " in capsys.readouterr().out
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(film)
+    assert frames == 4
+
+
+def test_what_is_written_on_a_frame():
+    assert video.caption(3, 0.5, 2.25, 7.0) == "step 3   reward 0.50   return 2.2   Q 7.0"
+    assert "Q" not in video.caption(3, 0.5, 2.25, float("nan"))
+    frame = video.write_on(np.full((49, 70, 3), 200, np.uint8), "step 3")
+    assert frame.shape == (48 + 32, 64, 3) and (frame[32:] == 200).all()
+    assert (frame[:32] > 0).any() and (frame[:32] == 0).any()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ def test_a_folder_may_have_any_name(tmp_path, name):
     assert find_damage(str(folder), 3) is None
 
 
+def test_the_newest_the_best_and_every_nth_state_are_kept(tmp_path):
+    folder = tmp_path / "checkpoints"
+    checkpoints = Checkpoints(str(folder), keep_last=2, keep_every=4)
+    for step in range(1, 8):
+        checkpoints.save(step, state(step))
+        if step in (2, 5):
+            checkpoints.keep_best(step)
+    checkpoints.close()
+    assert sorted(os.listdir(folder)) == ["4", "5", "6", "7"]
+    checkpoints = Checkpoints(str(folder), read_only=True)
+    restored = checkpoints.restore(state(0.0), 5)
+    checkpoints.close()
+    assert float(np.asarray(restored.networks["policy"].params["w"])[0, 0]) == 5.0
+
+
 def empty(path) -> None:
     open(path, "w").close()
 

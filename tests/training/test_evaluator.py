@@ -29,7 +29,7 @@ def test_actions_reach_the_environment_in_its_own_box(monkeypatch, tiny_learner,
     observation = np.random.default_rng(0).normal(size=(2, 50, 3)).astype(np.float32)
     actions = []
 
-    def rollout(act, environment, *, seeds, max_envs, **_):
+    def rollout(act, environment, *, seeds, max_envs, **options):
         assert max_envs == 100
         actions.append(act(observation, 7))
         return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
@@ -110,7 +110,7 @@ def test_without_an_episode_that_counts_there_is_no_mean():
 def test_environment_faults_name_seed_episode_and_step(monkeypatch, tiny_learner, tiny_rows):
     learner = tiny_learner()
 
-    def rollout(act, environment, *, seeds, max_envs, **_):
+    def rollout(act, environment, *, seeds, max_envs, **options):
         return Episodes(np.array([[1.0, np.nan]]), np.array([[5, -1]]), (Fault(0, 1, 4, "reward"),))
 
     monkeypatch.setattr(evaluator, "rollout", rollout)
@@ -213,7 +213,7 @@ def test_chunks_reach_the_environment_as_plans(monkeypatch):
     observation = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     plans = []
 
-    def rollout(act, environment, *, seeds, max_envs, **_):
+    def rollout(act, environment, *, seeds, max_envs, **options):
         plans.append(act(observation, 0))
         return Episodes(np.full(seeds.shape, 5.0), np.ones(seeds.shape, int))
 

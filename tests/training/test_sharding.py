@@ -20,3 +20,11 @@ from edp_jax.training import sharding
 )
 def test_virtual_devices_keep_all_cores_busy_with_equal_shares(members, cores, devices):
     assert sharding.cpu_devices(members, cores) == devices
+
+
+def test_the_cores_of_a_process_may_be_fewer_than_those_of_the_machine(monkeypatch):
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert sharding.usable_cores() == 3
+    monkeypatch.setenv("NPROC", "2")
+    assert sharding.usable_cores() == 2

@@ -1,0 +1,26 @@
+"""What the files of a run must look like before anything is read from them."""
+
+from typing import Any
+
+
+def is_record(record: dict[str, Any]) -> bool:
+    """Whether the parts of a config.json are those of a run; settings are checked elsewhere."""
+    config, dataset, members, starts = map(record.get, ("config", "dataset", "members", "starts"))
+    texts = [config.get(key) for key in ("task", "algorithm")] if isinstance(config, dict) else [0]
+    texts += [dataset.get("sha256")] if isinstance(dataset, dict) else [0]
+    if not (isinstance(members, list) and members and isinstance(starts, list)):
+        return False
+    for start in starts:
+        if not isinstance(start, dict):
+            return False
+        environment, devices = start.get("environment", {}), start.get("devices", [])
+        if not isinstance(environment, dict) or not isinstance(devices, list):
+            return False
+        texts += [*environment.values(), *devices]
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(member, dict)
+        and "seed" in member
+        and member.keys() == members[0].keys()
+        and all(type(value) in (int, float) for value in member.values())
+        for member in members
+    )
