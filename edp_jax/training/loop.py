@@ -91,8 +91,9 @@ def make_advance(algorithm: Algorithm) -> Advance:
                 state, (sums, num_finite) = carry
                 batch, draws = jax.tree.map(lambda leaf: leaf[i], drawn)
                 state, metrics = algorithm.update(state, batch, settings, draws)
-                sums = jax.tree.map(jnp.add, sums, metrics)  # once not finite, they stay so
-                return state, (sums, num_finite + all_finite(sums))
+                sums = jax.tree.map(jnp.add, sums, metrics)
+                sound = jnp.isfinite(sum(sums.values()))  # once not finite, it stays so
+                return state, (sums, num_finite + sound)
 
             begin = jnp.maximum(start - first, 0)
             return jax.lax.fori_loop(begin, jnp.minimum(end - first, ahead), update, carry)
