@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from edp_jax import algorithms
 from edp_jax.errors import one_line
-from edp_jax.files import read_array, read_json, replacing, write_bytes
+from edp_jax.files import read_array, read_json, replacing, write_bytes, writing
 from edp_jax.policy import in_dataset_units
 from edp_jax.types import InputError, TaskSpec, Units
 
@@ -43,7 +43,8 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
       file: what the policies have in common.
       params: `Algorithm.policy_params` of every member's state, leaves [R, ...].
     """
-    os.makedirs(folder, exist_ok=True)
+    with writing(folder):
+        os.makedirs(folder, exist_ok=True)
     units = {name: np.asarray(value, np.float32) for name, value in vars(file.units).items()}
     tree = {"params": jax.device_get(params), "units": units}
     arrays: dict[str, Any] = dict(traverse_util.flatten_dict(tree, sep="/"))

@@ -27,6 +27,7 @@ _REMEDIES = {
     errno.EPERM: "make it writable",
     errno.ENOENT: "bring its folder back",
 }
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # only writing fails so
 
 
 @contextlib.contextmanager
@@ -42,12 +43,17 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "see to it that it can be")
-        reason = error.strerror or str(error).partition("\n")[0][:80] or type(error).__name__
-        raise InputError(
-            f"{os.fspath(path)}: cannot be written ({reason}); {remedy}, then give the same "
-            "command again"
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: str | os.PathLike, error: OSError) -> InputError:
+    """What to raise where a file cannot be written."""
+    remedy = _REMEDIES.get(error.errno or 0, "see to it that it can be")
+    reason = error.strerror or str(error).partition("\n")[0][:80] or type(error).__name__
+    return InputError(
+        f"{os.fspath(path)}: cannot be written ({reason}); {remedy}, then give the same command "
+        "again"
+    )
 
 
 @contextlib.contextmanager

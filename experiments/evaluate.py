@@ -20,6 +20,7 @@ from absl import flags
 
 from edp_jax import InputError, TaskSpec, algorithms, configuration
 from edp_jax.configuration import build
+from edp_jax.evaluation import finite_mean
 from edp_jax.runs import Run
 from edp_jax.settings import check, describe
 from edp_jax.training import process
@@ -82,6 +83,9 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
     members = "; ".join(map(str, run.members))
     print(f"{settings.algorithm} on {settings.task.name} after {run.checkpoint_step:,} updates")
     print(members)
+    for member, update in zip(run.members, np.asarray(state.diverged), strict=True):
+        if update >= 0:
+            print(f"{member} diverged in update {update:,} and does not act")
     unit = "return" if dataset.reference_scores is None else "score"
     heading = f"{unit}, mean of {config['eval_episodes']} episodes each: all, one by one"
     columns = ACTING if horizon == 1 else (EXECUTE, *ACTING)
@@ -93,7 +97,7 @@ def evaluate(workdir: str, given: Mapping[str, Sequence[str]], episodes: int | N
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr)
         each = result.means
-        numbers = f"{np.mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
+        numbers = f"{finite_mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
         values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
         print(_row(values, numbers), flush=True)
 

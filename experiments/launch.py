@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from edp_jax import InputError, configuration
 from edp_jax.errors import program
+from edp_jax.files import FULL, cannot_write
 from edp_jax.training import hosts, process
 
 EXIT_FAILED = 1
@@ -71,6 +72,10 @@ def run(
             code = main(argv) or 0
         except InputError as error:
             code = _tell(error)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            code = _tell(cannot_write(error.filename or "a file", error))
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
         hosts.exit_together(code)

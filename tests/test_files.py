@@ -1,14 +1,16 @@
 """JSON files, whole or not at all."""
 
+import errno
 import io
 import json
 import os
+import resource
 import zipfile
 
 import numpy as np
 import pytest
 
-from edp_jax import files
+from edp_jax import InputError, files
 
 
 def test_json_holds_numpy_values_and_no_nan(tmp_path):
@@ -88,3 +90,31 @@ def test_what_the_directory_of_an_archive_claims_is_compared_too(tmp_path):
     with archive(tmp_path / "a.npz", content, claimed=2**30 + 128) as file:
         with pytest.raises(ValueError, match="bytes in"):
             files.read_array(file, "a")
+
+
+def test_what_cannot_be_written_is_one_line_with_path_and_remedy(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="gone.a.json: cannot be written .*bring its folder back"):
+        files.write_json(tmp_path / "gone" / "a.json", {})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a.json").write_text("before")
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(InputError, match="a.json: cannot be written .No space .*; make room"):
+        files.write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "a.json").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_limit_on_the_size_of_files_is_one_line(tmp_path):
+    """In a child, since the limit stays."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+        try:
+            files.write_bytes(tmp_path / "a", bytes(100))
+        except InputError as error:
+            os._exit("ulimit -f" in str(error))
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert list(tmp_path.iterdir()) == []

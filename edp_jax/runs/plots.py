@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edp_jax.errors import not_installed
+from edp_jax.evaluation import finite_mean
 from edp_jax.files import write_bytes
 from edp_jax.runs.reader import Run
 
@@ -59,8 +60,8 @@ def panels(run: Run, behaviour: float | None = None) -> list[Panel]:
 def draw(title: str, panels: list[Panel]) -> "Figure":
     """Draws panels below each other.
 
-    A curve is the mean over its seeds, with a band from the lowest to the highest and a thin line
-    for each.
+    A curve is the mean over its seeds that have a number, with a band from the lowest to the
+    highest and a thin line for each.
 
     Args:
       title: the line above.
@@ -131,12 +132,12 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
     for curve, color in zip(panel.curves, itertools.cycle(_COLORS)):
         values = curve.values
         if values.shape[1] > 1:
-            low, high = values.min(axis=1), values.max(axis=1)
+            low, high = np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
             axes.fill_between(panel.steps, low, high, color=color, alpha=0.15, linewidth=0)
             axes.plot(panel.steps, values, color=color, alpha=0.45, linewidth=0.7)
         axes.plot(
             panel.steps,
-            values.mean(axis=1),
+            finite_mean(values, axis=1),
             color=color,
             linewidth=2.0,
             marker="o" if len(panel.steps) < 25 else None,

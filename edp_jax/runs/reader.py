@@ -27,8 +27,8 @@ class Evaluations:
     """All evaluations of a run: T of them, each with E episodes of R members.
 
     Where the number of episodes changed on the way, E is the largest. An episode that an evaluation
-    did not have, or in which the environment failed, has the length -1, and NaN as return and
-    score.
+    did not have, or in which a number was not finite, has the length -1, and NaN as return and
+    score. So have all of a member that has diverged.
     """
 
     steps: np.ndarray  # [T] updates done
@@ -45,7 +45,7 @@ class Evaluations:
     def means(self) -> np.ndarray:
         """Mean score [T, R] over the episodes of each evaluation; return where there is no score.
 
-        It is NaN where a policy gave an action that is not finite.
+        It is NaN where none of them counts.
         """
         values = self.returns if self.scores is None else self.scores
         return episode_means(values, self.lengths)

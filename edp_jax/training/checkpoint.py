@@ -16,7 +16,7 @@ import tensorstore
 
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
-from edp_jax.files import write_json
+from edp_jax.files import write_json, writing
 from edp_jax.training import hosts
 from edp_jax.types import InputError
 
@@ -49,7 +49,8 @@ class Checkpoints:
             read_only=read_only,
         )
         if not read_only:
-            os.makedirs(self._folder, exist_ok=True)
+            with writing(self._folder):
+                os.makedirs(self._folder, exist_ok=True)
         self._link = contextlib.ExitStack()
         path = self._link.enter_context(_plain(self._folder))
         self._manager = ocp.CheckpointManager(path, options=options)
@@ -81,8 +82,7 @@ class Checkpoints:
         about, path = {"notes": dict(notes or {})}, os.path.join(self._folder, str(step))
         try:
             self._manager.save(step, args=content, force=True, custom_metadata=about)
-            if hosts.is_process_zero():
-                write_json(os.path.join(path, _DIGESTS), _digests(path))
+            hosts.run_in_zero(lambda: write_json(os.path.join(path, _DIGESTS), _digests(path)))
         except InputError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
@@ -172,9 +172,10 @@ def set_unusable_aside(
             break
     aside = os.path.join(os.path.dirname(os.path.abspath(folder)), "set_aside")
     for step, reason in reasons.items():
-        os.makedirs(aside, exist_ok=True)
-        place = os.path.join(tempfile.mkdtemp(prefix=f"{step}_", dir=aside), str(step))
-        os.rename(os.path.join(folder, str(step)), place)
+        with writing(aside):
+            os.makedirs(aside, exist_ok=True)
+            place = os.path.join(tempfile.mkdtemp(prefix=f"{step}_", dir=aside), str(step))
+            os.rename(os.path.join(folder, str(step)), place)
         tell(f"checkpoint {step:,} {reason}; it is now {place}")
     if reasons and len(reasons) == len(steps):
         tell("no checkpoint is left that can be used: the run begins anew")

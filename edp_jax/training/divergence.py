@@ -6,7 +6,7 @@ import numpy as np
 
 from edp_jax.training.members import Member
 
-_VALUE = "/q_mean"  # ends the names of the metrics that are means of a critic's values
+_VALUE = "critic/q_mean"  # the metric that is the mean of the critics' values
 
 
 def describe(member: Member, update: int) -> str:
@@ -65,15 +65,16 @@ def describe_values(
     Returns:
       A line about the first such member, None where there is none.
     """
-    low, high = bounds
-    for name in filter(lambda name: name.endswith(_VALUE), metrics):
-        with np.errstate(invalid="ignore"):
-            beyond = (metrics[name] > high + (high - low) / 10) & np.isfinite(metrics[name])
-        for index in np.flatnonzero(beyond):
-            return (
-                f"{members[index]}: {name} is {metrics[name][index]:.4g} at update {step:,}, and "
-                f"no return of such rewards exceeds {high[index]:.4g}: the critics overestimate. "
-                "Lower --config.learning_rate or --config.discount, or set "
-                "--config.critic_layer_norm=True"
-            )
-    return None
+    if _VALUE not in metrics:
+        return None
+    (low, high), values = bounds, metrics[_VALUE]
+    with np.errstate(invalid="ignore"):
+        beyond = np.flatnonzero((values > high + (high - low) / 10) & np.isfinite(values))
+    if not len(beyond):
+        return None
+    index = beyond[0]
+    return (
+        f"{members[index]}: {_VALUE} is {values[index]:.4g} at update {step:,}, and no return of "
+        f"such rewards exceeds {high[index]:.4g}: the critics overestimate. Lower "
+        "--config.learning_rate or --config.discount, or set --config.critic_layer_norm=True"
+    )
