@@ -218,11 +218,7 @@ def _tell(error: InputError) -> int:
 
 
 def _parse_flags(argv: list[str], required: Sequence[str], positional: int) -> list[str]:
-    """Parses the command line.
-
-    Raises:
-      InputError: something is wrong with it; the line names the flag or configuration key.
-    """
+    """Parses the command line; raises InputError, which names the flag or configuration key."""
     try:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS.config is not None:

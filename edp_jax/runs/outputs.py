@@ -141,6 +141,8 @@ def summarize_run(
     summary["failed_evaluations"] = [
         {"step": step, "reason": reason} for step, reason in outcome.failures
     ]
+    if outcome.possible_returns is not None:
+        summary["possible_returns"] = [bound.tolist() for bound in outcome.possible_returns]
     total = None if rate is None else rate * num_members
     summary["updates_per_second"] = {"per_seed": rate, "total": total}
     return summary | {"wall_seconds": wall_seconds, "tables": outcome.tables}

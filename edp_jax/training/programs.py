@@ -1,8 +1,12 @@
 """Compiled programs kept on disk, so that a run of the same shape starts without compiling."""
 
+import contextlib
+import hashlib
 import os
+from typing import Any
 
 import jax
+from jax._src import compilation_cache  # JAX has no public place to check what it reads
 
 from edp_jax.types import InputError
 
@@ -11,7 +15,7 @@ def keep_programs(folder: str) -> None:
     """Makes JAX keep what it compiles in a folder. Call it before anything is compiled.
 
     An entry's name depends on the program, the flags, the versions and the processor, so machines
-    can share a folder.
+    can share a folder. It holds a digest as well: see `Sealed`.
 
     Args:
       folder: a path; "auto" for the user's cache folder, or JAX_COMPILATION_CACHE_DIR where that is
@@ -24,6 +28,7 @@ def keep_programs(folder: str) -> None:
     if folder in ("", "none"):
         jax.config.update("jax_enable_compilation_cache", False)
         return
+    compilation_cache.get_file_cache = _sealed
     if folder == "auto" and getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     path = default_folder() if folder == "auto" else os.path.abspath(os.path.expanduser(folder))
@@ -45,3 +50,53 @@ def default_folder() -> str:
     """Returns $XDG_CACHE_HOME/edp_jax/xla, by default below ~/.cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(cache, "edp_jax", "xla")
+
+
+class Sealed:
+    """A cache of programs whose entries hold a digest of their name and content.
+
+    JAX runs whatever lies under the right name. Here an entry that is damaged, or is that of
+    another program, counts as none, and is replaced.
+    """
+
+    def __init__(self, cache: Any):
+        """Wraps a cache of JAX, a jax._src.compilation_cache_interface.CacheInterface."""
+        self._cache = cache
+
+    def get(self, key: str) -> bytes | None:
+        """The program of that name; None where there is none."""
+        value = self._cache.get(_sealed_name(key))
+        if value is None:
+            return None
+        seal, program = value[:_SEAL_BYTES], value[_SEAL_BYTES:]
+        if seal == _seal(key, program):
+            return program
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(str(self._cache.path), f"{_sealed_name(key)}-cache"))
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keeps a program under its name."""
+        self._cache.put(_sealed_name(key), _seal(key, value) + value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+_SEAL_BYTES = hashlib.sha256().digest_size
+_file_cache = compilation_cache.get_file_cache
+
+
+def _sealed(path: str) -> tuple[Any, str] | None:
+    """What JAX makes its cache by, with sealed entries."""
+    found = _file_cache(path)
+    return None if found is None else (Sealed(found[0]), found[1])
+
+
+def _sealed_name(key: str) -> str:
+    """Other programs that share the folder do not know seals, and look under the key itself."""
+    return f"{key}-sealed"
+
+
+def _seal(key: str, program: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + b"\0" + program).digest()

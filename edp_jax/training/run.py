@@ -62,6 +62,7 @@ class Outcome(NamedTuple):
     failures: tuple[tuple[int, str], ...] = ()  # (step, reason) of evaluations
     evaluates: bool = True  # whether the run has an environment to be evaluated in
     tables: dict[str, Any] | None = None  # `CsvTable.rows_so_far` by name, in process 0
+    possible_returns: tuple[np.ndarray, np.ndarray] | None = None  # as `run` got them
 
 
 def run(
@@ -123,6 +124,7 @@ def run(
             tuple(record.failures),
             evaluate is not None,
             record.rows_so_far,
+            possible_returns,
         )
 
     def save(step: int, state: AgentState) -> None:

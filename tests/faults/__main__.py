@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from tests.faults import runs
+from tests.faults import fuzz, runs
 from tests.faults.bench import Bench
 
 PROGRAMS: dict[str, Callable[[Bench], str]] = {
@@ -22,6 +22,7 @@ PROGRAMS: dict[str, Callable[[Bench], str]] = {
     "devices": runs.devices,
     "kills": runs.kills,
     "soak": runs.soak,
+    "fuzz": fuzz.report,
 }
 
 

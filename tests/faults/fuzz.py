@@ -76,6 +76,7 @@ def serve(target: str) -> None:
     used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         result = outcome(target, numbered(target, int(line)), folder / "input")
         print(json.dumps(result), file=answers, flush=True)
@@ -109,7 +110,7 @@ class Reader:
             self._process = None
 
     def _started(self) -> subprocess.Popen:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.fuzz", "--serve", self._target],
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -118,6 +119,8 @@ class Reader:
             text=True,
             bufsize=1,
         )
+        process.stdout.readline()  # that it has imported all, which may take long
+        return process
 
 
 def main(count: int = 10_000, targets: list[str] | None = None) -> dict[str, Any]:
@@ -138,6 +141,15 @@ def main(count: int = 10_000, targets: list[str] | None = None) -> dict[str, Any
         figures[target] = dict(tally)
         print(f"{target}: {json.dumps(figures[target])}", flush=True)
     return figures
+
+
+def report(_: Any = None) -> str:
+    """The figures of all formats in a line, for `python -m tests.faults`."""
+    figures = main()
+    escaped = sum(tally.get("escaped", 0) for tally in figures.values())
+    tried = sum(sum(tally.values()) for tally in figures.values())
+    told = f"{tried:,} damaged inputs of {len(figures)} formats, {escaped:,} escaped"
+    return f"FAULT {told}" if escaped else told
 
 
 def show(target: str, number: int) -> None:

@@ -29,7 +29,9 @@ def outcome(finished=True, rate=50.0, state=None, diverged=(-1, -1), **more) -> 
 def test_a_summary_holds_the_measures_of_all_evaluations(make_run, run_record, episode_lines):
     """One episode of each, (t + 100 r) / 10: 1 and 11, then 2 and 12."""
     run = make_run(episode_lines((10, 20), SEEDS, episodes=1), record=run_record(SEEDS))
-    summary = outputs.summarize_run(run, DATASET, outcome(), 75.0)
+    bounds = np.array([0.0, -1.0]), np.array([100.0, np.inf])
+    summary = outputs.summarize_run(run, DATASET, outcome(possible_returns=bounds), 75.0)
+    assert summary["possible_returns"] == [[0.0, -1.0], [100.0, np.inf]]
     assert summary["algorithm"] == "edp_iql" and summary["seeds"] == [3, 4]
     assert (summary["finished"], summary["num_steps"], summary["unit"]) == (True, 20, "score")
     assert (summary["behaviour_return"], summary["behaviour_score"]) == (5.0, 50.0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from jax._src.lru_cache import LRUCache
 
 from edp_jax import InputError
 from edp_jax.training import programs
@@ -48,6 +49,29 @@ def train(folder) -> dict:
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_what_lies_under_the_name_of_another_program_is_not_run(tmp_path):
+    """JAX's own cache takes f(x) = x + 2 for f(x) = x + 1, or fails in many lines."""
+    kept = LRUCache(str(tmp_path), max_size=-1)
+    cache = programs.Sealed(kept)
+    cache.put("first", b"program 1")
+    cache.put("second", b"program 2")
+    assert (cache.get("first"), cache.get("second"), cache.get("third")) == (
+        *(b"program 1", b"program 2"),
+        None,
+    )
+    first, second = (tmp_path / f"{name}-sealed-cache" for name in ("first", "second"))
+    first.write_bytes(second.read_bytes())
+    assert cache.get("first") is None and cache.get("second") == b"program 2"
+    cache.put("first", b"program 1")  # compiled anew
+    assert cache.get("first") == b"program 1"
+    damaged = bytearray(first.read_bytes())
+    damaged[-1] ^= 1
+    for content in (damaged, first.read_bytes()[:-1], b""):
+        first.write_bytes(content)
+        assert cache.get("first") is None
+    assert kept.get("second") is None  # what does not know seals does not see sealed entries
 
 
 def test_a_second_run_compiles_nothing_and_gives_the_same_numbers(tmp_path):
