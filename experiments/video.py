@@ -16,7 +16,7 @@ from edp_jax import InputError, algorithms, data, stepping
 from edp_jax.algorithms import AgentState
 from edp_jax.algorithms.base import evaluation_key
 from edp_jax.algorithms.edp import make_critics
-from edp_jax.errors import not_installed
+from edp_jax.errors import not_installed, one_line
 from edp_jax.evaluation import envs
 from edp_jax.files import replacing
 from edp_jax.policy import in_dataset_units
@@ -26,6 +26,7 @@ from . import launch
 
 _BACKENDS = ("egl", "osmesa")
 _PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
+_SIZE = 480  # pixels, where an environment does not say
 _FPS = 30  # where an environment does not say
 _BLOCK = 16  # encoders want frames whose sides are multiples of this
 
@@ -148,7 +149,7 @@ def film(path: str, choose: Choose, environment: EnvSpec, seed: int) -> tuple[fl
         with replacing(path) as part:
             for step in stepping.run([env], act, [seed], restart=False):
                 total, length = total + float(step.reward[0]), length + int(step.stepped[0])
-                frame = write_on(draw(), caption(length, float(step.reward[0]), total, value))
+                frame = write_on(_drawn(draw), caption(length, float(step.reward[0]), total, value))
                 if writer is None:
                     size = frame.shape[1], frame.shape[0]
                     encoded = {"fps": fps, "output_params": ["-f", "mp4"], "macro_block_size": 1}
@@ -191,6 +192,15 @@ def write_on(frame: np.ndarray, text: str) -> np.ndarray:
     return np.asarray(picture)
 
 
+def _drawn(draw: Callable[[], np.ndarray]) -> np.ndarray:
+    try:
+        return draw()
+    except Exception as error:  # such as a package that is missing
+        raise InputError(
+            f"--video: the environment cannot be drawn ({one_line(error)}); leave --video out"
+        ) from error
+
+
 def _drawable(environment: EnvSpec) -> EnvSpec:
     """An environment of gymnasium as one that draws; the others do so anyway."""
     if not environment.name.startswith("gymnasium:"):
@@ -208,4 +218,14 @@ def _drawing(env: Any, name: str) -> tuple[Callable[[], np.ndarray], Callable[[]
         if hasattr(part, "mujoco_renderer"):
             renderer = part.mujoco_renderer
             return functools.partial(renderer.render, "rgb_array"), renderer.close
+    if hasattr(base, "model") and hasattr(base, "data"):
+        import mujoco
+
+        renderer = mujoco.Renderer(base.model, _SIZE, _SIZE)
+
+        def draw() -> np.ndarray:
+            renderer.update_scene(base.data)
+            return renderer.render()
+
+        return draw, renderer.close
     raise InputError(f"--video: environment {name!r} cannot be drawn; leave --video out")
