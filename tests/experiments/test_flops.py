@@ -38,7 +38,8 @@ def test_the_count_is_what_the_compiled_update_does(learner: str, changes: dict[
     """XLA also counts activations and optimiser.
 
     They are about 10 operations beside the 2 * 256 of each unit's dot product, less than 5 % in
-    all. LayerNorm, which would add as much, is left out. The chain is short enough to be unrolled, because XLA counts the body of a loop once.
+    all. LayerNorm, which would add as much, is left out. The chain is short enough to be unrolled,
+    because XLA counts the body of a loop once.
     """
     if hasattr(algorithms.settings(learner), "sampler_calls"):
         changes = changes | {"sampler_calls": 4}
