@@ -91,7 +91,7 @@ def test_settings_are_the_options_but_for_the_learners_discount():
     names = [entry.name for entry in settings.describe(data.Preprocessing)]
     assert names == [
         *("reward_transform", "reward_scale", "reward_shift", "n_step", "horizon"),
-        *("return_weighting", "normalize_observations"),
+        *("return_weighting", "normalize_observations", "keep_small"),
     ]
     assert data.Preprocessing(n_step=3, discount=0.5).discount == 0.5
 
@@ -105,6 +105,18 @@ def test_one_call_from_a_file_to_training(tmp_path, raw):
     assert dataset.info["path"] == path and dataset.behaviour_return == 7.5
     assert lines[0].startswith(f"{path}:\n") and "6 steps in 2 episodes" in lines[0]
     assert lines[1:] == ["  actions: box -2 to 2, declared by the data"]
+
+
+def test_small_columns_can_stay_small(raw):
+    """Observations that rise by 1 per step last; of 1, 1 and 0.001 times these the median is 1."""
+    steps = np.arange(6, dtype=np.float32)[:, None]
+    raw = dataclasses.replace(raw, observations=np.hstack([steps, steps, 1e-3 * steps]))
+    plain, kept = (
+        prepare(raw, normalize_observations=True, keep_small=keep).units.observation_std
+        for keep in (False, True)
+    )
+    np.testing.assert_allclose(plain, plain[0] * np.array([1, 1, 1e-3]), rtol=1e-5)
+    np.testing.assert_allclose(kept, plain[[0, 0, 0]], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
