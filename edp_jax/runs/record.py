@@ -16,6 +16,7 @@ from edp_jax.files import write_json
 from edp_jax.runs.reader import FORMAT, Run
 from edp_jax.training.members import Member
 from edp_jax.training.process import numeric_environment
+from edp_jax.training.sharding import usable_cores
 from edp_jax.types import InputError
 
 PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # settings of one process
@@ -107,16 +108,28 @@ def check_shared(workdir: str) -> None:
 
 
 def device_change(workdir: str) -> str | None:
-    """A line if a run goes on with another number of devices than before; None if not."""
+    """A line if a run goes on with another number of devices or cores than before; else None."""
     starts = Run(workdir).starts if _has_config(workdir) else []
-    before, now = len(starts[-1].get("devices", [])) if starts else 0, len(jax.devices())
-    if not before or before == now:
+    last = starts[-1] if starts else {}
+    changes = [
+        f"{then} {name} before and {now} now"
+        for name, then, now in (
+            ("device(s)", len(last.get("devices", [])), len(jax.devices())),
+            ("core(s)", last.get("cores"), _cores()),
+        )
+        if then and now and then != now
+    ]
+    if not changes:
         return None
     return (
-        f"this run had {before} device{'s' if before > 1 else ''} and goes on with {now}: sums are "
-        "made in another order, so its numbers differ in their last bits from a run that had not "
-        "changed"
+        f"this run goes on elsewhere: {', '.join(changes)}. Sums are made in another order, so its "
+        "numbers differ in their last bits from a run that had not changed"
     )
+
+
+def _cores() -> int | None:
+    """Cores that this process may use; None where they are not what it computes on."""
+    return usable_cores() if jax.default_backend() == "cpu" else None
 
 
 def write_config(
@@ -138,6 +151,7 @@ def write_config(
         | {name: _version(name) for name in ("edp_jax", *_PACKAGES)},
         "environment": numeric_environment(),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "cores": _cores(),
         "machine": _machine(),
     }
     record = {

@@ -140,3 +140,12 @@ def test_a_process_whose_environment_changes_the_numbers_is_refused(workdir, mon
         json.dump(config, file)
     with pytest.raises(InputError, match="holds a run of gpu devices, and those here are cpu"):
         check(workdir)
+
+
+def test_other_devices_or_cores_are_said(workdir, monkeypatch):
+    assert record.device_change(workdir) is None
+    monkeypatch.setenv("NPROC", "71")  # XLA takes the number of its threads from it
+    change = record.device_change(workdir)
+    assert "core(s) before and 71 now" in change and "differ in their last bits" in change
+    monkeypatch.setattr(record.jax, "devices", lambda: [None] * 33)
+    assert "33 now, " in record.device_change(workdir)
