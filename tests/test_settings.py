@@ -165,12 +165,15 @@ EDP = dict(
     backup="mean",
     pessimism=1.0,
     denoising_threshold=0.1,
+    strength=0.5,
 )
 FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
 DEFAULTS = {
     "edp_td3": {},
-    "edp": dict(learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=0.3),
+    "edp": dict(
+        learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=0.3, num_candidates=1
+    ),
     "edp_crr": {},
     "edp_iql": {},
     "idql": {},
@@ -240,6 +243,7 @@ LIMITS = {
     "backup": (["mean", "max"], ["min"]),
     "pessimism": ([0.0], [-0.1]),
     "denoising_threshold": ([1e-9], [0.0]),
+    "strength": ([0.0], [-0.1]),
     "critic_layer_norm": ([True], [0]),
 }
 
@@ -274,6 +278,7 @@ def test_what_can_be_swept_or_changed_later():
         "cql_threshold",
         "pessimism",
         "denoising_threshold",
+        "strength",
     }
     may_change = {entry.name for entry in entries if entry.may_change}
     assert may_change == {"num_candidates", "selection_temperature", "starting_noise"}

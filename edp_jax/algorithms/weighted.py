@@ -6,13 +6,13 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with two changes:
 * The likelihood of an action is the squared error of its predicted noise (`likelihood="noise"`
   there). Denoising loss and weighted likelihood are then one loss: the denoising loss with a
   weight on every action.
-* The weights are those of IDQL's implicit actor (2304.10573): the policy that IQL's values belong
-  to. They depend on the sign of an advantage alone, so that no setting has the unit of a reward,
-  and none is far from the others, so that little of the data is lost to imitation.
+* The weight has no unit. It depends on how an advantage compares with the spread of advantages in
+  the batch, so that one setting serves rewards of any scale. It is moderate, so that little of the
+  data is lost to imitation where the advantages are nothing but errors of the critics.
 
 No gradient of a critic ever reaches the policy, so it cannot leave the data for actions that the
 critics only believe to be good. Sampling from little noise then makes the likelier actions much
-likelier, and IDQL's choice among samples has the same weights once more.
+likelier.
 """
 
 import jax.numpy as jnp
@@ -22,33 +22,48 @@ from edp_jax import losses, networks
 from edp_jax.algorithms import edp, groups, idql
 from edp_jax.algorithms.base import Algorithm, Metrics
 from edp_jax.policy import Prediction
-from edp_jax.settings import redefined
+from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
+
+WEIGHT_CAP = 20.0  # of one action, before the weights of a batch are divided by their mean
 
 
 @struct.dataclass
 class EDP(idql.IDQL):
     """Settings of the recommended learner: the same for every task."""
 
+    strength: float = setting(
+        0.5,
+        "factor of the advantage in an action's weight, per standard deviation of the advantages; "
+        "0: the policy clones",
+        at_least=0,
+        traced=True,
+    )
+    num_candidates: int = redefined(groups.Candidates, "num_candidates", 1)
     starting_noise: float = redefined(groups.Diffusion, "starting_noise", 0.3)
     critic_layer_norm: bool = redefined(groups.Critics, "critic_layer_norm", True)
     learning_rate: float = redefined(groups.Optimization, "learning_rate", 1e-3)
     tau: float = redefined(groups.Average, "tau", 0.02)
 
 
-def implicit_weight(advantage: Array, expectile: float, counts: Array | None = None) -> Array:
+def relative_weight(
+    advantage: Array, strength: float | Array, counts: Array | None = None
+) -> Array:
     """Weight of each action in the denoising loss, the same in whatever unit rewards are.
 
     Args:
       advantage: [B] Q - V of the dataset's actions.
-      expectile: tau, the one that V was learned with.
+      strength: [] beta below; 0 makes all weights 1.
       counts: [B], see `edp_jax.losses`; the others have the weight 1.
 
     Returns:
-      [B] tau where Q > V and 1 - tau elsewhere (IDQL, 2304.10573, the implicit actor of the
-      expectile loss), divided by their mean.
+      [B] w / mean(w) without a gradient, where w = min(exp(beta A / std(A)), 20): the weight of
+      advantage-weighted regression (AWR, 1910.00177, Eq. 3) with the standard deviation of the
+      batch's advantages as the unit of its temperature.
     """
-    weight = jnp.where(advantage > 0.0, expectile, 1.0 - expectile)
+    centred = advantage - losses.mean(advantage, counts)
+    unit = jnp.maximum(jnp.sqrt(losses.mean(jnp.square(centred), counts)), 1e-8)
+    weight = losses.exponential_weight(advantage / unit, strength, WEIGHT_CAP)
     weight = weight / losses.mean(weight, counts)
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
 
@@ -58,7 +73,7 @@ def weighted_denoising(advantage: Array, batch: Transition, settings: EDP) -> ed
 
     Rows without a value, such as chunks that a recording cut, are cloned.
     """
-    weight = implicit_weight(advantage, settings.expectile, batch.has_value)
+    weight = relative_weight(advantage, settings.strength, batch.has_value)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
@@ -70,6 +85,6 @@ def weighted_denoising(advantage: Array, batch: Transition, settings: EDP) -> ed
 
 
 def make(settings: EDP, spec: TaskSpec) -> Algorithm:
-    """The recommended learner; acts by IDQL's choice among samples from little noise."""
+    """The recommended learner; acts by a sample from little noise, or IDQL's choice among some."""
     policy = edp.diffusion_policy(settings, spec)
     return idql.assemble(settings, spec, policy, weighted_denoising)

@@ -14,33 +14,42 @@ from .builders import assert_close, make_batch, tiny_learner, tiny_settings
 
 
 def test_weights_by_hand():
-    """tau = 0.9: 0.9 for the two above V, 0.1 for the others, one of which is at V; mean 0.5."""
-    found = weighted.implicit_weight(jnp.array([2.0, -3.0, 0.1, 0.0]), 0.9)
-    assert_close(found, [1.8, 0.2, 1.8, 0.2])
+    """The deviation of 3, -1, 3, -1 is 2 around the mean 1: exponents 0.75 and -0.25 at 0.5."""
+    raw = np.exp([0.75, -0.25, 0.75, -0.25])
+    found = weighted.relative_weight(jnp.array([3.0, -1.0, 3.0, -1.0]), 0.5)
+    assert_close(found, raw / raw.mean())
+
+
+def test_no_weight_before_scaling_is_above_20():
+    """One 10 among 99 zeros: the deviation is 0.995, and exp(10 / 0.995) = 23,000 is made 20."""
+    advantage = jnp.zeros(100).at[0].set(10.0)
+    raw = np.append(20.0, np.ones(99))
+    assert_close(weighted.relative_weight(advantage, 1.0), raw / raw.mean())
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1e4])
 def test_the_unit_of_the_rewards_does_not_matter(unit):
-    advantage = jnp.array([0.3, -1.0, 2.0, 0.1])
-    found = weighted.implicit_weight(unit * advantage, 0.7)
-    assert_close(found, weighted.implicit_weight(advantage, 0.7))
+    advantage = jnp.array([0.3, -1.0, 2.0, 0.0])
+    found = weighted.relative_weight(unit * advantage, 1.0)
+    assert_close(found, weighted.relative_weight(advantage, 1.0), rtol=1e-5)
 
 
-def test_it_clones_where_v_is_the_mean_and_where_no_action_is_better():
-    assert_close(weighted.implicit_weight(jnp.array([1.0, -5.0]), 0.5), np.ones(2))
-    assert_close(weighted.implicit_weight(-jnp.ones(3), 0.9), np.ones(3))
+def test_without_differences_or_strength_it_clones():
+    assert_close(weighted.relative_weight(jnp.zeros(3), 1.0), np.ones(3))
+    assert_close(weighted.relative_weight(jnp.array([1.0, -5.0]), 0.0), np.ones(2))
 
 
-def test_rows_that_do_not_count_change_no_mean():
-    """Of those that count the mean is (0.9 + 0.1) / 2; the third is cloned."""
+def test_rows_that_do_not_count_set_no_unit():
+    """Of the two that count the deviation is 1: exponents 1 and -1. The third is cloned."""
+    raw = np.exp([1.0, -1.0])
     counts = jnp.array([1.0, 1.0, 0.0])
-    found = weighted.implicit_weight(jnp.array([1.0, -1.0, 100.0]), 0.9, counts)
-    assert_close(found, [1.8, 0.2, 1.0])
+    found = weighted.relative_weight(jnp.array([1.0, -1.0, 100.0]), 1.0, counts)
+    assert_close(found, [*(raw / raw.mean()), 1.0])
 
 
 def loss_of(batch, advantage, losses):
     """Denoising loss plus guidance, as `edp.policy_step` adds them up."""
-    settings = tiny_settings("edp", expectile=0.9)
+    settings = tiny_settings("edp", strength=1.0)
     prediction = Prediction(None, None, losses, None)
     extra, _ = weighted.weighted_denoising(advantage, batch, settings)(None, prediction)
     kept = 1.0 if batch.has_action is None else batch.has_action
@@ -48,18 +57,20 @@ def loss_of(batch, advantage, losses):
 
 
 def test_the_policys_loss_is_the_weighted_denoising_loss():
-    """Weights 0.9 and 0.1 with mean 0.5: mean_b w_b loss_b."""
+    """Exponents 1 and -1: mean_b w_b loss_b."""
+    weights = np.exp([1.0, -1.0]) / np.cosh(1.0)
     found = loss_of(make_batch(2), jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]))
-    assert_close(found, (1.8 * 0.5 + 0.2 * 2.0) / 2)
+    assert_close(found, np.mean(weights * [0.5, 2.0]))
 
 
 def test_rows_without_a_value_are_cloned():
     """The third chunk is cut: its loss counts once, and its advantage changes no weight."""
+    weights = np.exp([1.0, -1.0]) / np.cosh(1.0)
     valid = jnp.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     batch = dataclasses.replace(make_batch(3), discount=jnp.ones(3), valid=valid)
     for ignored in (0.0, 1e6):
         found = loss_of(batch, jnp.array([3.0, -3.0, ignored]), jnp.array([0.5, 2.0, 4.0]))
-        assert_close(found, (1.8 * 0.5 + 0.2 * 2.0 + 4.0) / 3)
+        assert_close(found, np.mean([*weights, 1.0] * np.array([0.5, 2.0, 4.0])))
 
 
 def test_its_values_are_those_of_iql():
