@@ -153,10 +153,12 @@ def run(
             save(step, state)
             with nothing_lost(step, state):
                 try:
-                    evaluated = record.evaluation(step, evaluate(state))
-                    checkpoints.keep_best(record.best.step)
+                    result = evaluate(state)
                 except InputError as error:
                     evaluated = record.failure(step, str(error))
+                else:
+                    evaluated = record.evaluation(step, result)
+                    checkpoints.keep_best(record.best.step)
         if step < schedule.num_steps:
             with nothing_lost(step, state):
                 check_stop()

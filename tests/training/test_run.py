@@ -201,6 +201,12 @@ def test_a_failing_evaluation_is_told_and_the_training_goes_on(
     assert metrics[0].read_bytes() == metrics[1].read_bytes()
 
 
+def test_a_table_that_is_gone_ends_the_run_and_is_no_failed_evaluation(tmp_path, start):
+    table = tmp_path / "evaluations.csv"
+    with pytest.raises(InputError, match="evaluations.csv: something else has changed it"):
+        start(tmp_path, check_stop=lambda: table.unlink(missing_ok=True))
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_the_state_is_saved_before_it_is_evaluated(tmp_path, start, uninterrupted, error):
     def killed(state):
