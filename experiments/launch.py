@@ -84,7 +84,9 @@ def run(
         signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_standard_streams()
     sys.stdout, sys.stderr = Lasting(sys.stdout), Lasting(sys.stderr)
-    logging.set_verbosity(logging.WARNING)  # orbax tells at length what it saves
+    logging.set_verbosity(logging.FATAL)  # orbax logs what it does, and errors that it also raises
+    # after a save that failed, threads of tensorstore print that nobody waits for them
+    sys.unraisablehook = lambda lost: lost.object and sys.__unraisablehook__(lost)
     app.run(guarded, flags_parser=parse)
 
 

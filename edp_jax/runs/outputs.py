@@ -36,7 +36,7 @@ def is_finished(workdir: str, num_steps: int) -> bool:
     """Whether a run ended after `num_steps` updates, and all that it left is there and sound.
 
     If something of it is not, a line says so, and the run makes it again from its last checkpoint
-    when it goes on. So that its last evaluation is made again it is dropped where it was altered.
+    when it goes on.
     """
     try:
         run = Run(workdir)
@@ -51,8 +51,6 @@ def is_finished(workdir: str, num_steps: int) -> bool:
         path = os.path.join(workdir, name)
         if difference := tables.find_difference(path, num_steps, saved):
             print(f"made again: {difference}", flush=True)
-            if name == tables.EVALUATIONS:
-                tables.truncate(path, num_steps - 1)
             return False
     return True
 

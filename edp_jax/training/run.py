@@ -81,7 +81,7 @@ def run(
 
     Metrics go to DIR/metrics.csv, episodes to DIR/evaluations.csv. Rows newer than the checkpoint
     are dropped at the start. The state is saved before it is evaluated. An evaluation that fails is
-    told, and the training goes on; one that a stop cut off is made up for at the next start. A
+    told, and the training goes on; that of the checkpoint's step is made (again) at a start. A
     member that diverges stops and the others go on; where all have, the run ends unfinished. Where
     several processes share the run, all call this with the same arguments; process 0 writes the
     tables.
@@ -109,7 +109,8 @@ def run(
     if start:
         state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
-    record = _Record(workdir, members, start, writers, checkpoints.notes)
+    evaluated_until = start if evaluate is None else start - 1
+    record = _Record(workdir, members, start, evaluated_until, writers, checkpoints.notes)
     checkpoints.keep_best(record.best.step)
     progress = Progress(members, start, schedule.num_steps)
     evaluated: str | None = None
@@ -152,17 +153,19 @@ def run(
             save(step, state)
             with nothing_lost(step, state):
                 try:
-                    evaluated = record.evaluation(step, evaluate(state))
-                    checkpoints.keep_best(record.best.step)
+                    result = evaluate(state)
                 except InputError as error:
                     evaluated = record.failure(step, str(error))
+                else:
+                    evaluated = record.evaluation(step, result)
+                    checkpoints.keep_best(record.best.step)
         if step < schedule.num_steps:
             with nothing_lost(step, state):
                 check_stop()
 
-    # an evaluation that was cut off by a signal is made up for
-    missed = hosts.broadcast_from_zero(record.last_evaluation != start)
-    if start and missed and schedule.due(start, schedule.eval_every):
+    # a checkpoint comes before its evaluation and cannot tell whether those rows are sound
+    again = hosts.broadcast_from_zero(record.was_evaluated)
+    if start and (again or schedule.due(start, schedule.eval_every)):
         look(start, state, evaluation_due=True)
 
     step, diverged = start, hosts.fetch(state.diverged)
@@ -199,6 +202,7 @@ class _Record:
         workdir: str,
         members: Sequence[Member],
         start: int,
+        evaluated_until: int,
         writers: Sequence[Writer],
         notes: Mapping[str, Any],
     ):
@@ -206,22 +210,20 @@ class _Record:
         # step and reason, of evaluations
         self.failures = [(step, reason) for step, reason in notes.get("failures", ())]
         self._told: set[str] = set()
-        self.last_evaluation: int | None = None
+        self.was_evaluated = False
         self._tables: dict[str, tables.CsvTable] = {}
         self.best = best.Best()  # of the evaluations whose state is saved
-        hosts.run_in_zero(lambda: self._open(workdir, start))
+        hosts.run_in_zero(lambda: self._open(workdir, start, evaluated_until))
         step, mean = self.best
         found = hosts.all_gather(np.array([[-1 if step is None else step, mean]]))[0]
         self.best = best.Best(None if found[0] < 0 else int(found[0]), float(found[1]))
 
-    def _open(self, workdir: str, start: int) -> None:
-        for name in (tables.METRICS, tables.EVALUATIONS):
+    def _open(self, workdir: str, start: int, evaluated_until: int) -> None:
+        lines = tables.read_lines(os.path.join(workdir, tables.EVALUATIONS))
+        self.was_evaluated = lines is not None and start in lines.steps
+        for name, until in ((tables.METRICS, start), (tables.EVALUATIONS, evaluated_until)):
             path = os.path.join(workdir, name)
-            last = tables.truncate(path, start)
-            if name == tables.EVALUATIONS and last:
-                if not tables.is_whole(last, self._members):
-                    last = tables.truncate(path, int(last[0]["step"]) - 1)
-                self.last_evaluation = int(last[0]["step"]) if last else None
+            tables.truncate(path, until)
             self._tables[name] = tables.CsvTable(path)
         saved = saved_steps(os.path.join(workdir, "checkpoints"))
         self.best = best.find_best(os.path.join(workdir, tables.EVALUATIONS), saved)

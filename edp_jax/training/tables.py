@@ -234,16 +234,13 @@ def find_difference(path: str, step: int, saved: Mapping[str, Any]) -> str | Non
     return None
 
 
-def truncate(path: str, step: int) -> list[dict[str, str]]:
+def truncate(path: str, step: int) -> None:
     """Drops what a table holds beyond a step, and lines that are damaged or there twice.
 
     Args:
       path: the csv file. There may be none; one without a whole header is removed, and one with no
         row left as well.
       step: of the last rows to keep.
-
-    Returns:
-      The rows of the last step that is left; none where no row is.
 
     Raises:
       InputError: see `read_lines`; or it cannot be written.
@@ -254,28 +251,10 @@ def truncate(path: str, step: int) -> list[dict[str, str]]:
         if os.path.isfile(path):
             with writing(path):
                 os.remove(path)
-        return []
+        return
     if lines.num_damaged:
         print(f"{path}: {lines.num_damaged} damaged line(s) dropped", flush=True)
     write_bytes(path, _text(lines.header, kept))
-    rows = list(csv.DictReader([lines.header, *kept]))
-    return [row for row in rows if row["step"] == rows[-1]["step"]]
-
-
-def is_whole(rows: Sequence[Mapping[str, str]], members: Sequence[Member]) -> bool:
-    """Whether rows of evaluations.csv are one evaluation: each episode of each member, once."""
-    columns = [*members[0].columns, "episode"]
-    try:
-        found = [tuple(float(row[column]) for column in columns) for row in rows]
-    except (KeyError, ValueError):
-        return False
-    num_episodes = len(rows) // len(members)
-    wanted = {
-        (*map(float, member.columns.values()), float(episode))
-        for member in members
-        for episode in range(num_episodes)
-    }
-    return len(found) == len(wanted) and set(found) == wanted
 
 
 def _until(lines: Lines, step: int) -> list[str]:

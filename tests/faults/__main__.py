@@ -1,7 +1,8 @@
 """Breaks runs on purpose, kind by kind, and prints a line with figures for each.
 
-python -m tests.faults                  all kinds; about an hour on two cores
+python -m tests.faults                  all kinds; some hours on two cores
 python -m tests.faults locks disk       these
+python -m tests.faults kills=10         with 10 instead of 100 (also locks, soak, fuzz)
 """
 
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from tests.faults import fuzz, runs
 from tests.faults.bench import Bench
 
-PROGRAMS: dict[str, Callable[[Bench], str]] = {
+PROGRAMS: dict[str, Callable[..., str]] = {
     "locks": runs.locks,
     "checkpoints": runs.checkpoints,
     "tables": runs.tables,
@@ -28,13 +29,14 @@ PROGRAMS: dict[str, Callable[[Bench], str]] = {
 
 def main(names: list[str]) -> int:
     """Runs the named programs, or all; the exit code is 1 where one of them found a fault."""
-    if unknown := [name for name in names if name not in PROGRAMS]:
+    asked = [name.partition("=")[::2] for name in names or PROGRAMS]
+    if unknown := [name for name, _ in asked if name not in PROGRAMS]:
         print(f"{unknown[0]}: unknown; use some of {', '.join(PROGRAMS)}", file=sys.stderr)
         return 2
     failed = False
-    for name in names or PROGRAMS:
+    for name, number in asked:
         with tempfile.TemporaryDirectory(prefix=f"edp_jax_{name}_") as folder:
-            line = PROGRAMS[name](Bench(folder))
+            line = PROGRAMS[name](Bench(folder), *[int(number)] if number else [])
         failed = failed or "FAULT" in line
         print(f"{name}: {line}", flush=True)
     return int(failed)

@@ -6,8 +6,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import IO
 
 import numpy as np
 
@@ -50,6 +52,7 @@ class Bench:
           folder: where; it is empty.
         """
         self.folder = pathlib.Path(folder)
+        self._copies: dict[int, threading.Thread] = {}  # of what processes print, by their number
         rng, rows = np.random.default_rng(0), 2000
         np.savez(
             self.folder / "data.npz",
@@ -68,7 +71,7 @@ class Bench:
         environment: dict[str, str] | None = None,
         before: Callable[[], None] | None = None,
     ) -> subprocess.Popen:
-        """Starts the run in the folder `name`; what it prints goes to the file NAME.log.
+        """Starts the run in the folder `name`; what it prints goes to a new file NAME.log.
 
         Args:
           name: of the folder.
@@ -87,30 +90,39 @@ class Bench:
             "PYTHONPATH": str(ROOT),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        with open(self.log(name), "ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | variables | (environment or {}),
-                stdout=log,
-                stderr=log,
-                preexec_fn=before,
-            )
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | variables | (environment or {}),
+            stdout=subprocess.PIPE,  # a file would have the limits of the process
+            stderr=subprocess.STDOUT,
+            preexec_fn=before,
+        )
+        copy = threading.Thread(target=self._copy, args=(process.stdout, self.log(name)))
+        copy.start()
+        self._copies[process.pid] = copy
+        return process
+
+    def _copy(self, printed: IO[bytes], log: pathlib.Path) -> None:
+        with printed, open(log, "wb") as file:
+            for line in printed:
+                file.write(line)
+                file.flush()
 
     def run(self, name: str, settings: dict[str, str] | None = None, **options) -> Ended:
         """Runs to the end; see `start`."""
-        size = self.log(name).stat().st_size if self.log(name).exists() else 0
-        return self.wait(name, self.start(name, settings, **options), size)
+        return self.wait(name, self.start(name, settings, **options))
 
-    def wait(self, name: str, process: subprocess.Popen, size: int = 0) -> Ended:
-        """Waits for a run; what it printed is what its log has beyond `size` bytes."""
+    def wait(self, name: str, process: subprocess.Popen) -> Ended:
+        """Waits for a run."""
         try:
             code = process.wait(600)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             code = None
-        return Ended(code, self.log(name).read_bytes()[size:].decode(errors="replace"))
+        self._copies.pop(process.pid).join()
+        return Ended(code, self.log(name).read_bytes().decode(errors="replace"))
 
     def log(self, name: str) -> pathlib.Path:
         """Where a run's lines go."""

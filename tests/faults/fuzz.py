@@ -143,9 +143,9 @@ def main(count: int = 10_000, targets: list[str] | None = None) -> dict[str, Any
     return figures
 
 
-def report(_: Any = None) -> str:
+def report(_: Any = None, count: int = 10_000) -> str:
     """The figures of all formats in a line, for `python -m tests.faults`."""
-    figures = main()
+    figures = main(count)
     escaped = sum(tally.get("escaped", 0) for tally in figures.values())
     tried = sum(sum(tally.values()) for tally in figures.values())
     told = f"{tried:,} damaged inputs of {len(figures)} formats, {escaped:,} escaped"

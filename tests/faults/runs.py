@@ -196,8 +196,10 @@ def disk(bench: Bench) -> str:
         bench.until(process, lambda: (folder / "checkpoints" / "40").exists())
         lost = folder / what if what else folder
         shutil.rmtree(lost, ignore_errors=True) if lost.is_dir() else lost.unlink()
-        time.sleep(2)
-        process.send_signal(signal.SIGTERM)
+        told = time.monotonic() + 10
+        bench.until(process, lambda told=told: time.monotonic() > told)
+        if b"error: " not in bench.log("cut").read_bytes():
+            process.send_signal(signal.SIGTERM)
         ended, tried = bench.wait("cut", process), tried + 1
         if not ended.in_one_line:
             wrong.append((what or "all", "vanished", ended.code, ended.printed[-300:]))

@@ -129,11 +129,20 @@ def test_checkpoints_note_the_rows_that_were_written(tmp_path, start):
     assert said.endswith("evaluations.csv has 3 of its 4 rows up to update 7")
 
 
-def test_half_an_evaluation_is_made_again(tmp_path, start, uninterrupted):
+@pytest.mark.parametrize("last", ["", "8,4,1,99.0,1,99.0\n"])
+def test_the_evaluation_of_a_checkpoint_is_made_again(tmp_path, start, uninterrupted, last):
+    """Its rows may be lost or altered: the checkpoint was saved before them."""
     start(tmp_path, num_steps=8)
     lines = (tmp_path / "evaluations.csv").read_text().splitlines(keepends=True)
-    (tmp_path / "evaluations.csv").write_text("".join(lines[:-1]))
+    (tmp_path / "evaluations.csv").write_text("".join([*lines[:-1], last]))
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)
+
+
+def test_where_nothing_is_evaluated_any_more_the_rows_stay(tmp_path, start):
+    start(tmp_path, num_steps=8)
+    rows = (tmp_path / "evaluations.csv").read_bytes()
+    start(tmp_path, evaluate=None)
+    assert (tmp_path / "evaluations.csv").read_bytes() == rows
 
 
 def test_failures_are_remembered(tmp_path, start):
@@ -190,6 +199,12 @@ def test_a_failing_evaluation_is_told_and_the_training_goes_on(
     assert f"warning: evaluation at update 8: {reason}\n" in capfd.readouterr().err
     metrics = [folder / "metrics.csv" for folder in (tmp_path, uninterrupted[1])]
     assert metrics[0].read_bytes() == metrics[1].read_bytes()
+
+
+def test_a_table_that_is_gone_ends_the_run_and_is_no_failed_evaluation(tmp_path, start):
+    table = tmp_path / "evaluations.csv"
+    with pytest.raises(InputError, match="evaluations.csv: something else has changed it"):
+        start(tmp_path, check_stop=lambda: table.unlink(missing_ok=True))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
