@@ -131,7 +131,8 @@ def train_on(
             "ask for more, or use a new --workdir"
         )
     zero, num_steps = hosts.is_process_zero(), settings.run.num_steps
-    if hosts.broadcast_from_zero(zero and outputs.is_finished(workdir, num_steps)):
+    finished = hosts.run_in_all(lambda: zero and outputs.is_finished(workdir, num_steps))
+    if hosts.broadcast_from_zero(finished):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"

@@ -15,6 +15,8 @@ critics only believe to be good. Sampling from little noise then makes the likel
 likelier.
 """
 
+import math
+
 import jax.numpy as jnp
 from flax import struct
 
@@ -63,8 +65,8 @@ def relative_weight(
     """
     centred = advantage - losses.mean(advantage, counts)
     unit = jnp.maximum(jnp.sqrt(losses.mean(jnp.square(centred), counts)), 1e-8)
-    weight = losses.exponential_weight(advantage / unit, strength, WEIGHT_CAP)
-    weight = weight / losses.mean(weight, counts)
+    exponent = jnp.minimum(strength * advantage / unit, math.log(WEIGHT_CAP))
+    weight = losses.softmax_weight(exponent, 1.0, counts)  # w / mean(w), where all w are tiny too
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
 
 

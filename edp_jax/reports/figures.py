@@ -1,5 +1,6 @@
 """The figures of a report."""
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,12 +200,13 @@ def _curve(
     drawn = [result for result in group.results if len(result.scores)]
     for result in drawn:
         axes.plot(places(result), result.scores, color=style.color, alpha=0.45, lw=0.7)
-    shared = min((len(result.scores) for result in drawn), default=0)
-    if shared:
-        scores = np.stack([result.scores[:shared] for result in drawn], axis=1)
+    shared = functools.reduce(np.intersect1d, [result.steps for result in drawn] or [[]])
+    if len(shared):
+        at = [np.isin(result.steps, shared) for result in drawn]
+        scores = np.stack([r.scores[where] for r, where in zip(drawn, at, strict=True)], axis=1)
         mean = np.where(np.isnan(scores).any(axis=1), np.nan, interquartile_mean(scores))
-        place = np.mean([places(result)[:shared] for result in drawn], axis=0)
-        marker = "o" if shared < 25 else None
+        place = np.mean([places(r)[where] for r, where in zip(drawn, at, strict=True)], axis=0)
+        marker = "o" if len(shared) < 25 else None
         axes.plot(
             *(place, mean),
             **{"color": style.color, "linestyle": style.dash, "lw": 2.0, "label": group.label},

@@ -81,6 +81,11 @@ def domain_of(task: str) -> str:
     return f"other {TASKS[task].domain}" if task in TASKS else "other"
 
 
+def _precedence(result: Result) -> tuple:
+    """The smallest counts where a seed was run several times."""
+    return -result.updates_done, not result.counts, result.workdir
+
+
 def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
     """Sorts results into groups.
 
@@ -99,7 +104,7 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
     differing = _differing_settings(results)
     found: dict[tuple[str, str], dict[int, Result]] = {}
     repeated = []
-    for result in sorted(results, key=lambda each: (-each.updates_done, each.workdir)):
+    for result in sorted(results, key=_precedence):
         label = _label(result, differing.get(result.learner, ()))
         seeds = found.setdefault((tasks[result], label), {})
         if result.seed in seeds:

@@ -91,7 +91,8 @@ def find_runs(patterns: Sequence[str]) -> list[str]:
     """
     found = set()
     for pattern in patterns:
-        matches = glob.glob(os.path.expanduser(pattern), recursive=True)
+        path = os.path.expanduser(pattern)
+        matches = [path] if os.path.isdir(path) else glob.glob(path, recursive=True)
         runs = {os.path.normpath(run) for match in matches for run in _runs_below(match)}
         if not runs:
             raise InputError(

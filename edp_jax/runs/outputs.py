@@ -47,11 +47,16 @@ def is_finished(workdir: str, num_steps: int) -> bool:
     except InputError as error:
         print(f"made again: {error}", flush=True)
         return False
-    for name, saved in (summary.get("tables") or {}).items():
-        path = os.path.join(workdir, name)
-        if difference := tables.find_difference(path, num_steps, saved):
-            print(f"made again: {difference}", flush=True)
-            return False
+    try:
+        differences = [
+            tables.find_difference(os.path.join(workdir, name), num_steps, saved)
+            for name, saved in (summary.get("tables") or {}).items()
+        ]
+    except (TypeError, KeyError, AttributeError):
+        differences = ["summary.json is not as a run writes it"]
+    for difference in filter(None, differences):
+        print(f"made again: {difference}", flush=True)
+        return False
     return True
 
 

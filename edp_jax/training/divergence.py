@@ -23,14 +23,14 @@ def describe(member: Member, update: int) -> str:
 
 
 def possible_returns(
-    rewards: np.ndarray, discounts: np.ndarray, gamma: np.ndarray | float
+    rewards: np.ndarray, discounts: np.ndarray, gamma: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Between which bounds discounted returns lie, with rewards like those of the data.
 
-    The largest reward r in every step adds up to r + gamma r + gamma^2 r + ... = r / (1 - gamma) if
-    it is above 0; else an episode that ends at once has the largest return, r itself. The smallest
-    one likewise. Rewards that are sums over n steps come with discounts d = gamma^(n - 1), and
-    gamma d stands in for gamma.
+    A transition with the reward r and the discount d, taken in every step, adds up to r + gamma d r
+    + ... = r / (1 - gamma d). The largest such number is the largest return: no mixture of
+    transitions has more, since V = max (r + gamma d V) is solved by it. The smallest one likewise.
+    After the end of a task d is 0; rewards that are sums over n steps come with gamma^(n - 1).
 
     Args:
       rewards: [N] of transitions.
@@ -40,10 +40,14 @@ def possible_returns(
     Returns:
       The lower and the upper bound [R]; infinite where gamma is 1.
     """
-    factor = 1.0 - np.asarray(gamma, np.float64) * float(np.max(discounts))
-    low, high = float(np.min(rewards)), float(np.max(rewards))
+    bounds = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(low < 0, low / factor, low), np.where(high > 0, high / factor, high)
+        for each in np.asarray(gamma, np.float64).ravel():
+            sums = rewards / (1.0 - each * np.asarray(discounts, np.float64))
+            sums = np.where(rewards == 0, 0.0, sums)
+            bounds.append((sums.min(), sums.max()))
+    low, high = np.array(bounds).T
+    return low, high
 
 
 def describe_values(

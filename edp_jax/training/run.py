@@ -214,9 +214,9 @@ class _Record:
         self._tables: dict[str, tables.CsvTable] = {}
         self.best = best.Best()  # of the evaluations whose state is saved
         hosts.run_in_zero(lambda: self._open(workdir, start, evaluated_until))
-        step, mean = self.best
-        found = hosts.all_gather(np.array([[-1 if step is None else step, mean]]))[0]
-        self.best = best.Best(None if found[0] < 0 else int(found[0]), float(found[1]))
+        step, *rest = self.best
+        step, count, mean = hosts.all_gather(np.array([[-1 if step is None else step, *rest]]))[0]
+        self.best = best.Best(None if step < 0 else int(step), int(count), float(mean))
 
     def _open(self, workdir: str, start: int, evaluated_until: int) -> None:
         lines = tables.read_lines(os.path.join(workdir, tables.EVALUATIONS))

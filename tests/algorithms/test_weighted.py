@@ -35,7 +35,8 @@ def test_the_unit_of_the_rewards_does_not_matter(unit):
 
 
 def test_without_differences_or_strength_it_clones():
-    assert_close(weighted.relative_weight(jnp.zeros(3), 1.0), np.ones(3))
+    for value in (0.0, -1.0, -1e6, 1e6):
+        assert_close(weighted.relative_weight(jnp.full(3, value), 1.0), np.ones(3))
     assert_close(weighted.relative_weight(jnp.array([1.0, -5.0]), 0.0), np.ones(2))
 
 
@@ -45,6 +46,8 @@ def test_rows_that_do_not_count_set_no_unit():
     counts = jnp.array([1.0, 1.0, 0.0])
     found = weighted.relative_weight(jnp.array([1.0, -1.0, 100.0]), 1.0, counts)
     assert_close(found, [*(raw / raw.mean()), 1.0])
+    alone = weighted.relative_weight(jnp.array([-1.0, 3.0, 2.0]), 1.0, jnp.array([1.0, 0.0, 0.0]))
+    assert_close(alone, np.ones(3))
 
 
 def loss_of(batch, advantage, losses):

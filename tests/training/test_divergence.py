@@ -19,7 +19,10 @@ def test_a_member_that_diverged_is_named_with_its_update_and_a_remedy():
     [
         ([0, 1, 2, 3], [1, 1, 0, 1], 0.9, 0, 30),  # 3 / (1 - 0.9)
         ([-1, 0, -1, -1], [1, 1, 0, 1], 0.99, -100, 0),
-        ([-2, -1, -1, -1], [1, 1, 1, 1], 0.5, -4, -1),  # an end at once is the best
+        ([-2, -1, -1, -1], [1, 1, 1, 0], 0.5, -4, -1),  # an end at once is the best
+        ([-2, -1, -1, -1], [1, 1, 1, 1], 0.5, -4, -2),  # without ends
+        ([0, 0, 0, 1], [1, 1, 1, 0], 0.99, 0, 1),  # a reward at the end alone
+        ([4.90099501, 1, 1, 1], [0.96059601, 1, 1, 1], 0.99, 100, 100),  # sums over five steps
         ([1, 1, 1, 5], [0, 0, 0, 0], 0.9, 1, 5),  # all episodes have one step
         ([0, 1, 1, 1], [0.81, 0.81, 0.81, 0], 0.9, 0, 1 / 0.271),  # sums over three steps
         ([0, 1, 1, 1], [1, 1, 1, 1], 1.0, 0, np.inf),
