@@ -6,9 +6,15 @@ import os
 from typing import Any
 
 import jax
-from jax._src import compilation_cache  # JAX has no public place to check what it reads
 
 from edp_jax.types import InputError
+
+try:  # JAX has no public place to check what it reads; a JAX without this one keeps no programs
+    from jax._src import compilation_cache
+
+    _file_cache = compilation_cache.get_file_cache
+except (ImportError, AttributeError):
+    compilation_cache = _file_cache = None
 
 
 def keep_programs(folder: str) -> None:
@@ -25,7 +31,7 @@ def keep_programs(folder: str) -> None:
       InputError: a folder given by its path cannot be written. Where the user's cache folder
         cannot, nothing is kept.
     """
-    if folder in ("", "none"):
+    if folder in ("", "none") or compilation_cache is None:
         jax.config.update("jax_enable_compilation_cache", False)
         return
     compilation_cache.get_file_cache = _sealed
@@ -84,7 +90,6 @@ class Sealed:
 
 
 _SEAL_BYTES = hashlib.sha256().digest_size
-_file_cache = compilation_cache.get_file_cache
 
 
 def _sealed(path: str) -> tuple[Any, str] | None:
