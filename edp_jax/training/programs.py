@@ -94,7 +94,7 @@ _SEAL_BYTES = hashlib.sha256().digest_size
 
 def _sealed(path: str) -> tuple[Any, str] | None:
     """What JAX makes its cache by, with sealed entries."""
-    found = _file_cache(path)
+    found = None if _file_cache is None else _file_cache(path)
     return None if found is None else (Sealed(found[0]), found[1])
 
 
