@@ -189,7 +189,8 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
     if described.get("format") != FORMAT:
         raise InputError(
             f"policy {folder!r}: written by another version of edp_jax (format "
-            f"{described.get('format', 1)}, not {FORMAT}); train it again, or use that version"
+            f"{str(described.get('format', 1))[:20]}, not {FORMAT}); train it again, or use that "
+            "version"
         )
     with _damage_told(folder):
         members = tuple(_member(member) for member in described["members"])

@@ -72,8 +72,8 @@ def check_workdir(
         before = previous.get(key, defaults.get(key))  # an old run lacks new settings
         if before != config.get(key):
             raise InputError(
-                f"--workdir={workdir}: holds a run with {key}={before!r}, not "
-                f"{config.get(key)!r}; use a new --workdir, or that value to go on"
+                f"--workdir={workdir}: holds a run with {key}={repr(before)[:100]}, not "
+                f"{repr(config.get(key))[:100]}; use a new --workdir, or that value to go on"
             )
     _check_environment(workdir, run.starts)
     if not same_data:

@@ -12,6 +12,20 @@ from collections.abc import Callable
 from tests.faults import fuzz, runs
 from tests.faults.bench import Bench
 
+
+def sweeps(bench: Bench) -> str:
+    """A worker and a node of a Ray cluster die under six runs."""
+    try:
+        from tests.faults import ray_cluster
+    except ImportError as error:
+        return f"left out: {error}"
+    try:
+        ray_cluster.deaths(bench.folder)
+    except AssertionError as error:
+        return f"FAULT: {' '.join(str(error).split())[:300]}"
+    return "a worker and a node died under six runs; all hold"
+
+
 PROGRAMS: dict[str, Callable[..., str]] = {
     "locks": runs.locks,
     "checkpoints": runs.checkpoints,
@@ -24,6 +38,7 @@ PROGRAMS: dict[str, Callable[..., str]] = {
     "kills": runs.kills,
     "soak": runs.soak,
     "fuzz": fuzz.report,
+    "sweeps": sweeps,
 }
 
 
