@@ -128,7 +128,19 @@ def test_runs_get_cores_of_their_own():
     with leases.lease("test", ["0", "1", "2"], 3) as all_free:
         assert len(all_free) == 3
     assert leases.shares(["0", "1"], 0.5) == ["0.0", "0.1", "1.0", "1.1"]
-    assert leases.shares(["0", "1"], 2) == ["0.0", "1.0"]
+    assert leases.shares(["0", "1"], 2) == leases.shares(["0", "1"], 0.6) == ["0", "1"]
+
+
+def test_a_device_is_shared_or_taken_as_a_whole():
+    halves, whole = leases.shares(["7"], 0.5), leases.shares(["7"], 1)
+    with leases.lease("test", halves, 1) as first, leases.lease("test", halves, 1) as second:
+        assert (first, second) == (["7.0"], ["7.1"])
+        with leases.lease("test", whole, 1) as third:
+            assert third == []
+    with leases.lease("test", whole, 1) as first, leases.lease("test", halves, 1) as second:
+        assert (first, second) == (["7"], [])
+    with leases.lease("test", halves, 2) as both:
+        assert both == halves
 
 
 def test_a_run_keeps_to_its_cores(job, tmp_path):
@@ -169,6 +181,38 @@ def test_a_sweep_that_is_stopped_asks_the_same_of_its_runs(job, capsys):
         rows = sweep.follow([first, second], under_way, stop, shown)
     assert [row.state for row in rows] == [STOPPED, STOPPED]
     assert sweep.report(rows, "x") == 75 and "the same command goes on" in capsys.readouterr().out
+
+
+def test_without_slurm_nothing_is_started(job, tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="needs submitit")
+    monkeypatch.setenv("PATH", "")
+    options = launchers.Options(folder=str(tmp_path / "slurm"))
+    with (
+        pytest.raises(InputError, match="start it where sbatch works"),
+        launchers.slurm([job(FINISH)], Needs(), options),
+    ):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_slurm_gets_what_a_run_needs_and_tells_how_it_ended(job, tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit", reason="needs submitit")
+
+    class Debug(submitit.AutoExecutor):
+        """Runs jobs in this process."""
+
+        def __init__(self, folder, cluster, **options):
+            assert cluster == "slurm" and options == {"slurm_max_num_timeout": 0}
+            super().__init__(folder, cluster="debug")
+
+        def update_parameters(self, **parameters):
+            assert parameters.items() >= {"cpus_per_task": 1, "slurm_partition": "x"}.items()
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Debug)
+    options = launchers.Options(slurm={"partition": "x"}, folder=str(tmp_path / "slurm"))
+    listed = [job(FINISH, "good"), job("1 / 0", "bad")]
+    with launchers.slurm(listed, Needs(retries=0), options) as pending:
+        assert [each.outcome().state for each in pending] == [FINISHED, FAILED]
 
 
 def test_ray_runs_jobs_and_tells_failures(job, monkeypatch):
