@@ -347,8 +347,28 @@ def test_settings_of_all_runs_are_read_as_python_or_as_text():
         "likelihood": "elbo",
         "env_kwargs": "{}",
     }
+    assert suites.parse_pairs("set", ["sweep={'eta':(0.5,1.0)}"]) == {"sweep": {"eta": (0.5, 1.0)}}
     with pytest.raises(InputError, match="--set=seeds: has no value; write --set=seeds=VALUE"):
         suites.parse_pairs("set", ["seeds"])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("sweep=3", "sweep=3: must name settings"),
+        ("sweep={'eta':3}", "'sweep' hold values by setting"),
+        ("sweep={[]:1}", "must name settings"),
+        ("x={[]:1}", "x"),
+        ("seeds=[[]]", "seeds"),
+        ("eta={1,2}", "eta"),
+        (f"eta={'(' * 500}", "eta"),
+    ],
+)
+def test_settings_of_all_runs_that_are_none_are_refused(given, says):
+    suite = [("edp_td3", "builtin/hopper-medium", {})]
+    with pytest.raises(InputError, match=says) as refused:
+        suites.make_jobs(suite, "runs", suites.parse_pairs("set", [given]))
+    assert len(str(refused.value)) <= 300 and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", suites.suite_names())
@@ -366,6 +386,10 @@ def test_our_suites_can_be_configured(name):
         ("def get_suite(): return [('bc', 'x')]", "is no run"),
         ("def get_suite(): return 1 / 0", "line 1 fails with ZeroDivisionError"),
         ("pass", r"has no function get_suite\(\)"),
+        ("def get_suite():\n    return {}['a']", "line 2 fails with KeyError: 'a'"),
+        ("import json\ndef get_suite():\n    json.loads('{')", "line 3 fails with JSONDecodeError"),
+        ("pass\n\ndef get_suite(:", "line 3 fails with SyntaxError"),
+        ("raise SystemExit('no')", "line 1 fails with SystemExit: no"),
         (
             "def get_suite(): return [('bc', 'hopper-medium-v2', {'eta': 1})]",
             "bc does not read eta",
