@@ -294,8 +294,9 @@ if not os.path.exists(folder + "/mark"):
 """
 
 
-def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(tmp_path, monkeypatch):
-    """On a folder that stands in for Google's storage."""
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """gs://bucket is a folder, which stands in for Google's storage."""
 
     class Bucket(LocalFileSystem):
         protocol = "gcs"
@@ -308,14 +309,43 @@ def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(tmp_path, mon
             super().mkdir(path, create_parents, **options)
 
     monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: Bucket())
+    return tmp_path
+
+
+def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(bucket):
     run = Job("run", "gs://bucket/run", 10, ("-c", STOP_ONCE + FINISH))
     assert jobs.supervise(run, Needs()) == Outcome(STOPPED)
     assert not jobs.is_finished(run) and jobs.read_status(run)["state"] == STOPPED
     assert jobs.supervise(run, Needs()) == Outcome(FINISHED)
-    assert jobs.is_finished(run) and (tmp_path / "run" / "checkpoints/5/arrays").exists()
-    first, second = (tmp_path / "run" / jobs.LOG).read_text().splitlines()
+    assert jobs.is_finished(run) and (bucket / "run" / "checkpoints/5/arrays").exists()
+    first, second = (bucket / "run" / jobs.LOG).read_text().splitlines()
     assert first == "sees ['output.log']"
     assert second == "sees ['checkpoints', 'mark', 'output.log', 'status.json']"
+
+
+def test_a_run_goes_on_while_nothing_can_be_written_to_storage(bucket, monkeypatch, capsys):
+    copy, failures = mirror._copy, iter(range(100))
+
+    def unreachable(path, name, *others):
+        if next(failures) < fails:
+            raise ConnectionError("no network")
+        copy(path, name, *others)
+
+    monkeypatch.setattr(mirror, "_copy", unreachable)
+    monkeypatch.setattr(mirror, "_PAUSES", (0, 0))
+    monkeypatch.setattr(jobs, "_PUSH_PERIOD", -1)  # at every look
+    monkeypatch.setattr(jobs, "_write_status", lambda *_: open("/no/such/folder"))
+    monkeypatch.setattr(mirror.tempfile, "tempdir", str(bucket))
+    run = Job("run", "gs://bucket/run", 10, ("-c", "import time; time.sleep(0.2)" + FINISH))
+    fails = 100
+    state, reason = jobs.supervise(run, Needs())
+    warning = capsys.readouterr().err
+    assert warning.count("warning: run: its status or files cannot be written") == 1
+    folder = pathlib.Path(reason.split()[0])
+    assert state == FAILED and (folder / "summary.json").exists() and not jobs.is_finished(run)
+    fails, failures = 2, iter(range(100))  # at the first look, and at the end
+    assert jobs.supervise(run, Needs()) == Outcome(FINISHED) and jobs.is_finished(run)
+    assert [path.name for path in bucket.glob("edp_jax_run_*")] == [folder.name]
 
 
 def test_a_suite_becomes_commands(tmp_path):
