@@ -56,6 +56,20 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> InputError:
     )
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuses early where `replacing` could not make or replace a file.
+
+    Raises:
+      InputError: see `writing`.
+    """
+    temporary = _temporary(path)
+    with writing(path):
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with open(temporary, "wb"):
+            os.remove(temporary)
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Replaces a file by one that is written in the block.
@@ -69,7 +83,7 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     Raises:
       InputError: see `writing`.
     """
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    temporary = _temporary(path)
     try:
         with writing(path):
             yield temporary
@@ -77,6 +91,10 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+
+
+def _temporary(path: str | os.PathLike) -> str:
+    return f"{os.fspath(path)}.{os.getpid()}.tmp"
 
 
 def remove_leftovers(folder: str | os.PathLike, older_than: float = 0.0) -> None:

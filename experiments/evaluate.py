@@ -25,11 +25,12 @@ from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
 from edp_jax.configuration import Settings, build
 from edp_jax.errors import one_line
 from edp_jax.evaluation import finite_mean
-from edp_jax.files import write_bytes
+from edp_jax.files import check_writable, write_bytes
 from edp_jax.runs import Run
 from edp_jax.settings import check, describe
 from edp_jax.training import process, tables
 from edp_jax.training.evaluator import check_environment, episode_seeds
+from edp_jax.types import EnvSpec
 
 from . import launch, video
 
@@ -66,22 +67,17 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("env_kwargs", default.env_kwargs, "JSON object of its keyword arguments.")
     flags.DEFINE_string("csv", "", f"Table of all episodes; by default WORKDIR/{TABLE}.")
-    flags.DEFINE_string("video", "", "Film of an episode of the first seed: a path with .mp4.")
+    flags.DEFINE_string(
+        "video", "", "Film of an episode of the first seed that acts: a path with .mp4."
+    )
     for name in (*ACTING, EXECUTE):
         flags.DEFINE_list(name, [], f"Values of {name} to try; by default the run's.")
 
 
 def main(_: Sequence[str]) -> None:
     values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-    request = Request(
-        values["eval_episodes"],
-        values["step"],
-        values["seed"],
-        values["env_id"],
-        values["env_kwargs"],
-        values["csv"],
-        values["video"],
-    )
+    names = ("eval_episodes", "step", "seed", "env_id", "env_kwargs", "csv", "video")
+    request = Request(*(values[name] for name in names))
     if request.video:
         if not request.video.endswith(".mp4"):
             raise InputError(f"--video={request.video}: must be a path that ends in .mp4")
@@ -108,7 +104,9 @@ def evaluate(
       InputError: there is no such run or checkpoint, no environment for it, or a value is of no
         use.
     """
-    run = Run(workdir)
+    run, table = Run(workdir), request.table or os.path.join(workdir, TABLE)
+    for path in filter(None, (table, request.video)):
+        check_writable(path)
     settings = configuration.resolve(run.config | {"eval_episodes": request.episodes})
     acting, step = _acting(settings, request, workdir), run.find_checkpoint(request.step)
     horizon = settings.preprocessing.horizon
@@ -122,10 +120,15 @@ def evaluate(
         raise InputError(
             f"--workdir={workdir}: its dataset {settings.task.name} has changed since; restore it"
         )
+    if is_foreign(acting.environment, settings):
+        dataset = dataclasses.replace(dataset, reference_scores=None)
     if acting.environment != settings.environment:
         evaluation.check_sizes(acting.environment, dataset.observation_dim, dataset.action_dim)
         check_environment(acting.environment)
     state = run.state(build.make_algorithm(settings, dataset), step)
+    living = np.flatnonzero(np.asarray(state.diverged) < 0)
+    if request.video and not living.size:
+        raise InputError(f"--video={request.video}: all policies have diverged; leave it out")
     print(f"{settings.algorithm} on {settings.task.name} after {step:,} updates")
     print("; ".join(map(str, run.members)))
     for member, update in zip(run.members, np.asarray(state.diverged), strict=True):
@@ -152,14 +155,13 @@ def evaluate(
         values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
         print(_row(values, numbers), flush=True)
         rows += [row | values for row in tables.evaluation_rows(step, run.members, result)]
-    path = request.table or os.path.join(workdir, TABLE)
-    write_table(path, rows)
-    print(f"all episodes: {path}", flush=True)
+    write_table(table, rows)
+    print(f"all episodes: {table}", flush=True)
     if request.video:
         algorithm = algorithms.make(settings.algorithm, ways[0], dataset.spec)
-        choose = video.make_choose(algorithm, dataset, executes[0], state)
+        choose = video.make_choose(algorithm, dataset, executes[0], state, living[0])
         first = request.seed * _SEED_EPISODES
-        seed = episode_seeds((run.members[0].seed,), step, 1, first).item()
+        seed = episode_seeds((run.members[living[0]].seed,), step, 1, first).item()
         total, length = video.film(request.video, choose, acting.environment, seed)
         print(f"film: {request.video}, {length} steps, return {total:.1f}", flush=True)
 
@@ -181,7 +183,7 @@ class Guarded:
             return self._last, info
         except Exception as error:  # simulators raise what they like
             self._tell("reset", error)
-            return np.full_like(self._last, np.nan), {}
+            return np.full(self.observation_space.shape, np.nan, np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
         """Steps it; where that fails, the reward is NaN and the episode ends."""
@@ -208,16 +210,16 @@ def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    try:
-        write_bytes(path, text.getvalue().encode())
-    except OSError as error:
-        raise InputError(
-            f"--csv={path}: cannot be written ({error.strerror}); name a file that can"
-        ) from error
+    write_bytes(path, text.getvalue().encode())
 
 
 def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
     """The settings with the environment that is asked for, or the run's."""
+    if not request.environment and request.env_kwargs != Request.env_kwargs:
+        raise InputError(
+            f"--env_kwargs={request.env_kwargs:.80}: belongs to --env_id; name the environment as "
+            "well"
+        )
     if request.environment:
         env_id = "" if request.environment == TASK else request.environment
         named = {"env_id": env_id, "env_kwargs": request.env_kwargs}
@@ -228,6 +230,13 @@ def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
             f"with --env_id, or its task's with --env_id={TASK} where that has one"
         )
     return settings
+
+
+def is_foreign(environment: EnvSpec | None, settings: Settings) -> bool:
+    """Whether the reference scores of a run say nothing about returns in an environment."""
+    task = settings.task.environment
+    own = {settings.environment, EnvSpec(task) if task else None} - {None}
+    return bool(own) and environment not in own and not settings.config["reference_scores"]
 
 
 def ways_to_act(algorithm: str, learner: Any, given: Mapping[str, Sequence[str]]) -> list[Any]:

@@ -100,13 +100,20 @@ def supervise(job: Job, needs: Needs, stopping: Callable[[], bool] = lambda: Fal
     """
     if is_finished(job):
         return Outcome(FINISHED)
+    try:
+        return _supervise(job, needs, stopping)
+    except mirror.NotCopied as error:
+        return Outcome(FAILED, str(error))
+
+
+def _supervise(job: Job, needs: Needs, stopping: Callable[[], bool]) -> Outcome:
     with contextlib.ExitStack() as held:
         folder, push = held.enter_context(mirror.local_copy(job.workdir))
         cores = held.enter_context(leases.lease("core", leases.cores(), needs.cpus))
-        environment = _environment(needs)
+        environment, attempt_to = _environment(needs), mirror.Forgiving(job.name)
         attempt, since = 1, time.monotonic()
         while True:
-            watch = _Watch(job, folder, attempt, push)
+            watch = _Watch(job, folder, attempt, push, attempt_to)
             command = _command(job, folder, cores)
             code, asked = _run(command, environment, folder, stopping, watch)
             if code == 0:
@@ -157,8 +164,16 @@ def progress(tail: str) -> dict[str, Any]:
 class _Watch:
     """Keeps status.json up to date with what a run prints."""
 
-    def __init__(self, job: Job, folder: str, attempt: int, push: Callable[[], None]):
+    def __init__(
+        self,
+        job: Job,
+        folder: str,
+        attempt: int,
+        push: Callable[[], None],
+        attempt_to: Callable[[Callable[[], None]], None],
+    ):
         self._job, self._push, self._pushed = job, push, time.monotonic()
+        self._attempt_to = attempt_to
         self._log = os.path.join(folder, LOG)
         self._start = os.path.getsize(self._log) if os.path.exists(self._log) else 0
         self._known = {"num_steps": job.num_steps, "host": socket.gethostname(), "attempt": attempt}
@@ -166,7 +181,7 @@ class _Watch:
 
     def tail(self) -> str:
         """The end of what this attempt has printed."""
-        with contextlib.suppress(FileNotFoundError), open(self._log, "rb") as file:
+        with contextlib.suppress(OSError), open(self._log, "rb") as file:
             file.seek(max(self._start, os.path.getsize(self._log) - 4096))
             return file.read().decode(errors="replace")
         return ""
@@ -175,7 +190,7 @@ class _Watch:
         """Tells how far the run is, where that has changed."""
         self._write(state=RUNNING)
         if time.monotonic() - self._pushed > _PUSH_PERIOD:
-            self._push()
+            self._attempt_to(self._push)
             self._pushed = time.monotonic()
 
     def ended(self, outcome: Outcome) -> Outcome:
@@ -186,14 +201,22 @@ class _Watch:
     def _write(self, **what: str) -> None:
         self._known |= progress(self.tail())
         status = self._known | what
-        if status != self._written:
-            path = epath.Path(self._job.workdir) / STATUS
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path if mirror.is_remote(self._job.workdir) else path.with_suffix(".tmp")
-            part.write_text(json.dumps(status))
-            if part != path:
-                os.replace(part, path)
+
+        def write() -> None:
+            _write_status(self._job, status)
             self._written = status
+
+        if status != self._written:
+            self._attempt_to(write)
+
+
+def _write_status(job: Job, status: Mapping[str, Any]) -> None:
+    path = epath.Path(job.workdir) / STATUS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path if mirror.is_remote(job.workdir) else path.with_suffix(".tmp")
+    part.write_text(json.dumps(status))
+    if part != path:
+        os.replace(part, path)
 
 
 def _run(

@@ -95,7 +95,9 @@ def slurm(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[
         parameters["slurm_array_parallelism"] = options.at_once
     parameters |= {f"slurm_{key}": value for key, value in options.slurm.items()}
     try:
-        executor = submitit.AutoExecutor(options.folder, slurm_max_num_timeout=needs.retries)
+        executor = submitit.AutoExecutor(
+            options.folder, cluster="slurm", slurm_max_num_timeout=needs.retries
+        )
         executor.update_parameters(**parameters)
         with executor.batch():
             submitted = [executor.submit(Supervised(), job) for job in todo]

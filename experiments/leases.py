@@ -36,9 +36,11 @@ def shares(names: Sequence[str], share: float) -> list[str]:
       share: of a device per run; 1 and more count as a whole one.
 
     Returns:
-      "0.0", "0.1", ... for the two halves of device 0, and so on.
+      "0.0", "0.1", ... for the two halves of device 0, and so on; the names themselves where only
+      one run fits on a device.
     """
-    return [f"{name}.{part}" for name in names for part in range(int(1 / min(1.0, share)))]
+    parts = int(1 / min(1.0, share))
+    return list(names) if parts == 1 else [f"{name}.{n}" for name in names for n in range(parts)]
 
 
 @contextlib.contextmanager
@@ -47,24 +49,39 @@ def lease(kind: str, names: Sequence[str], count: int) -> Iterator[list[str]]:
 
     Args:
       kind: "core" or "gpu".
-      names: what there is.
+      names: what there is. A device as a whole is free while none of its `shares` is taken.
       count: how many are wanted.
 
     Yields:
       The names of `count` of them, or an empty list where fewer are free.
     """
-    folder = os.path.join(tempfile.gettempdir(), f"edp_jax_leases_{os.getuid()}")
-    os.makedirs(folder, exist_ok=True)
     with contextlib.ExitStack() as held:
         taken: list[str] = []
         for name in names:
             if len(taken) == count:
                 break
-            file = held.enter_context(open(os.path.join(folder, f"{kind}_{name}"), "a"))
             with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(_taken(kind, name))
                 taken.append(name)
         if len(taken) < count:
             held.close()
             taken = []
         yield taken
+
+
+@contextlib.contextmanager
+def _taken(kind: str, name: str) -> Iterator[None]:
+    """Takes a core, a device or a share of one; raises BlockingIOError where somebody has it."""
+    device, _, part = name.partition(".")
+    with _locked(f"{kind}_{device}", fcntl.LOCK_SH if part else fcntl.LOCK_EX):
+        with _locked(f"{kind}_{name}", fcntl.LOCK_EX) if part else contextlib.nullcontext():
+            yield
+
+
+@contextlib.contextmanager
+def _locked(name: str, how: int) -> Iterator[None]:
+    folder = os.path.join(tempfile.gettempdir(), f"edp_jax_leases_{os.getuid()}")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "a") as file:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+        yield

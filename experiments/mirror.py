@@ -8,7 +8,11 @@ has finished.
 
 import contextlib
 import os
+import shutil
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 from etils import epath
@@ -16,8 +20,35 @@ from etils import epath
 _CHECKPOINTS = "checkpoints"
 _SUMMARY = "summary.json"
 _OWN = ("lock",)  # of a machine
+_PAUSES = (5.0, 30.0)  # seconds before what a run leaves is copied again, where that failed
 
 Stamps = dict[str, tuple[int, int]]  # by relative path: size and time of what was copied last
+
+
+class NotCopied(Exception):
+    """What a run leaves is on its machine and not in storage; it says in which folder."""
+
+
+class Forgiving:
+    """Calls what a run need not end for where it fails; the first failure is told."""
+
+    def __init__(self, name: str):
+        """Tells of a run by its name."""
+        self._name, self._told = name, False
+
+    def __call__(self, action: Callable[[], None]) -> None:
+        """Calls an action."""
+        try:
+            action()
+        except Exception as error:  # storage raises what it likes
+            if not self._told:
+                print(
+                    f"warning: {self._name}: its status or files cannot be written "
+                    f"({_reason(error)}); it goes on, and they are tried again",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self._told = True
 
 
 def is_remote(workdir: str) -> bool:
@@ -35,18 +66,38 @@ def local_copy(workdir: str) -> Iterator[tuple[str, Callable[[], None]]]:
     Yields:
       The folder, and a function that copies to `workdir` what is new in it. It is copied at the end
       of the block, too, and the folder then vanishes. A folder on a disk is used as it is.
+
+    Raises:
+      NotCopied: the copy at the end has failed several times. The folder is kept.
     """
     if not is_remote(workdir):
         os.makedirs(workdir, exist_ok=True)
         yield workdir, lambda: None
         return
-    with tempfile.TemporaryDirectory(prefix="edp_jax_run_") as folder:
-        stamps: Stamps = {}
+    with contextlib.ExitStack() as vanishing:
+        folder, stamps = tempfile.mkdtemp(prefix="edp_jax_run_"), Stamps()
+        vanishing.callback(shutil.rmtree, folder, ignore_errors=True)
         pull(workdir, folder, stamps)
         try:
             yield folder, lambda: push(folder, workdir, stamps)
         finally:
-            push(folder, workdir, stamps)
+            copied = vanishing.pop_all()
+            _push_at_last(folder, workdir, stamps)
+            copied.close()
+
+
+def _push_at_last(folder: str, workdir: str, stamps: Stamps) -> None:
+    for pause in (*_PAUSES, None):
+        try:
+            return push(folder, workdir, stamps)
+        except Exception as error:  # storage raises what it likes
+            if pause is None:
+                raise NotCopied(
+                    f"{folder} on {socket.gethostname()} keeps what the run has left: it cannot be "
+                    f"copied to {workdir} ({_reason(error)}); copy it by hand, then start the "
+                    "sweep again"
+                ) from error
+            time.sleep(pause)
 
 
 def pull(workdir: str, folder: str, stamps: Stamps) -> None:
@@ -113,6 +164,10 @@ def _entries(folder: epath.Path) -> list[epath.Path]:
         return list(folder.iterdir())
     except FileNotFoundError:
         return []
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:80]
 
 
 def _stamp(path: str) -> tuple[int, int]:

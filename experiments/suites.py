@@ -57,15 +57,15 @@ def read_suite(name: str) -> list[tuple[str, str, dict[str, Any]]]:
                 f"{', '.join(suite_names())}, or the path of a file of your own"
             )
     try:
-        suite = list(runpy.run_path(str(path))["get_suite"]())
+        get_suite = runpy.run_path(str(path)).get("get_suite")
+        if not callable(get_suite):
+            raise InputError(f"--suite={name}: has no function get_suite(); write one")
+        suite = list(get_suite())
     except InputError:
         raise
-    except KeyError as error:
-        raise InputError(f"--suite={name}: has no function get_suite(); write one") from error
-    except Exception as error:  # it is a program of the user
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+    except (Exception, SystemExit) as error:  # it is a program of the user
         raise InputError(
-            f"--suite={name}: line {frame.lineno} fails with {type(error).__name__}: "
+            f"--suite={name}: {_place(error, str(path))}fails with {type(error).__name__}: "
             f"{one_line(error)}; mend it"
         ) from error
     for entry in suite:
@@ -80,8 +80,19 @@ def read_suite(name: str) -> list[tuple[str, str, dict[str, Any]]]:
     return suite
 
 
+def _place(error: BaseException, path: str) -> str:
+    """The line of a file that an error comes from, as "line 3 "; empty where it is none of its."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f"line {error.lineno} " if error.lineno else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f"line {lines[-1]} " if lines else ""
+
+
 def parse_pairs(flag: str, texts: Sequence[str]) -> dict[str, Any]:
     """What is given to a flag as KEY=VALUE; a value that is no number or tuple is a text.
+
+    Only the setting `sweep` is a dictionary; the others that look like one are JSON texts.
 
     Raises:
       InputError: one has no =.
@@ -93,9 +104,9 @@ def parse_pairs(flag: str, texts: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--{flag}={text}: has no value; write --{flag}={text}=VALUE")
         try:
             parsed = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             parsed = value
-        changes[key] = value if isinstance(parsed, dict) else parsed
+        changes[key] = value if isinstance(parsed, dict) and key != "sweep" else parsed
     return changes
 
 
@@ -176,8 +187,14 @@ def absolute_out(out: str) -> str:
 def _configure(config_name: str, task: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration that a file makes for a task, with some values changed."""
     path = launch.find_config(config_name)
+    sweep = values.get("sweep", {})
+    if not isinstance(sweep, Mapping):
+        raise InputError(
+            f"sweep={sweep!s:.60}: must name settings and their values; give them as "
+            "sweep={'eta': (0.5, 1.0)}"
+        )
     config = runpy.run_path(path)["get_config"](task).to_dict()
-    return config | dict(values) | {"sweep": config["sweep"] | dict(values.get("sweep", {}))}
+    return config | dict(values) | {"sweep": config["sweep"] | dict(sweep)}
 
 
 def _absolute(config_name: str) -> str:

@@ -1,11 +1,12 @@
 """A film of one episode, drawn without a display."""
 
+import contextlib
 import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,11 +21,12 @@ from edp_jax.errors import not_installed, one_line
 from edp_jax.evaluation import envs
 from edp_jax.files import replacing
 from edp_jax.policy import in_dataset_units
+from edp_jax.stepping import Step
 from edp_jax.types import EnvSpec
 
 from . import launch
 
-_BACKENDS = ("egl", "osmesa")
+_WITHOUT_DISPLAY = ("egl", "osmesa")  # PyOpenGL has these by the same names
 _PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
 _SIZE = 480  # pixels, where an environment does not say
 _FPS = 30  # where an environment does not say
@@ -41,18 +43,22 @@ def choose_backend() -> None:
       InputError: it cannot.
     """
     given = os.environ.get("MUJOCO_GL")
-    for name in (given,) if given else _BACKENDS:
-        environment = os.environ | {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
-        command = [sys.executable, "-c", _PROBE]
+    usual = ("cgl",) if sys.platform == "darwin" else _WITHOUT_DISPLAY
+    names = (given,) if given else usual
+    for name in names:
+        chosen = {"MUJOCO_GL": name}
+        if name in _WITHOUT_DISPLAY:
+            chosen["PYOPENGL_PLATFORM"] = name
+        command, environment = [sys.executable, "-c", _PROBE], os.environ | chosen
         if not subprocess.run(
             command, env=environment, capture_output=True, check=False
         ).returncode:
-            os.environ |= {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+            os.environ |= chosen
             return
-    tried = f"MUJOCO_GL={given}" if given else f"MUJOCO_GL={' and '.join(_BACKENDS)}"
     raise InputError(
-        f"--video: MuJoCo cannot draw here without a display (tried {tried}); install OpenGL for "
-        "one, as in apt install libegl1 libgl1-mesa-dri, or libosmesa6"
+        "--video: MuJoCo cannot draw here without a display (tried MUJOCO_GL="
+        f"{' and '.join(names)}); install OpenGL for one, as in apt install libegl1 "
+        "libgl1-mesa-dri, or libosmesa6"
     )
 
 
@@ -129,10 +135,8 @@ def film(path: str, choose: Choose, environment: EnvSpec, seed: int) -> tuple[fl
       Its return and length.
 
     Raises:
-      InputError: the environment cannot be drawn, or the file cannot be written.
+      InputError: the environment fails or cannot be drawn, or the file cannot be written.
     """
-    import imageio_ffmpeg
-
     env = envs.make(_drawable(environment), 1)[0]
     draw, close = _drawing(env, environment.name)
     calls, value = 0, float("nan")
@@ -143,29 +147,50 @@ def film(path: str, choose: Choose, environment: EnvSpec, seed: int) -> tuple[fl
         calls += 1
         return plan
 
-    total, length, writer = 0.0, 0, None
-    fps = env.metadata.get("render_fps", _FPS)
+    total, length = 0.0, 0
     try:
-        with replacing(path) as part:
-            for step in stepping.run([env], act, [seed], restart=False):
+        with replacing(path) as part, _encoding(part, env.metadata.get("render_fps", _FPS)) as add:
+            for step in _episode(env, act, seed):
                 total, length = total + float(step.reward[0]), length + int(step.stepped[0])
-                frame = write_on(_drawn(draw), caption(length, float(step.reward[0]), total, value))
-                if writer is None:
-                    size = frame.shape[1], frame.shape[0]
-                    encoded = {"fps": fps, "output_params": ["-f", "mp4"], "macro_block_size": 1}
-                    writer = imageio_ffmpeg.write_frames(part, size, **encoded)
-                    with launch.starting_programs():
-                        writer.send(None)
-                writer.send(frame.tobytes())
-            if writer is not None:
-                writer.close()
-    except OSError as error:
-        raise InputError(
-            f"--video={path}: cannot be written ({error.strerror}); name a file that can"
-        ) from error
+                add(write_on(_drawn(draw), caption(length, float(step.reward[0]), total, value)))
     finally:
         close()
     return total, length
+
+
+def _episode(env: Any, act: Callable[[np.ndarray], np.ndarray], seed: int) -> Iterator[Step]:
+    """The steps of an episode, with errors of the environment in one line."""
+    try:
+        yield from stepping.run([env], act, [seed], restart=False)
+    except Exception as error:  # simulators raise what they like
+        raise InputError(
+            f"--video: the environment fails in the filmed episode ({type(error).__name__}: "
+            f"{one_line(error)}); leave it out, or film another one with --seed"
+        ) from error
+
+
+@contextlib.contextmanager
+def _encoding(path: str, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Makes an .mp4 file of the frames that the function it gives is called with."""
+    import imageio_ffmpeg
+
+    writer = None
+
+    def add(frame: np.ndarray) -> None:
+        nonlocal writer
+        if writer is None:
+            size = frame.shape[1], frame.shape[0]
+            encoded = {"fps": fps, "output_params": ["-f", "mp4"], "macro_block_size": 1}
+            writer = imageio_ffmpeg.write_frames(path, size, **encoded)
+            with launch.starting_programs():
+                writer.send(None)
+        writer.send(frame.tobytes())
+
+    try:
+        yield add
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def caption(step: int, reward: float, total: float, value: float) -> str:

@@ -49,6 +49,14 @@ def test_what_cannot_be_written_is_one_line_with_path_and_remedy(tmp_path, monke
     assert (tmp_path / "a.json").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_that_could_not_be_written_is_told_before(tmp_path):
+    files.check_writable(tmp_path / "a.csv")
+    assert not list(tmp_path.iterdir())
+    for path, says in ((tmp_path / "gone" / "a", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=f"{path}: cannot be written .{says}"):
+            files.check_writable(path)
+
+
 def test_a_limit_on_the_size_of_files_is_one_line(tmp_path):
     """In a child, since the limit stays."""
     child = os.fork()

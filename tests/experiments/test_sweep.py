@@ -128,7 +128,19 @@ def test_runs_get_cores_of_their_own():
     with leases.lease("test", ["0", "1", "2"], 3) as all_free:
         assert len(all_free) == 3
     assert leases.shares(["0", "1"], 0.5) == ["0.0", "0.1", "1.0", "1.1"]
-    assert leases.shares(["0", "1"], 2) == ["0.0", "1.0"]
+    assert leases.shares(["0", "1"], 2) == leases.shares(["0", "1"], 0.6) == ["0", "1"]
+
+
+def test_a_device_is_shared_or_taken_as_a_whole():
+    halves, whole = leases.shares(["7"], 0.5), leases.shares(["7"], 1)
+    with leases.lease("test", halves, 1) as first, leases.lease("test", halves, 1) as second:
+        assert (first, second) == (["7.0"], ["7.1"])
+        with leases.lease("test", whole, 1) as third:
+            assert third == []
+    with leases.lease("test", whole, 1) as first, leases.lease("test", halves, 1) as second:
+        assert (first, second) == (["7"], [])
+    with leases.lease("test", halves, 2) as both:
+        assert both == halves
 
 
 def test_a_run_keeps_to_its_cores(job, tmp_path):
@@ -169,6 +181,38 @@ def test_a_sweep_that_is_stopped_asks_the_same_of_its_runs(job, capsys):
         rows = sweep.follow([first, second], under_way, stop, shown)
     assert [row.state for row in rows] == [STOPPED, STOPPED]
     assert sweep.report(rows, "x") == 75 and "the same command goes on" in capsys.readouterr().out
+
+
+def test_without_slurm_nothing_is_started(job, tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="needs submitit")
+    monkeypatch.setenv("PATH", "")
+    options = launchers.Options(folder=str(tmp_path / "slurm"))
+    with (
+        pytest.raises(InputError, match="start it where sbatch works"),
+        launchers.slurm([job(FINISH)], Needs(), options),
+    ):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_slurm_gets_what_a_run_needs_and_tells_how_it_ended(job, tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit", reason="needs submitit")
+
+    class Debug(submitit.AutoExecutor):
+        """Runs jobs in this process."""
+
+        def __init__(self, folder, cluster, **options):
+            assert cluster == "slurm" and options == {"slurm_max_num_timeout": 0}
+            super().__init__(folder, cluster="debug")
+
+        def update_parameters(self, **parameters):
+            assert parameters.items() >= {"cpus_per_task": 1, "slurm_partition": "x"}.items()
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Debug)
+    options = launchers.Options(slurm={"partition": "x"}, folder=str(tmp_path / "slurm"))
+    listed = [job(FINISH, "good"), job("1 / 0", "bad")]
+    with launchers.slurm(listed, Needs(retries=0), options) as pending:
+        assert [each.outcome().state for each in pending] == [FINISHED, FAILED]
 
 
 def test_ray_runs_jobs_and_tells_failures(job, monkeypatch):
@@ -250,8 +294,9 @@ if not os.path.exists(folder + "/mark"):
 """
 
 
-def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(tmp_path, monkeypatch):
-    """On a folder that stands in for Google's storage."""
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """gs://bucket is a folder, which stands in for Google's storage."""
 
     class Bucket(LocalFileSystem):
         protocol = "gcs"
@@ -264,14 +309,43 @@ def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(tmp_path, mon
             super().mkdir(path, create_parents, **options)
 
     monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: Bucket())
+    return tmp_path
+
+
+def test_a_run_on_cloud_storage_goes_on_from_what_was_copied_there(bucket):
     run = Job("run", "gs://bucket/run", 10, ("-c", STOP_ONCE + FINISH))
     assert jobs.supervise(run, Needs()) == Outcome(STOPPED)
     assert not jobs.is_finished(run) and jobs.read_status(run)["state"] == STOPPED
     assert jobs.supervise(run, Needs()) == Outcome(FINISHED)
-    assert jobs.is_finished(run) and (tmp_path / "run" / "checkpoints/5/arrays").exists()
-    first, second = (tmp_path / "run" / jobs.LOG).read_text().splitlines()
+    assert jobs.is_finished(run) and (bucket / "run" / "checkpoints/5/arrays").exists()
+    first, second = (bucket / "run" / jobs.LOG).read_text().splitlines()
     assert first == "sees ['output.log']"
     assert second == "sees ['checkpoints', 'mark', 'output.log', 'status.json']"
+
+
+def test_a_run_goes_on_while_nothing_can_be_written_to_storage(bucket, monkeypatch, capsys):
+    copy, failures = mirror._copy, iter(range(100))
+
+    def unreachable(path, name, *others):
+        if next(failures) < fails:
+            raise ConnectionError("no network")
+        copy(path, name, *others)
+
+    monkeypatch.setattr(mirror, "_copy", unreachable)
+    monkeypatch.setattr(mirror, "_PAUSES", (0, 0))
+    monkeypatch.setattr(jobs, "_PUSH_PERIOD", -1)  # at every look
+    monkeypatch.setattr(jobs, "_write_status", lambda *_: open("/no/such/folder"))
+    monkeypatch.setattr(mirror.tempfile, "tempdir", str(bucket))
+    run = Job("run", "gs://bucket/run", 10, ("-c", "import time; time.sleep(0.2)" + FINISH))
+    fails = 100
+    state, reason = jobs.supervise(run, Needs())
+    warning = capsys.readouterr().err
+    assert warning.count("warning: run: its status or files cannot be written") == 1
+    folder = pathlib.Path(reason.split()[0])
+    assert state == FAILED and (folder / "summary.json").exists() and not jobs.is_finished(run)
+    fails, failures = 2, iter(range(100))  # at the first look, and at the end
+    assert jobs.supervise(run, Needs()) == Outcome(FINISHED) and jobs.is_finished(run)
+    assert [path.name for path in bucket.glob("edp_jax_run_*")] == [folder.name]
 
 
 def test_a_suite_becomes_commands(tmp_path):
@@ -303,8 +377,28 @@ def test_settings_of_all_runs_are_read_as_python_or_as_text():
         "likelihood": "elbo",
         "env_kwargs": "{}",
     }
+    assert suites.parse_pairs("set", ["sweep={'eta':(0.5,1.0)}"]) == {"sweep": {"eta": (0.5, 1.0)}}
     with pytest.raises(InputError, match="--set=seeds: has no value; write --set=seeds=VALUE"):
         suites.parse_pairs("set", ["seeds"])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("sweep=3", "sweep=3: must name settings"),
+        ("sweep={'eta':3}", "'sweep' hold values by setting"),
+        ("sweep={[]:1}", "must name settings"),
+        ("x={[]:1}", "x"),
+        ("seeds=[[]]", "seeds"),
+        ("eta={1,2}", "eta"),
+        (f"eta={'(' * 500}", "eta"),
+    ],
+)
+def test_settings_of_all_runs_that_are_none_are_refused(given, says):
+    suite = [("edp_td3", "builtin/hopper-medium", {})]
+    with pytest.raises(InputError, match=says) as refused:
+        suites.make_jobs(suite, "runs", suites.parse_pairs("set", [given]))
+    assert len(str(refused.value)) <= 300 and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", suites.suite_names())
@@ -322,6 +416,10 @@ def test_our_suites_can_be_configured(name):
         ("def get_suite(): return [('bc', 'x')]", "is no run"),
         ("def get_suite(): return 1 / 0", "line 1 fails with ZeroDivisionError"),
         ("pass", r"has no function get_suite\(\)"),
+        ("def get_suite():\n    return {}['a']", "line 2 fails with KeyError: 'a'"),
+        ("import json\ndef get_suite():\n    json.loads('{')", "line 3 fails with JSONDecodeError"),
+        ("pass\n\ndef get_suite(:", "line 3 fails with SyntaxError"),
+        ("raise SystemExit('no')", "line 1 fails with SystemExit: no"),
         (
             "def get_suite(): return [('bc', 'hopper-medium-v2', {'eta': 1})]",
             "bc does not read eta",

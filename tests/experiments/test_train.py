@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import re
+import subprocess
 
+import gymnasium
 import h5py
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from edp_jax.configuration import build
 from edp_jax.runs import Run
 from edp_jax.training import evaluator
 from edp_jax.training.hosts import Stopped
+from edp_jax.types import EnvSpec
 from experiments import evaluate, main, video
 
 TASK = "hopper-medium-v2"
@@ -169,6 +172,68 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
         evaluate.evaluate(run.workdir, acting(sampler_calls=(11,)))
     with pytest.raises(InputError, match="holds no run"):
         evaluate.evaluate(str(folder), acting())
+    capsys.readouterr()
+    for request, says in (
+        (evaluate.Request(env_kwargs='{"a": 1}'), '--env_kwargs={"a": 1}: belongs to --env_id'),
+        (evaluate.Request(table="/no/such/a.csv"), "/no/such/a.csv: cannot be written"),
+        (evaluate.Request(video="/no/such/a.mp4"), "/no/such/a.mp4: cannot be written"),
+    ):
+        with pytest.raises(InputError, match=says):
+            evaluate.evaluate(run.workdir, acting(), request)
+    assert not capsys.readouterr().out  # before any episode
+
+
+def test_another_environment_pays_returns_and_who_has_diverged_is_not_filmed(
+    folder, monkeypatch, capsys
+):
+    run, read, filmed = train(folder), Run.state, []
+
+    def state(diverged):
+        monkeypatch.setattr(
+            Run, "state", lambda *given: read(*given).replace(diverged=np.array(diverged))
+        )
+
+    monkeypatch.setattr(video, "make_choose", lambda *given: given[-1])
+    monkeypatch.setattr(video, "film", lambda *given: filmed.append(given) or (0.0, 1))
+    film = str(folder / "film.mp4")
+    request = evaluate.Request(
+        1, environment="Hopper-v4", env_kwargs='{"max_episode_steps": 2}', video=film
+    )
+    state((3, -1))
+    evaluate.evaluate(run.workdir, acting(), request)
+    assert "return, mean of 1 episodes" in capsys.readouterr().out
+    _, row = read_csv(folder / "run" / evaluate.TABLE)
+    assert float(row["return"]) > 0 and row["score"] == ""
+    seed = evaluator.episode_seeds((1,), 4, 1, 0).item()  # of the second member
+    assert [(path, member, s) for path, member, _, s in filmed] == [(film, 1, seed)]
+    state((3, 3))
+    with pytest.raises(InputError, match="all policies have diverged"):
+        evaluate.evaluate(run.workdir, acting(), request)
+
+
+def test_reference_scores_belong_to_an_environment(folder):
+    other, run = EnvSpec("gymnasium:Other-v0"), EnvSpec("gymnasium:Hopper-v4", "{}")
+    settings = resolve(folder, env_id="Hopper-v4")
+    foreign = [evaluate.is_foreign(env, settings) for env in (other, run, EnvSpec("hopper"))]
+    assert foreign == [True, False, False]
+    given = resolve(folder, reference_scores=(0.0, 4.0))  # by the user, of what he names
+    alone = resolve(folder, task=str(folder / "hopper_medium-v2.hdf5"))  # has no environment
+    assert not evaluate.is_foreign(other, given) and not evaluate.is_foreign(other, alone)
+
+
+def test_a_reset_that_fails_gives_nan_in_the_shape_of_an_observation(capsys):
+    class Broken:
+        observation_space, action_space = gymnasium.spaces.Box(0, 255, (3,), np.uint8), None
+
+        def reset(self, seed):
+            if seed:
+                raise RuntimeError("no level")
+            return np.zeros(3, np.uint8), {}
+
+    environment = evaluate.Guarded(Broken())
+    assert environment.reset(seed=0)[0].tolist() == [0, 0, 0]
+    assert np.isnan(environment.reset(seed=1)[0]).tolist() == [True] * 3
+    assert "warning: a reset failed: RuntimeError: no level" in capsys.readouterr().err
 
 
 def read_csv(path) -> list[dict[str, str]]:
@@ -250,6 +315,57 @@ def test_an_episode_is_filmed(folder, capsys):
     assert f"film: {film}, 4 steps, return " in capsys.readouterr().out
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(film)
     assert frames == 4
+
+
+def test_a_simulator_that_fails_in_a_film_is_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("imageio_ffmpeg", reason="needs imageio-ffmpeg")
+
+    class Broken:
+        render_mode, metadata = "rgb_array", {}
+        action_space = gymnasium.spaces.Box(-1, 1, (1,))
+        rewards = iter((1.0,))
+
+        def reset(self, seed):
+            return np.zeros(2), {}
+
+        def step(self, action):
+            return np.zeros(2), next(self.rewards, 0) or 1 / 0, False, False, {}
+
+        def render(self):
+            return np.zeros((32, 32, 3), np.uint8)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(video.envs, "make", lambda *_: (Broken(),))
+    film = tmp_path / "film.mp4"
+    with pytest.raises(InputError, match="fails in the filmed episode .ZeroDivisionError"):
+        video.film(str(film), lambda *_: (np.zeros((1, 1)), 0.0), EnvSpec("broken"), 0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("platform", "given", "works", "tried"),
+    [
+        ("linux", None, "osmesa", [("egl", "egl"), ("osmesa", "osmesa")]),
+        ("darwin", None, "cgl", [("cgl", "as before")]),
+        ("linux", "glfw", "glfw", [("glfw", "as before")]),
+    ],
+)
+def test_what_draws_without_a_display(monkeypatch, platform, given, works, tried):
+    seen = []
+
+    def run(command, env, **_):
+        seen.append((env["MUJOCO_GL"], env["PYOPENGL_PLATFORM"]))
+        return subprocess.CompletedProcess(command, env["MUJOCO_GL"] != works)
+
+    monkeypatch.setenv("PYOPENGL_PLATFORM", "as before")
+    monkeypatch.setenv("MUJOCO_GL", given or "")
+    monkeypatch.setattr(video.sys, "platform", platform)
+    monkeypatch.setattr(video.subprocess, "run", run)
+    video.choose_backend()
+    assert seen == tried and os.environ["MUJOCO_GL"] == works
+    assert os.environ["PYOPENGL_PLATFORM"] == tried[-1][1]
 
 
 def test_what_is_written_on_a_frame():
