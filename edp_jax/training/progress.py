@@ -35,7 +35,8 @@ def headline(members: Sequence[Member], evaluation: Evaluation) -> str:
 
     Returns:
       The mean score over all members that have one, as in "score 87.2", or return where there is no
-      score. In a sweep that of its best point, and which one it is.
+      score. In a sweep that of its best point, and which one it is; points of which a member has no
+      score come last.
     """
     means = evaluation.means
     points: dict[tuple, list[float]] = {}
@@ -44,7 +45,8 @@ def headline(members: Sequence[Member], evaluation: Evaluation) -> str:
     of_point = {point: float(finite_mean(values)) for point, values in points.items()}
     if len(of_point) == 1:
         return f"{evaluation.unit} {next(iter(of_point.values())):.1f}"
-    best = max(of_point, key=lambda point: np.nan_to_num(of_point[point], nan=-np.inf))
+    whole = {point: float(np.mean(values)) for point, values in points.items()}
+    best = max(whole, key=lambda point: np.nan_to_num(whole[point], nan=-np.inf))
     where = ", ".join(f"{name} {value}" for name, value in best)
     return f"best {evaluation.unit} {of_point[best]:.1f} at {where}"
 

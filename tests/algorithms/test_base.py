@@ -158,7 +158,7 @@ def test_batches_of_other_shapes_are_refused(wrong):
 
 
 def test_unknown_learners_and_settings_of_others_are_refused():
-    with pytest.raises(InputError, match="algorithm 'td4' is unknown: use one of edp_td3, "):
+    with pytest.raises(InputError, match="algorithm 'td4' is unknown: use one of edp, edp_td3, "):
         algorithms.find("td4")
     with pytest.raises(InputError, match="algorithm 'iql': its settings are not a GaussianBC"):
         algorithms.make("iql", algorithms.settings("bc"), None)

@@ -39,7 +39,7 @@ def other_value(entry: Setting, value):
         return not value
     if isinstance(value, str):
         return next(other for other in entry.limits.one_of if other != value)
-    if entry.limits.at_most is not None:
+    if entry.limits.at_most is not None and isinstance(value, float):
         return 0.9 * value
     return (4, 4) if isinstance(value, tuple) else value + 1
 

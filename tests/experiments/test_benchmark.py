@@ -236,7 +236,7 @@ def test_every_part_leaves_its_numbers(tmp_path):
     ("arguments", "names"),
     [
         (("--parts=lerners",), "--parts: 'lerners' is unknown: use some of learners, ablations"),
-        (("--learners=td3",), "--learners: 'td3' is unknown: use some of edp_td3"),
+        (("--learners=td3",), "--learners: 'td3' is unknown: use some of edp, edp_td3"),
         (("--rounds=0",), "rounds"),
     ],
 )

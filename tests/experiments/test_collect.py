@@ -180,7 +180,7 @@ def test_what_fails_in_the_first_steps_leaves_nothing(tmp_path, failing):
 def test_a_policy_that_gives_no_numbers_is_refused_before_the_others_record(tmp_path):
     broken, lines = str(tmp_path / "broken.npz"), []
     save_behaviour(broken, constant(np.nan), {})
-    with pytest.raises(InputError, match="broken.npz in Pendulum-v1: a NaN or infinite action"):
+    with pytest.raises(InputError, match="broken.npz.: damaged, or something else"):
         record(tmp_path / "new", lines.append, policies=("random", broken))
     assert lines == [] and not (tmp_path / "new").exists()
 
