@@ -60,7 +60,7 @@ def relative_weight(
 
     Returns:
       [B] w / mean(w) without a gradient, where w = min(exp(beta A / std(A)), 20): the weight of
-      advantage-weighted regression (AWR, 1910.00177, Eq. 3) with the standard deviation of the
+      advantage-weighted regression (AWR, 1910.00177, Algorithm 1) with the standard deviation of the
       batch's advantages as the unit of its temperature.
     """
     centred = advantage - losses.mean(advantage, counts)
