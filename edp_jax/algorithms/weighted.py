@@ -60,8 +60,8 @@ def relative_weight(
 
     Returns:
       [B] w / mean(w) without a gradient, where w = min(exp(beta A / std(A)), 20): the weight of
-      advantage-weighted regression (AWR, 1910.00177, Algorithm 1) with the standard deviation of the
-      batch's advantages as the unit of its temperature.
+      advantage-weighted regression (AWR, 1910.00177, Algorithm 1), with the standard deviation of
+      the batch's advantages as the unit of its temperature.
     """
     centred = advantage - losses.mean(advantage, counts)
     unit = jnp.maximum(jnp.sqrt(losses.mean(jnp.square(centred), counts)), 1e-8)
