@@ -191,7 +191,7 @@ def hidden_limit(ends: Ends) -> tuple[str, ...]:
 
 
 def unmarked(ends: Ends) -> tuple[str, ...]:
-    """A line where nothing divides the rows, as where ends are marked by another array."""
+    """A line where no row is marked as the last of an episode; the marks may be elsewhere."""
     steps = len(ends.terminals)
     if (
         steps < _FEW

@@ -205,7 +205,7 @@ def _check_written(source: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _filled(arrays: Sequence[np.ndarray]) -> int:
-    """How many rows of arrays [N, ...] there are up to the last one with a number other than 0."""
+    """Number of rows of arrays [N, ...] up to the last that is not all 0, that one included."""
     for rows in reversed(list(row_blocks(*arrays))):
         used = np.logical_or.reduce([array[rows].any(axis=1) for array in arrays])
         if used.any():

@@ -139,7 +139,7 @@ def read_expected(path: str) -> set[Key]:
 
 
 def missing(groups: Sequence[Group], expected: Iterable[Key] | None = None) -> list[Key]:
-    """Lists the seeds that no run was found of.
+    """Lists the runs that should be there and are not: learner, task and seed of each.
 
     Args:
       groups: what was found.

@@ -43,7 +43,7 @@ PROGRAMS: dict[str, Callable[..., str]] = {
 
 
 def main(names: list[str]) -> int:
-    """Runs the named programs, or all; the exit code is 1 where one of them found a fault."""
+    """Runs the programs of these names, or all; returns 1 if one found a fault, 2 for bad names."""
     asked = [name.partition("=")[::2] for name in names or PROGRAMS]
     if unknown := [name for name, _ in asked if name not in PROGRAMS]:
         print(f"{unknown[0]}: unknown; use some of {', '.join(PROGRAMS)}", file=sys.stderr)
