@@ -20,8 +20,8 @@ ACTION_BOUND = 1.0  # every learner works in the box [-1, 1]^A
 LOG_STD_RANGE = (-5.0, 2.0)  # of a learned standard deviation, as in IQL's public code
 LIKELIHOODS = ("gaussian", "learned_std", "elbo", "noise")
 
-# (parameters, observation [..., O], key) -> action [..., A]
-Act = Callable[[Any, Array, chex.PRNGKey], Array]
+# (parameters, observation [..., O], key or random numbers) -> action [..., A]
+Act = Callable[[Any, Array, Any], Array]
 
 
 class Corruption(NamedTuple):
@@ -99,12 +99,28 @@ class DiffusionPolicy(NamedTuple):
         scaled = self.sampler._replace(noise_scale=scale * self.sampler.noise_scale)
         return self._replace(sampler=scaled, noise_scale=scale)
 
-    def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
-        """Actions [..., A] for observation [..., O], from standard normal numbers x_T [..., A]."""
-        x_T = self.noise_scale * x_T
-        return diffusion.sample(
-            self.sampler, self._denoise(params, observation), x_T, key, **self._chain
-        )
+    @property
+    def num_noisy_calls(self) -> int:
+        """Calls n of a stochastic sampler, each of which adds noise; 0 if it is deterministic."""
+        return self.sampler.num_calls if self.sampler.is_stochastic else 0
+
+    def sample(self, params: Params, observation: Array, x_T: Array, steps: Any) -> Array:
+        """Samples actions.
+
+        Args:
+          params: of the network.
+          observation: [..., O].
+          x_T: [..., A] standard normal.
+          steps: randomness of a stochastic sampler's n calls: a key, or their noise [n, ..., A]
+            where that is drawn already. A deterministic sampler reads none.
+
+        Returns:
+          Actions [..., A].
+        """
+        if steps is not None and jnp.issubdtype(steps.dtype, jnp.floating):
+            return self.run_chain(params, observation, Chain(x_T, steps))
+        denoise, x_T = self._denoise(params, observation), self.noise_scale * x_T
+        return diffusion.sample(self.sampler, denoise, x_T, steps, **self._chain)
 
     def draw_chain(self, key: chex.PRNGKey, shape: tuple[int, ...]) -> "Chain":
         """Draws everything random about samples of the given shape [..., A]."""
@@ -114,8 +130,8 @@ class DiffusionPolicy(NamedTuple):
 
     def run_chain(self, params: Params, observation: Array, chain: "Chain") -> Array:
         """Actions [..., A] for observation [..., O] from random numbers that are drawn already."""
-        denoise = self._denoise(params, observation)
-        return diffusion.sample_with_noise(self.sampler, denoise, *chain, **self._chain)
+        denoise, x_T = self._denoise(params, observation), self.noise_scale * chain.x_T
+        return diffusion.sample_with_noise(self.sampler, denoise, x_T, chain.noise, **self._chain)
 
     @property
     def _chain(self) -> dict[str, Any]:
@@ -162,9 +178,14 @@ class GaussianPolicy(NamedTuple):
         """
         return -losses.mean(prediction.log_likelihood, counts)
 
-    def sample(self, params: Params, observation: Array, x_T: Array, key: chex.PRNGKey) -> Array:
+    @property
+    def num_noisy_calls(self) -> int:
+        """0: it is sampled in one step."""
+        return 0
+
+    def sample(self, params: Params, observation: Array, x_T: Array, steps: Any) -> Array:
         """Actions [..., A] for observation [..., O] from standard normal numbers x_T [..., A]."""
-        del key
+        del steps
         action = self.network.apply(params, observation) + jnp.exp(_log_std(params)) * x_T
         return jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
 
@@ -176,20 +197,22 @@ def _log_std(params: Params) -> Array:
 Policy = DiffusionPolicy | GaussianPolicy
 
 
-def select_by_energy(q: Array, temperature: float, key: chex.PRNGKey) -> Array:
+def select_by_energy(q: Array, temperature: float, noise: Array | None) -> Array:
     """Energy-based action selection (EDP Eq. 13; SfBC, 2209.14548).
 
     Args:
       q: values [M, ...] of M candidates; every entry behind the first axis makes its own choice.
       temperature: in units of Q. 0 takes the best candidate.
-      key: random key of the choice.
+      noise: [M, ...] standard Gumbel; not read where the temperature is 0.
 
     Returns:
-      Indices [...] of the candidates, drawn with probability softmax(q / temperature).
+      Indices [...] of the candidates, drawn with probability softmax(q / temperature): the largest
+      of logits plus Gumbel noise is so distributed.
     """
     if temperature == 0:
         return jnp.argmax(q, axis=0)
-    return jax.random.categorical(key, q / temperature, axis=0)
+    assert noise is not None, "a choice at a temperature reads Gumbel noise"
+    return jnp.argmax(q / temperature + noise, axis=0)
 
 
 def take_candidate(actions: Array, index: Array) -> Array:
@@ -201,16 +224,18 @@ def take_candidate(actions: Array, index: Array) -> Array:
 def in_dataset_units(act: Act, units: Units, execute: int | None = None) -> Act:
     """`act` with observations [..., O] and actions [..., A] in the units of the dataset.
 
+    The actions are inside the box of the dataset's actions, whatever rounding does.
+
     Of a policy with a horizon H, which gives chunks [..., H A], it gives the first `execute`
     actions of each, one after the other: [..., execute, A]. None: all H.
     """
     action_dim = units.action_low.shape[-1]
 
-    def scaled(params: Any, observation: Array, key: chex.PRNGKey) -> Array:
-        action = act(params, units.normalize(observation), key)
+    def scaled(params: Any, observation: Array, random: Any) -> Array:
+        action = act(params, units.normalize(observation), random)
         if action.shape[-1] > action_dim:
             chunk = action.reshape(*action.shape[:-1], -1, action_dim)
             action = chunk[..., :execute, :]
-        return units.unscale(action)
+        return jnp.clip(units.unscale(action), units.action_low, units.action_high)
 
     return scaled

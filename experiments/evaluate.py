@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
+from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import Settings, build
 from edp_jax.errors import one_line
 from edp_jax.evaluation import finite_mean
@@ -34,7 +35,6 @@ from edp_jax.types import EnvSpec
 
 from . import launch, video
 
-ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 TABLE = "evaluate.csv"
 TASK = "task"  # in place of an environment

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from edp_jax import InputError, configuration, data
+from edp_jax import InputError, configuration, data, programs
 from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.files import remove_leftovers
 from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
-from edp_jax.training import hosts, process, programs, sharding, tables, writers
+from edp_jax.training import hosts, process, sharding, tables, writers
 from edp_jax.training.checkpoint import Checkpoints, read_notes, set_unusable_aside
 from edp_jax.training.clock import Clock
 from edp_jax.training.run import Outcome, Schedule, run

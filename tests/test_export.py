@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 
+import hypothesis
+import hypothesis.extra.numpy
 import jax
 import numpy as np
 import pytest
@@ -48,12 +50,22 @@ def test_a_loaded_policy_acts_as_its_seed_does_in_the_units_of_the_data(saved, s
     assert (loaded.observation_dim, loaded.action_dim) == (3, 2)
 
 
-def test_single_observations_and_fresh_randomness_at_every_call(saved):
+def test_without_a_key_the_same_observation_has_the_same_action(saved):
+    """In any row of any batch, and in another process; another seed of the noise has others."""
     policy = edp_jax.load_policy(saved[0])
     first, second = policy(np.zeros(3)), policy(np.zeros(3))
-    assert first.shape == (2,) and np.all((first >= LOW) & (first <= HIGH))
-    assert not np.array_equal(first, second)
+    assert first.shape == (2,)
+    np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(edp_jax.load_policy(saved[0])(np.zeros(3)), first)
+    np.testing.assert_allclose(policy(np.zeros((4, 3))), [first] * 4, atol=1e-5)
+    assert not np.allclose(edp_jax.load_policy(saved[0], noise_seed=1)(np.zeros(3)), first)
+
+
+def test_the_rows_of_a_batch_draw_each_for_themselves_from_a_key(saved):
+    policy, key = edp_jax.load_policy(saved[0]), jax.random.key(0)
+    actions = policy(np.zeros((4, 3)), key)
+    assert len(np.unique(actions, axis=0)) > 1
+    np.testing.assert_array_equal(policy(np.zeros((4, 3)), key), actions)
 
 
 def test_what_cannot_be_loaded_or_fed_is_refused(saved, tmp_path):
@@ -257,3 +269,97 @@ def test_a_policy_of_chunks_gives_the_actions_to_take_in_turn(of_chunks, execute
 def test_more_actions_than_a_chunk_has_are_damage(of_chunks):
     with pytest.raises(InputError, match="damaged.*execute is 4, horizon 3"):
         edp_jax.load_policy(of_chunks[2](4))
+
+
+def test_ways_of_acting_can_be_set_at_loading(saved):
+    """One candidate is what that learner gives; without noise to start from no key matters."""
+    observation, key = np.array([0.3, -0.2, 0.1]), jax.random.key(1)
+    few = edp_jax.load_policy(saved[0], num_candidates=1, sampler_calls=2, starting_noise=0.5)
+    settings = algorithms.settings(
+        "edp_td3",
+        **{"hidden_dims": (16, 16), "num_timesteps": 10, "sampler_calls": 2},
+        **{"num_candidates": 1, "starting_noise": 0.5},
+    )
+    act = algorithms.make("edp_td3", settings, SPEC).act
+    own = jax.tree.map(lambda leaf: leaf[0], saved[1])
+    expected = UNITS.unscale(act(own, UNITS.normalize(observation[None]), key))
+    np.testing.assert_allclose(few(observation[None], key), expected, atol=1e-4)
+    assert few.interface.random_numbers == {"noise": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("way", "says"),
+    [
+        ({"num_candidates": 0}, "num_candidates=0 must be at least 1"),
+        ({"num_candidates": 2.5}, "num_candidates=2.5 must be integer"),
+        ({"num_candidates": (1, 2)}, "num_candidates=.1, 2. must be"),
+        ({"sampler_calls": 11}, "sampler_calls=11 is outside 1..10"),
+        ({"starting_noise": float("nan")}, "starting_noise=nan must be at least 0"),
+        ({"selection_temperature": "1"}, "selection_temperature='1' must be number"),
+        ({"execute": 2}, "execute=2: the policy chooses 1 actions together"),
+        ({"on_invalid": "ignore"}, "on_invalid='ignore' is unknown: use one of raise, hold"),
+        ({"noise_seed": -1}, "noise_seed=-1 must be an integer from 0"),
+        ({"sampler_call": 5}, "policy sampler_call=5 is not in"),
+    ],
+)
+def test_ways_of_no_use_are_refused(saved, way, says):
+    with pytest.raises(InputError, match=says) as refusal:
+        edp_jax.load_policy(saved[0], **way)
+    assert len(str(refusal.value)) <= 300 and "\n" not in str(refusal.value)
+
+
+def test_the_folder_of_a_run_is_taken_for_its_policy(saved):
+    run = pathlib.Path(saved[0]).parent
+    assert run.name != "policy"
+    np.testing.assert_array_equal(
+        edp_jax.load_policy(run)(np.zeros(3)), edp_jax.load_policy(saved[0])(np.zeros(3))
+    )
+
+
+def test_an_invalid_observation_holds_the_last_valid_action(saved):
+    policy = edp_jax.load_policy(saved[0], on_invalid="hold")
+    with pytest.raises(InputError, match="observation.1. is nan"):
+        policy([0.0, np.nan, 0.0])  # there is none yet
+    first = policy([0.5, -2.0, 0.5])
+    for count, bad in enumerate(([0.0, np.nan, 0.0], (np.zeros(3), {}), np.zeros(4), None), 1):
+        np.testing.assert_array_equal(policy(bad), first)
+        assert policy.held == count and policy.problem.startswith("observation")
+    with pytest.raises(InputError, match="observation.0, 1. is nan"):
+        policy([[0.0, np.nan, 0.0]])  # two axes are due
+    policy([2.5, -1.0, 0.5])
+    assert (policy.held, policy.problem) == (0, "")
+
+
+def test_what_was_held_cannot_be_changed_from_outside(saved):
+    policy = edp_jax.load_policy(saved[0], on_invalid="hold")
+    first = policy(np.zeros(3))
+    expected = first.copy()
+    first[:] = 77
+    policy(None)[:] = 77
+    np.testing.assert_array_equal(policy(None), expected)
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(
+    hypothesis.extra.numpy.arrays(
+        np.float32, (4, 3), elements=hypothesis.strategies.floats(-1e6, 1e6, width=32)
+    ),
+    hypothesis.strategies.integers(0, 2**31),
+)
+def test_actions_are_inside_the_box(odd_box, observation, seed):
+    """The middle and half of this box are rounded: without the clip 0.1 + 0.2 leaves it."""
+    policy, low, high = odd_box
+    action = policy(observation, jax.random.key(seed))
+    assert np.all((low <= action) & (action <= high))
+
+
+@pytest.fixture(scope="module")
+def odd_box(tmp_path_factory):
+    """A policy whose action box has ends that float32 cannot halve; its ends."""
+    folder = str(tmp_path_factory.mktemp("odd") / "policy")
+    low = np.array([0.1, -1e5 / 3], np.float32)
+    high = np.array([0.7, 1e-3], np.float32)
+    members, units = ({"seed": 4},), Units(MEAN, STD, low, high)
+    params = params_of(ALGORITHM, (4,))
+    save_policy(folder, PolicyFile("edp_td3", SETTINGS, SPEC, members, units), params)
+    return edp_jax.load_policy(folder), low, high

@@ -25,8 +25,12 @@ DRAWS = 4000
 
 def choices(q, temperature: float) -> np.ndarray:
     """[DRAWS, ...] choices with as many keys."""
+
+    def choose(key):
+        return select_by_energy(q, temperature, jax.random.gumbel(key, q.shape))
+
     keys = jax.random.split(jax.random.key(0), DRAWS)
-    return np.asarray(jax.jit(jax.vmap(lambda key: select_by_energy(q, temperature, key)))(keys))
+    return np.asarray(jax.jit(jax.vmap(choose))(keys))
 
 
 def test_choices_follow_the_softmax_of_their_own_row():
@@ -48,7 +52,7 @@ def test_rows_choose_independently():
 @pytest.mark.parametrize("temperature", [0.0, 1e-6])
 def test_low_temperature_takes_the_best_candidate(temperature):
     q = jax.random.normal(jax.random.key(3), (10, 5, 7))
-    chosen = select_by_energy(q, temperature, jax.random.key(0))
+    chosen = select_by_energy(q, temperature, jax.random.gumbel(jax.random.key(0), q.shape))
     np.testing.assert_array_equal(chosen, jnp.argmax(q, axis=0))
 
 

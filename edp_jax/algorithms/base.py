@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from edp_jax.acting import Acting
 from edp_jax.algorithms.groups import Average, Optimization
 from edp_jax.networks import Network, Params
 from edp_jax.types import Array, Transition
@@ -58,7 +59,7 @@ class Algorithm(NamedTuple):
     update: Callable[[AgentState, Transition, Any, Any], tuple[AgentState, Metrics]]
 
     # (policy_params, observation [..., O], key) -> action [..., A] in [-1, 1]
-    act: Callable[[Any, Array, chex.PRNGKey], Array]
+    act: Acting
 
     # (state) -> the parameters that `draw` needs, such as those of the policy that makes targets
     draw_params: Callable[[AgentState], Any]

@@ -6,9 +6,10 @@ import chex
 from flax import struct
 
 from edp_jax import networks
+from edp_jax.acting import Acting
 from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
-from edp_jax.policy import Act, Policy
+from edp_jax.policy import Policy
 from edp_jax.settings import redefined
 from edp_jax.types import TaskSpec, Transition
 
@@ -36,10 +37,10 @@ def make_diffusion(settings: DiffusionBC, spec: TaskSpec) -> Algorithm:
 def make_gaussian(settings: GaussianBC, spec: TaskSpec) -> Algorithm:
     """The likelihood of the dataset's actions under a Gaussian; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
-    return _make(settings, policy, edp.act_by_mean(policy))
+    return _make(settings, policy, edp.act_by_mean(policy.network))
 
 
-def _make(settings: Any, policy: Policy, act: Act) -> Algorithm:
+def _make(settings: Any, policy: Policy, act: Acting) -> Algorithm:
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Any:
         del params
         return policy.draw(key, batch.action)

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
+from edp_jax.acting import Acting
 from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
-from edp_jax.policy import ACTION_BOUND, Act, Policy, Prediction
+from edp_jax.policy import ACTION_BOUND, Policy, Prediction
 from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
 
@@ -155,14 +156,14 @@ def make_gaussian(settings: GaussianCRR, spec: TaskSpec) -> Algorithm:
     """CRR with a Gaussian policy; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
     critics = edp.make_critics(settings, spec)
-    return _make(settings, policy, critics, edp.act_by_mean(policy), edp.averaged_actor)
+    return _make(settings, policy, critics, edp.act_by_mean(policy.network), edp.averaged_actor)
 
 
 def _make(
     settings: Any,
     policy: Policy,
     critics: networks.Network,
-    act: Act,
+    act: Acting,
     policy_params: Callable[[AgentState], Any],
 ) -> Algorithm:
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:

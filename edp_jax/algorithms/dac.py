@@ -171,18 +171,24 @@ def make(settings: DAC, spec: TaskSpec) -> Algorithm:
     """DAC; acts by the sample whose critics' mean is highest, or by a choice at a temperature."""
     policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
 
-    def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
+    def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
         del params, observation
-        return select_by_energy(jnp.mean(q, axis=0), settings.selection_temperature, key)
+        return select_by_energy(jnp.mean(q, axis=0), settings.selection_temperature, noise)
 
-    acting = edp.acting_policy(settings, policy)
     parts = {"actor": policy.network, "critic": critics, "dual": DUAL}
     return Algorithm(
         settings=settings,
         init=base.make_init(settings, parts, without_average=("dual",)),
         draw=bcq.make_draw(settings, policy),
         update=make_update(policy, critics),
-        act=edp.act_by(choose, settings.num_candidates, acting, critics, spec),
+        act=edp.act_by(
+            choose,
+            settings.num_candidates,
+            edp.acting_policy(settings, policy),
+            critics,
+            spec,
+            at_random=settings.selection_temperature > 0,
+        ),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor_and_critic,
         draws_ahead=base.draws_ahead(settings),

@@ -5,7 +5,7 @@ the noise network once, and adds the learner's guidance to the denoising loss (E
 Eq. 10). A Gaussian policy fits in as well; its prediction has no denoising loss.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from edp_jax import diffusion, losses, networks
+from edp_jax import acting, diffusion, losses, networks
+from edp_jax.acting import Acting
 from edp_jax.algorithms import base, groups
 from edp_jax.algorithms.base import AgentState, Metrics, TrainState
 from edp_jax.policy import (
-    Act,
     DiffusionPolicy,
     GaussianPolicy,
     Policy,
@@ -200,44 +200,36 @@ def acting_policy(settings: groups.Diffusion, policy: DiffusionPolicy) -> Diffus
     return policy.with_noise_scale(settings.starting_noise)
 
 
-def act_by_mean(policy: GaussianPolicy) -> Act:
-    """act(averaged actor, observation, key): the mean action."""
-
-    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
-        del key
-        return policy.network.apply(params, observation)
-
-    return act
+def act_by_mean(network: networks.Network) -> Acting:
+    """Acts with what a feed-forward network gives for the observation, without randomness."""
+    return Acting(lambda params, observation, numbers: network.apply(params, observation), {})
 
 
-def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Act:
-    """act(averaged actor, observation, key): one sample."""
-
-    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
-        noise_key, chain_key = jax.random.split(key)
-        x_T = jax.random.normal(noise_key, (*observation.shape[:-1], spec.action_dim))
-        return policy.sample(params, observation, x_T, chain_key)
-
-    return act
+def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Acting:
+    """Acts with one sample of the averaged actor."""
+    sample = _sampling(policy, 1, spec)
+    return sample._replace(run=lambda *arguments: sample.run(*arguments)[0])
 
 
-# (policy_params, observation [..., O], q [C, M, ...] of M candidates, key) -> index [...] of one
-Choose = Callable[[Any, Array, Array, chex.PRNGKey], Array]
+# (policy_params, observation [..., O], q [C, M, ...] of M candidates, Gumbel noise [M, ...] or
+# None) -> index [...] of one
+Choose = Callable[[Any, Array, Array, Array | None], Array]
 
 
 def act_by_choice(
     settings: groups.Selection, policy: Policy, critics: networks.Network, spec: TaskSpec
-) -> Act:
-    """act({"actor", "critic"}, observation, key): energy-based action selection (EDP Eq. 13).
+) -> Acting:
+    """Acts on {"actor", "critic"} by energy-based action selection (EDP Eq. 13).
 
     Of M = `num_candidates` samples, one is drawn with probability softmax(min_i Q_i / temperature).
     """
 
-    def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
+    def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
         del params, observation
-        return select_by_energy(jnp.min(q, axis=0), settings.selection_temperature, key)
+        return select_by_energy(jnp.min(q, axis=0), settings.selection_temperature, noise)
 
-    return act_by(choose, settings.num_candidates, policy, critics, spec)
+    at_random = settings.selection_temperature > 0
+    return act_by(choose, settings.num_candidates, policy, critics, spec, at_random=at_random)
 
 
 def act_by(
@@ -246,17 +238,38 @@ def act_by(
     policy: Policy,
     critics: networks.Network,
     spec: TaskSpec,
-) -> Act:
-    """act({"actor", "critic", ...}, observation, key): one of M samples, by what critics say."""
+    *,
+    at_random: bool,
+) -> Acting:
+    """Acts on {"actor", "critic", ...} with one of M samples, chosen by what critics say.
 
-    def act(params: dict[str, networks.Params], observation: Array, key: chex.PRNGKey) -> Array:
-        noise_key, chain_key, choice_key = jax.random.split(key, 3)
-        shape = (num_candidates, *observation.shape[:-1], spec.action_dim)
-        x_T = jax.random.normal(noise_key, shape)
-        actions = policy.sample(params["actor"], observation, x_T, chain_key)
-        if num_candidates == 1:
+    `at_random` says whether the choice reads Gumbel noise.
+    """
+    sample = _sampling(policy, num_candidates, spec)
+    chooses = num_candidates > 1
+    choice = {acting.CHOICE_NOISE: (num_candidates,)} if chooses and at_random else {}
+
+    def run(params: Mapping[str, Any], observation: Array, numbers: acting.Numbers) -> Array:
+        actions = sample.run(params["actor"], observation, numbers)
+        if not chooses:
             return actions[0]
         q = critics.apply(params["critic"], observation, actions)
-        return take_candidate(actions, choose(params, observation, q, choice_key))
+        noise = jnp.moveaxis(numbers[acting.CHOICE_NOISE], -1, 0) if choice else None
+        return take_candidate(actions, choose(params, observation, q, noise))
 
-    return act
+    return Acting(run, {**sample.shapes, **choice})
+
+
+def _sampling(policy: Policy, count: int, spec: TaskSpec) -> Acting:
+    """Gives M = `count` samples [M, ..., A] of the averaged actor."""
+    shapes: dict[str, tuple[int, ...]] = {acting.NOISE: (count, spec.action_dim)}
+    if policy.num_noisy_calls:
+        shapes[acting.STEP_NOISE] = (policy.num_noisy_calls, count, spec.action_dim)
+
+    def run(params: networks.Params, observation: Array, numbers: acting.Numbers) -> Array:
+        x_T, steps = jnp.moveaxis(numbers[acting.NOISE], -2, 0), numbers.get(acting.STEP_NOISE)
+        if steps is not None and jnp.issubdtype(steps.dtype, jnp.floating):
+            steps = jnp.moveaxis(steps, (-3, -2), (0, 1))
+        return policy.sample(params, observation, x_T, steps)
+
+    return Acting(run, shapes)

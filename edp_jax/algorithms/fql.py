@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from edp_jax import losses, networks
+from edp_jax import acting, losses, networks
 from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND
@@ -158,8 +158,8 @@ def make(settings: FQL, spec: TaskSpec) -> Algorithm:
             student=base.gradient_step(student_loss, nets["student"], opt),
         )
 
-    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
-        noise = jax.random.normal(key, (*observation.shape[:-1], spec.action_dim))
+    def run(params: networks.Params, observation: Array, numbers: acting.Numbers) -> Array:
+        noise = numbers[acting.NOISE][..., 0, :]
         action = student_action(student, params, observation, noise)
         return jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
 
@@ -169,7 +169,7 @@ def make(settings: FQL, spec: TaskSpec) -> Algorithm:
         init=base.make_init(settings, parts, without_average=("flow", "student")),
         draw=lambda key, params, batch: draw(key, settings, batch),
         update=update,
-        act=act,
+        act=acting.Acting(run, {acting.NOISE: (1, spec.action_dim)}),
         draw_params=lambda state: (),
         policy_params=lambda state: state.networks["student"].params,
         draws_ahead=base.MOST_AHEAD,  # `draw` looks at no parameters

@@ -7,6 +7,9 @@ from edp_jax.networks import ACTIVATIONS
 from edp_jax.policy import LIKELIHOODS
 from edp_jax.settings import redefined, setting
 
+# Settings that say how a trained policy acts; each learner has some of them.
+ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
+
 
 @struct.dataclass
 class Optimization:

@@ -10,7 +10,6 @@ The networks and the sampler are those of EDP, not the larger ones of the public
 from typing import Any
 
 import chex
-import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -46,21 +45,21 @@ class IDQL(
     )
 
 
-def choose_by_expectile(q: Array, v: Array, expectile: float, key: chex.PRNGKey) -> Array:
+def choose_by_expectile(q: Array, v: Array, expectile: float, noise: Array) -> Array:
     """Draws candidates with IDQL's weights (2304.10573, the implicit actor of the expectile loss).
 
     Args:
       q: values [M, ...] of M candidates; every entry behind the first axis makes its own choice.
       v: value [...] of the observation.
       expectile: tau, the one that V was learned with.
-      key: random key of the choice.
+      noise: [M, ...] standard Gumbel.
 
     Returns:
       Indices [...], drawn with weights tau where Q > V and 1 - tau elsewhere.
     """
     chex.assert_shape(v, q.shape[1:])
     weight = jnp.where(q > v, expectile, 1.0 - expectile)
-    return jax.random.categorical(key, jnp.log(weight), axis=0)
+    return jnp.argmax(jnp.log(weight) + noise, axis=0)
 
 
 def policy_params(state: AgentState) -> dict[str, networks.Params]:
@@ -83,10 +82,11 @@ def assemble(
     """
     critics, value = edp.make_critics(settings, spec), iql.make_value(settings, spec)
 
-    def choose(params: Any, observation: Array, q: Array, key: chex.PRNGKey) -> Array:
+    def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
+        assert noise is not None
         v = value.apply(params["value"], observation)
-        return choose_by_expectile(jnp.min(q, axis=0), v, settings.expectile, key)
+        return choose_by_expectile(jnp.min(q, axis=0), v, settings.expectile, noise)
 
     acting: Policy = edp.acting_policy(settings, policy)
-    act = edp.act_by(choose, settings.num_candidates, acting, critics, spec)
+    act = edp.act_by(choose, settings.num_candidates, acting, critics, spec, at_random=True)
     return iql.assemble(settings, spec, policy, critics, act, policy_params, make_guidance)

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
+from edp_jax.acting import Acting
 from edp_jax.algorithms import base, edp, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
-from edp_jax.policy import Act, Policy, Prediction
+from edp_jax.policy import Policy, Prediction
 from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
 
@@ -157,7 +158,9 @@ def make_gaussian(settings: GaussianIQL, spec: TaskSpec) -> Algorithm:
     """IQL with a Gaussian policy; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
     critics = edp.make_critics(settings, spec)
-    return assemble(settings, spec, policy, critics, edp.act_by_mean(policy), edp.averaged_actor)
+    return assemble(
+        settings, spec, policy, critics, edp.act_by_mean(policy.network), edp.averaged_actor
+    )
 
 
 def make_value(settings: Any, spec: TaskSpec) -> networks.Network:
@@ -172,7 +175,7 @@ def assemble(
     spec: TaskSpec,
     policy: Policy,
     critics: networks.Network,
-    act: Act,
+    act: Acting,
     policy_params: Callable[[AgentState], Any],
     make_guidance: MakeGuidance = advantage_weighted,
 ) -> Algorithm:

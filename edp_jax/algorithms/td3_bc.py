@@ -84,16 +84,12 @@ def make(settings: TD3BC, spec: TaskSpec) -> Algorithm:
         smoothing = jax.random.normal(smoothing_key, batch.action.shape)
         return Draws(smoothing, edp.draw_critics(critics_key, settings))
 
-    def act(params: networks.Params, observation: Array, key: chex.PRNGKey) -> Array:
-        del key
-        return actor.apply(params, observation)
-
     return Algorithm(
         settings=settings,
         init=base.make_init(settings, {"actor": actor, "critic": critics}),
         draw=draw,
         update=make_update(actor, critics),
-        act=act,
+        act=edp.act_by_mean(actor),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor,
         draws_ahead=base.MOST_AHEAD,  # `draw` looks at no parameters

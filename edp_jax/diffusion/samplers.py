@@ -171,7 +171,7 @@ def sample(
     """
 
     def noise_at(index: Array) -> Array:
-        return _noise_of_row(key, index, x_T.shape, x_T.dtype)
+        return noise_of_row(key, index, x_T.shape, x_T.dtype)
 
     return _run(sampler, denoise, x_T, np.arange(sampler.num_calls), noise_at, clip, unroll)
 
@@ -192,7 +192,7 @@ def draw_noise(
     """
     if not sampler.is_stochastic:
         return None
-    draw = lambda index: _noise_of_row(key, index, tuple(shape), dtype)  # noqa: E731
+    draw = lambda index: noise_of_row(key, index, tuple(shape), dtype)  # noqa: E731
     return jax.vmap(draw)(np.arange(sampler.num_calls))
 
 
@@ -230,7 +230,8 @@ def sample_with_noise(
     return _run(sampler, denoise, x_T, noise, lambda z: z, clip, unroll)
 
 
-def _noise_of_row(key: chex.PRNGKey, index: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
+def noise_of_row(key: chex.PRNGKey, index: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
+    """The standard normal noise that row `index` of a stochastic sampler adds."""
     return jax.random.normal(jax.random.fold_in(key, index), shape, dtype)
 
 

@@ -156,16 +156,16 @@ class Run:
         path = os.path.join(self.workdir, "summary.json")
         return self._read_json(path) if os.path.isfile(path) else None
 
-    def policy(self, seed: int | None = None, **point: float) -> "Policy":
+    def policy(self, seed: int | None = None, **options: Any) -> "Policy":
         """Loads the policy of one member.
 
         Args:
-          seed: the member's; by default the first.
-          **point: of a sweep, its values of the swept settings, as in eta=0.5.
+          seed: the member's; by default the first that has not diverged.
+          **options: as of `edp_jax.load_policy`: how it acts, and the point of a sweep.
         """
         from edp_jax.export import load_policy
 
-        return load_policy(os.path.join(self.workdir, "policy"), seed, **point)
+        return load_policy(os.path.join(self.workdir, "policy"), seed, **options)
 
     @property
     def checkpoint_step(self) -> int | None:

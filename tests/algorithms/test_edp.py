@@ -29,6 +29,7 @@ class Fixed(NamedTuple):
     """A policy whose M-th sample is always the same, whatever the observation and the noise."""
 
     samples: tuple[float, ...]
+    num_noisy_calls = 0
 
     def sample(self, params, observation, x_T, key):
         assert x_T.shape == (len(self.samples), *observation.shape[:-1], 1)

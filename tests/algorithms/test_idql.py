@@ -23,8 +23,11 @@ DRAWS = 4000
 
 def shares(q, v, expectile: float) -> np.ndarray:
     """How often each of M candidates is drawn, per row: [M, rows]."""
-    keys = jax.random.split(jax.random.key(0), DRAWS)
-    chosen = jax.vmap(lambda key: idql.choose_by_expectile(q, v, expectile, key))(keys)
+
+    def choose(key):
+        return idql.choose_by_expectile(q, v, expectile, jax.random.gumbel(key, q.shape))
+
+    chosen = jax.vmap(choose)(jax.random.split(jax.random.key(0), DRAWS))
     return np.array([np.mean(chosen == candidate, axis=0) for candidate in range(len(q))])
 
 

@@ -9,10 +9,9 @@ import sys
 import pytest
 from jax._src.lru_cache import LRUCache
 
-from edp_jax import InputError
-from edp_jax.training import programs
+from edp_jax import InputError, programs
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[1]
 
 SCRIPT = """
 import hashlib
@@ -21,7 +20,7 @@ import sys
 import jax
 import numpy as np
 from edp_jax import TaskSpec, algorithms
-from edp_jax.training import programs
+from edp_jax import programs
 from edp_jax.training.batches import Rows
 from edp_jax.training.trainer import Trainer
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,6 @@ from flax import traverse_util
 from edp_jax import algorithms
 from edp_jax.errors import one_line
 from edp_jax.files import read_array, read_json, replacing, write_bytes, writing
-from edp_jax.policy import in_dataset_units
 from edp_jax.types import InputError, TaskSpec, Units
 
 FORMAT = 2  # of the files; counts up when older ones can no longer be read
@@ -62,124 +60,60 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
     write_bytes(os.path.join(folder, "policy.json"), json.dumps(settings, indent=2).encode())
 
 
-class Policy:
-    """A callable policy: observation [O] or [B, O] -> action [A] or [B, A].
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a folder holds: the policies of all R members."""
 
-    A policy with a horizon gives the actions to take in turn, before it is called again:
-    [execute, A] or [B, execute, A]. All are in the units of the dataset that it was trained on.
-    """
+    file: PolicyFile
+    params: Any  # `Algorithm.policy_params`, leaves [R, ...]
 
-    def __init__(self, file: PolicyFile, params: Any):
-        """Builds the policy of one member from its parameters."""
-        self._spec, self._execute = file.spec, file.execute or file.spec.horizon
-        if not isinstance(self._execute, int) or not 1 <= self._execute <= self.horizon:
-            raise ValueError(f"execute is {self._execute}, horizon {self.horizon}")
-        self._key = jax.random.key(0)
-        self._calls = 0
-        act = algorithms.make(file.algorithm, file.settings, file.spec).act
-        act_in_units = in_dataset_units(act, file.units, self._execute)
-        self._run = jax.jit(functools.partial(act_in_units, params))
-
-    @property
-    def observation_dim(self) -> int:
-        """Columns of an observation, O."""
-        return self._spec.observation_dim
-
-    @property
-    def action_dim(self) -> int:
-        """Columns of an action, A."""
-        return self._spec.action_dim
-
-    @property
-    def horizon(self) -> int:
-        """Actions that it chooses together, H; 1: it gives single actions, without an axis."""
-        return self._spec.horizon
-
-    @property
-    def execute(self) -> int:
-        """How many of these it gives."""
-        return self._execute
-
-    def __call__(self, observation: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
-        """Chooses actions.
+    def find(self, folder: str, which: Mapping[str, float]) -> int:
+        """Index of the first member of that description whose training has not diverged.
 
         Args:
-          observation: [O] or [B, O], in the units of the dataset.
-          key: random key; without one, the n-th call after loading always draws the same numbers.
-
-        Returns:
-          Action [A] or [B, A], or with a horizon [execute, A] or [B, execute, A], in the units of
-          the dataset.
+          folder: to name in an error.
+          which: seed and swept settings, or some of them.
 
         Raises:
-          InputError: the observation has another size than the policy's, or it or the action is
-            NaN or infinite.
+          InputError: none is of that description, or its training has diverged.
         """
-        observation = self._checked(observation)
-        if key is None:
-            key = jax.random.fold_in(self._key, self._calls)
-            self._calls += 1
-        action = np.asarray(self._run(observation, key))
-        if not np.isfinite(action).all():
+        members, diverged = self.file.members, self.file.diverged
+        found = [i for i, member in enumerate(members) if which.items() <= member.items()]
+        for index in found:
+            if not diverged or diverged[index] < 0:
+                return index
+        if found:
+            name = ", ".join(f"{key} {value}" for key, value in members[found[0]].items())
             raise InputError(
-                "policy: its action is NaN or infinite; either its training has diverged (see "
-                "metrics.csv of the run), or the observation is far from the data"
+                f"policy {folder!r}: the training of {name} diverged in update "
+                f"{diverged[found[0]]:,}; take another one, or train again with a lower "
+                "learning_rate"
             )
-        return action
+        known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
+        asked = ", ".join(f"{name}={value}" for name, value in which.items())
+        raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")
 
-    def _checked(self, observation: Any) -> np.ndarray:
-        """The observation as float32.
+    def params_of(self, folder: str, index: int) -> Any:
+        """The parameters of one member.
 
         Raises:
-          InputError: it is none that the policy can take.
+          InputError: a number of them is NaN or infinite.
         """
-        size = self.observation_dim
-        if isinstance(observation, tuple) and len(observation) == 2:
-            if isinstance(observation[1], Mapping):
-                raise InputError(
-                    "observation: a tuple (observation, info), as env.reset() returns; pass its "
-                    "first part"
-                )
-        try:
-            values = np.asarray(observation)
-            if values.dtype.kind not in "fiub":
-                raise ValueError(f"its type is {values.dtype}")
-            with np.errstate(over="ignore"):  # what is too large is told below
-                values = values.astype(np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"observation: no array of numbers ({one_line(error)}); pass one of shape "
-                f"({size},) or (B, {size})"
-            ) from error
-        if values.ndim not in (1, 2) or values.shape[-1] != size:
-            raise InputError(
-                f"observation of shape {values.shape} does not fit: this policy takes "
-                f"({size},) or (B, {size})"
-            )
-        broken = np.argwhere(~np.isfinite(values))
-        if len(broken):
-            place = ", ".join(map(str, broken[0]))
-            value = np.asarray(observation)[tuple(broken[0])]
-            raise InputError(
-                f"observation[{place}] is {value}, not a finite number: check the sensor, or skip "
-                "this step"
-            )
-        return values
+        with _damage_told(folder):
+            params = jax.tree.map(lambda leaf: leaf[index], self.params)
+            _check_finite("params", params)
+            return params
 
 
-def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: float) -> Policy:
-    """Loads one policy of a run.
+def read_folder(folder: str) -> Stored:
+    """Reads the policies of all members of a run.
 
     Args:
       folder: the run's policy/ folder.
-      seed: whose policy; by default the first that has not diverged.
-      **point: of a sweep, the values of the swept settings, as in `eta=0.5`.
 
     Raises:
-      InputError: there is no policy in `folder`, it is damaged, none is of that description, or the
-        training of that one has diverged.
+      InputError: there is no policy in `folder`, or it is damaged.
     """
-    folder = os.fspath(folder)
     path = os.path.join(folder, "policy.json")
     if not os.path.isfile(path):
         raise InputError(
@@ -199,9 +133,6 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         diverged = tuple(map(int, described.get("diverged") or (-1,) * len(members)))
         if len(diverged) != len(members):
             raise ValueError(f"{len(diverged)} marks of divergence for {len(members)} members")
-    which = point if seed is None else {"seed": seed, **point}
-    index = _find_member(folder, members, which, diverged)
-    with _damage_told(folder):
         algorithm = algorithms.make(described["algorithm"], settings, spec)
         like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
         sizes = (spec.observation_dim, spec.observation_dim, spec.action_dim, spec.action_dim)
@@ -213,12 +144,17 @@ def load_policy(folder: str | os.PathLike, seed: int | None = None, **point: flo
         parts = traverse_util.unflatten_dict(_arrays(folder), sep="/")
         if any(len(leaf) != len(members) for leaf in jax.tree.leaves(parts["params"])):
             raise ValueError(f"not the parameters of {len(members)} members")
-        params = jax.tree.map(lambda leaf: leaf[index], parts["params"])
-        units, execute = Units(**parts["units"]), described.get("execute")
-        found = {"params": params, "units": vars(units)}
-        _check_arrays(found, {"params": like, "units": like_units})
+        first = jax.tree.map(lambda leaf: leaf[0], parts["params"])
+        _check_arrays(
+            {"params": first, "units": parts["units"]}, {"params": like, "units": like_units}
+        )
+        _check_finite("units", parts["units"])
+        execute = described.get("execute")
+        if execute is not None and execute not in range(1, spec.horizon + 1):
+            raise ValueError(f"execute is {execute}, horizon {spec.horizon}")
+        units = Units(**parts["units"])
         file = PolicyFile(described["algorithm"], settings, spec, members, units, execute, diverged)
-        return Policy(file, params)
+        return Stored(file, parts["params"])
 
 
 def _member(described: Any) -> dict[str, float]:
@@ -240,7 +176,7 @@ def _check_arrays(tree: Any, like: Any) -> None:
     """Compares arrays with the names, shapes and types that a learner has.
 
     Raises:
-      ValueError: they differ, or a number is NaN or infinite.
+      ValueError: they differ.
     """
     flat: list[Any] = [traverse_util.flatten_dict(each, sep="/") for each in (tree, like)]
     found, wanted = flat
@@ -251,8 +187,12 @@ def _check_arrays(tree: Any, like: Any) -> None:
         told, asked = (f"{a.dtype}{list(a.shape)}" for a in (found[name], leaf))
         if told != asked:
             raise ValueError(f"{name} is {told}, not {asked}")
-        if not np.isfinite(found[name]).all():
-            raise ValueError(f"{name} is NaN or infinite")
+
+
+def _check_finite(name: str, tree: Any) -> None:
+    for key, leaf in traverse_util.flatten_dict(tree, sep="/").items():
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(f"{name}/{key} is NaN or infinite")
 
 
 def _described(folder: str, path: str) -> dict[str, Any]:
@@ -273,25 +213,3 @@ def _damage_told(folder: str) -> Iterator[None]:
             f"policy {folder!r}: damaged, or of another version ({type(error).__name__}: "
             f"{one_line(error)[:80]}); copy it again from its run"
         ) from error
-
-
-def _find_member(
-    folder: str,
-    members: tuple[Mapping, ...],
-    which: Mapping[str, float],
-    diverged: tuple[int, ...],
-) -> int:
-    """Index of the first member of that description whose training has not diverged."""
-    found = [i for i, member in enumerate(members) if which.items() <= member.items()]
-    for index in found:
-        if diverged[index] < 0:
-            return index
-    if found:
-        name = ", ".join(f"{key} {value}" for key, value in members[found[0]].items())
-        raise InputError(
-            f"policy {folder!r}: the training of {name} diverged in update {diverged[found[0]]:,}; "
-            "take another one, or train again with a lower learning_rate"
-        )
-    known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
-    asked = ", ".join(f"{name}={value}" for name, value in which.items())
-    raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")

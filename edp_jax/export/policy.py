@@ -1,0 +1,231 @@
+"""A policy as it is used: a function from observations to actions, whatever it was read from."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from edp_jax import acting
+from edp_jax.errors import one_line
+from edp_jax.types import InputError
+
+OBSERVATION = "observation"
+ON_INVALID = ("raise", "hold")
+
+# inputs by name, "observation" [B, O] and the random numbers [B, ...]
+# -> actions [B, A], or [B, execute, A] of a policy with a horizon
+Run = Callable[[Mapping[str, np.ndarray]], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    """What a policy takes and gives."""
+
+    observation_dim: int  # O
+    action_dim: int  # A
+    horizon: int  # H
+    execute: int  # of the H actions, those that it gives
+    random_numbers: Mapping[str, tuple[int, ...]]  # `Acting.shapes`
+
+    def __post_init__(self):
+        if not isinstance(self.execute, int) or not 1 <= self.execute <= self.horizon:
+            raise ValueError(f"execute is {self.execute}, horizon {self.horizon}")
+        if unknown := self.random_numbers.keys() - set(acting.NAMES):
+            raise ValueError(f"random numbers {sorted(unknown)[0]!r:.40} are unknown")
+
+    def fixed_numbers(self, seed: int, batch_size: int) -> dict[str, np.ndarray]:
+        """The same random numbers for every observation of a batch [B], a function of the seed.
+
+        numpy keeps the stream of RandomState for ever, so they are the same on every machine.
+        """
+        rng, numbers = np.random.RandomState(seed), {}
+        for name in (name for name in acting.NAMES if name in self.random_numbers):
+            draw = rng.gumbel if name == acting.CHOICE_NOISE else rng.normal
+            one = draw(size=self.random_numbers[name]).astype(np.float32)
+            numbers[name] = np.repeat(one[None], batch_size, axis=0)
+        return numbers
+
+
+class Options(NamedTuple):
+    """How a policy is used, whatever it was read from."""
+
+    on_invalid: str = "raise"  # one of ON_INVALID
+    noise_seed: int = 0  # of the random numbers of calls without a key
+
+    def check(self) -> None:
+        """Refuses values of no use.
+
+        Raises:
+          InputError: one is.
+        """
+        if self.on_invalid not in ON_INVALID:
+            raise InputError(
+                f"on_invalid={self.on_invalid!r:.40} is unknown: use one of {', '.join(ON_INVALID)}"
+            )
+        if not isinstance(self.noise_seed, int) or not 0 <= self.noise_seed < 2**32:
+            raise InputError(
+                f"noise_seed={self.noise_seed!r:.40} must be an integer from 0 to 4294967295"
+            )
+
+
+class Policy:
+    """A callable policy: observation [O] or [B, O] -> action [A] or [B, A].
+
+    A policy with a horizon gives the actions to take in turn, before it is called again:
+    [execute, A] or [B, execute, A]. All are in the units of the dataset that it was trained on, and
+    inside its action box.
+
+    Without a key it is deterministic: every call, and every observation of a batch, uses the same
+    random numbers, which depend on `Options.noise_seed` alone.
+
+    Attributes:
+      interface: sizes, and the random numbers that it reads.
+      metadata: what its file says of it; plain values.
+      held: how many calls in a row gave the last valid action again, see `load_policy`.
+      problem: why, in one line; empty where the last call was valid.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        run: Run,
+        metadata: Mapping[str, Any],
+        options: Options,
+    ):
+        """Makes a policy of the function that a file holds."""
+        options.check()
+        self.interface, self.metadata = interface, metadata
+        self.held, self.problem = 0, ""
+        self._run, self._options = run, options
+        self._last: tuple[tuple[int, ...], np.ndarray] | None = None  # axes [...], action
+        self._fixed = functools.lru_cache(8)(
+            functools.partial(interface.fixed_numbers, options.noise_seed)
+        )
+        draw = functools.partial(acting.draw, interface.random_numbers)
+        self._draw = jax.jit(draw, static_argnames="batch")
+
+    @property
+    def observation_dim(self) -> int:
+        """Columns of an observation, O."""
+        return self.interface.observation_dim
+
+    @property
+    def action_dim(self) -> int:
+        """Columns of an action, A."""
+        return self.interface.action_dim
+
+    @property
+    def horizon(self) -> int:
+        """Actions that it chooses together, H; 1: it gives single actions, without an axis."""
+        return self.interface.horizon
+
+    @property
+    def execute(self) -> int:
+        """How many of these it gives."""
+        return self.interface.execute
+
+    def __call__(self, observation: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
+        """Chooses actions.
+
+        Args:
+          observation: [O] or [B, O], in the units of the dataset.
+          key: a `jax.random.key`, to draw actions with its randomness; other rows of a batch then
+            have other random numbers.
+
+        Returns:
+          Action [A] or [B, A], or with a horizon [execute, A] or [B, execute, A], in the units of
+          the dataset.
+
+        Raises:
+          InputError: the observation has another size than the policy's, or it or the action is
+            NaN or infinite. With `on_invalid="hold"` the last valid action comes back instead,
+            where there is one and it has the shape that is due.
+        """
+        try:
+            checked = self._checked(observation)
+            action = self._choose(checked, key)
+        except InputError as error:
+            last = self._to_hold(observation)
+            if self._options.on_invalid == "raise" or last is None:
+                raise
+            self.held, self.problem = self.held + 1, str(error)
+            return last.copy()
+        self.held, self.problem = 0, ""
+        if self._options.on_invalid == "hold":
+            self._last = checked.shape[:-1], action.copy()
+        return action
+
+    def warm_up(self, batch_size: int | None = None) -> None:
+        """Acts once, so that no later call with observations of that shape has to compile.
+
+        Args:
+          batch_size: B of observations [B, O]; None: a single one [O].
+        """
+        axes = () if batch_size is None else (batch_size,)
+        self._choose(self._checked(np.zeros((*axes, self.observation_dim))), None)
+
+    def _choose(self, observation: np.ndarray, key: jax.Array | None) -> np.ndarray:
+        """Actions for a checked observation."""
+        rows = observation.reshape(-1, self.observation_dim)
+        numbers = self._fixed(len(rows)) if key is None else self._draw(key, batch=(len(rows),))
+        action = np.array(self._run({OBSERVATION: rows, **numbers}))
+        if not np.isfinite(action).all():
+            raise InputError(
+                "policy: its action is NaN or infinite; either its training has diverged (see "
+                "metrics.csv of the run), or the observation is far from the data"
+            )
+        return action if observation.ndim == 2 else action[0]
+
+    def _to_hold(self, observation: Any) -> np.ndarray | None:
+        """The last valid action, where there is one and it has the shape that is due.
+
+        An observation that is no array of the policy's size asks for no shape, and gets any.
+        """
+        axes, action = self._last or ((), None)
+        try:
+            *asked, size = np.shape(observation)
+        except ValueError:  # rows of several lengths, or a number
+            return action
+        other = size == self.observation_dim and len(asked) < 2 and tuple(asked) != axes
+        return None if other else action
+
+    def _checked(self, observation: Any) -> np.ndarray:
+        """The observation as float32.
+
+        Raises:
+          InputError: it is none that the policy can take.
+        """
+        size = self.observation_dim
+        if isinstance(observation, tuple) and len(observation) == 2:
+            if isinstance(observation[1], Mapping):
+                raise InputError(
+                    "observation: a tuple (observation, info), as env.reset() returns; pass its "
+                    "first part"
+                )
+        try:
+            values = np.asarray(observation)
+            if values.dtype.kind not in "fiub":
+                raise ValueError(f"its type is {values.dtype}")
+            with np.errstate(over="ignore"):  # what is too large is told below
+                values = values.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"observation: no array of numbers ({one_line(error)}); pass one of shape "
+                f"({size},) or (B, {size})"
+            ) from error
+        if values.ndim not in (1, 2) or values.shape[-1] != size or not values.size:
+            raise InputError(
+                f"observation of shape {values.shape} does not fit: this policy takes "
+                f"({size},) or (B, {size})"
+            )
+        if not np.isfinite(values).all():
+            broken = np.argwhere(~np.isfinite(values))[0]
+            place, value = ", ".join(map(str, broken)), np.asarray(observation)[tuple(broken)]
+            raise InputError(
+                f"observation[{place}] is {value}, not a finite number: check the sensor, or skip "
+                "this step"
+            )
+        return values

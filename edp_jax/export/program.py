@@ -1,0 +1,86 @@
+"""A policy as one pure function: sampler, choice, units and box, without the learner around it."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from edp_jax import algorithms
+from edp_jax.acting import Acting
+from edp_jax.algorithms.groups import ACTING
+from edp_jax.export.folder import PolicyFile
+from edp_jax.export.policy import OBSERVATION, Interface
+from edp_jax.policy import in_dataset_units
+from edp_jax.settings import check, describe
+from edp_jax.types import Array, InputError
+
+EXECUTE = "execute"  # of the actions of a chunk, those to take; a way of acting like `ACTING`
+
+
+class Program(NamedTuple):
+    """A policy that can be called, or written as a file."""
+
+    interface: Interface
+    act: Acting  # in [-1, 1], of normalised observations
+    file: PolicyFile
+    params: Any  # of one member, as `act` takes them
+    acting: Mapping[str, Any]  # the settings that say how it acts
+
+    def function(self, params: Any, inputs: Mapping[str, Array]) -> Array:
+        """Actions [B, A], or [B, execute, A], for inputs [B, ...]; all in the dataset's units."""
+        act = in_dataset_units(self.act.run, self.file.units, self.interface.execute)
+        numbers = {name: value for name, value in inputs.items() if name != OBSERVATION}
+        return act(params, inputs[OBSERVATION], numbers)
+
+    def inputs(self, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
+        """Names and shapes of the inputs, for a batch of that (perhaps symbolic) size."""
+        shapes = {OBSERVATION: (self.interface.observation_dim,), **self.interface.random_numbers}
+        return {
+            name: jax.ShapeDtypeStruct((batch, *shape), np.float32)
+            for name, shape in shapes.items()
+        }
+
+    def compiled(self) -> Any:
+        """`function` with its parameters, compiled for each size of a batch that it meets."""
+        return jax.jit(functools.partial(self.function, self.params))
+
+
+def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Program:
+    """Makes the program of one policy.
+
+    Args:
+      file: what the policies of its run have in common.
+      params: its own.
+      ways: settings of `ACTING` and `EXECUTE` that are to be other than the run's.
+
+    Raises:
+      InputError: the learner has no such setting, or it cannot have the value.
+    """
+    ways = dict(ways)
+    execute = ways.pop(EXECUTE, file.execute or file.spec.horizon)
+    if type(execute) is not int or not 1 <= execute <= file.spec.horizon:
+        raise InputError(
+            f"{EXECUTE}={execute!r:.40}: the policy chooses {file.spec.horizon} actions together; "
+            f"give an integer from 1 to {file.spec.horizon}"
+        )
+    settings = _changed(file.algorithm, file.settings, ways)
+    act = algorithms.make(file.algorithm, settings, file.spec).act
+    spec = file.spec
+    interface = Interface(spec.observation_dim, spec.action_dim, spec.horizon, execute, act.shapes)
+    told = {name: getattr(settings, name) for name in ACTING if hasattr(settings, name)}
+    return Program(interface, act, file, params, told)
+
+
+def _changed(algorithm: str, settings: Any, ways: Mapping[str, Any]) -> Any:
+    """The settings with other ways of acting, checked."""
+    entries = {entry.name: entry for entry in describe(type(settings))}
+    for name, value in ways.items():
+        if name not in entries:
+            raise InputError(f"{name}={value!r:.40}: {algorithm} has no such setting; leave it out")
+        check(entries[name], value)
+        if isinstance(value, tuple | list):
+            raise InputError(f"{name}={value!r:.40} must be one value; load once for each")
+    return dataclasses.replace(settings, **ways)
