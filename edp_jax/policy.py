@@ -117,7 +117,7 @@ class DiffusionPolicy(NamedTuple):
         Returns:
           Actions [..., A].
         """
-        if steps is not None and jnp.issubdtype(steps.dtype, jnp.floating):
+        if self.num_noisy_calls and is_noise(steps):
             return self.run_chain(params, observation, Chain(x_T, steps))
         denoise, x_T = self._denoise(params, observation), self.noise_scale * x_T
         return diffusion.sample(self.sampler, denoise, x_T, steps, **self._chain)
@@ -139,6 +139,11 @@ class DiffusionPolicy(NamedTuple):
 
     def _denoise(self, params: Params, observation: Array) -> Denoise:
         return lambda x, t: self.network.apply(params, observation, x, t)
+
+
+def is_noise(steps: Any) -> bool:
+    """Whether the randomness of a sampler's calls is noise, not a key that it is drawn from."""
+    return bool(jnp.issubdtype(steps.dtype, jnp.floating))
 
 
 class Chain(NamedTuple):

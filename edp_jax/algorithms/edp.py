@@ -22,6 +22,7 @@ from edp_jax.policy import (
     GaussianPolicy,
     Policy,
     Prediction,
+    is_noise,
     select_by_energy,
     take_candidate,
 )
@@ -268,7 +269,7 @@ def _sampling(policy: Policy, count: int, spec: TaskSpec) -> Acting:
 
     def run(params: networks.Params, observation: Array, numbers: acting.Numbers) -> Array:
         x_T, steps = jnp.moveaxis(numbers[acting.NOISE], -2, 0), numbers.get(acting.STEP_NOISE)
-        if steps is not None and jnp.issubdtype(steps.dtype, jnp.floating):
+        if steps is not None and is_noise(steps):
             steps = jnp.moveaxis(steps, (-3, -2), (0, 1))
         return policy.sample(params, observation, x_T, steps)
 

@@ -1,13 +1,18 @@
 """Loading a policy, whatever it is stored as."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from edp_jax import programs
-from edp_jax.export import folder
+from edp_jax.errors import one_line
+from edp_jax.export import edp_file, folder
+from edp_jax.export.metadata import describe
 from edp_jax.export.policy import Options, Policy
 from edp_jax.export.program import make_program
+from edp_jax.types import InputError
 
-EDP, ONNX = ".edp", ".onnx"
+READERS = {".edp": edp_file.read}
 
 
 def load_policy(
@@ -57,11 +62,36 @@ def load_policy(
     }
     ways = {name: value for name, value in ways.items() if value is not None}
     which = point if seed is None else {"seed": seed, **point}
+    if (suffix := os.path.splitext(path)[1]) in READERS:
+        if given := [*ways, *which]:
+            raise InputError(
+                f"policy {path!r}: {given[0]} was fixed when it was exported; export it again "
+                "with other values, or load the policy/ folder of its run"
+            )
+        with _damage_told(path):
+            return Policy(*READERS[suffix](path), options)
     path = _policy_folder(path)
     stored = folder.read_folder(path)
     index = stored.find(path, which)
     program = make_program(stored.file, stored.params_of(path, index), ways)
-    return Policy(program.interface, program.compiled(), {}, options)
+    about = {"member": stored.file.members[index]}
+    return Policy(program.interface, program.compiled(), describe(program, about), options)
+
+
+@contextlib.contextmanager
+def _damage_told(path: str) -> Iterator[None]:
+    """Tells in one line why a file cannot be read in the block."""
+    if not os.path.isfile(path):
+        raise InputError(f"policy {path!r}: no such file; name one that experiments.export wrote")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
+        raise InputError(
+            f"policy {path!r}: damaged, or of another version ({type(error).__name__}: "
+            f"{one_line(error)[:80]}); export it again"
+        ) from error
 
 
 def _policy_folder(path: str) -> str:

@@ -1,0 +1,128 @@
+"""The file .edp: a policy as a program of `jax.export`, its parameters, and what it is.
+
+It is a zip file without compression: metadata.json, program.bin, and an .npy file per parameter.
+Nothing in it is Python. The program has the batch's size as a symbol, and is there for the
+platforms `PLATFORMS`.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+from flax import traverse_util
+
+from edp_jax.errors import not_installed
+from edp_jax.export import metadata as meta
+from edp_jax.export.policy import Interface, Run
+from edp_jax.export.program import Program
+from edp_jax.files import parse_json, read_array, write_bytes
+from edp_jax.types import Array, InputError
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+METADATA, PROGRAM, PARAMS = "metadata.json", "program.bin", "params/"
+
+
+def write(path: str, program: Program, metadata: Mapping[str, Any]) -> None:
+    """Writes a policy; the same policy always gives the same bytes.
+
+    Args:
+      path: of the file.
+      program: of the policy.
+      metadata: from `metadata.describe`.
+
+    Raises:
+      InputError: the file cannot be written, or a package is missing.
+    """
+    params = traverse_util.flatten_dict(program.params, sep="/")
+    members = {PROGRAM: _serialize(program, params)}
+    for name in sorted(params):
+        content = io.BytesIO()
+        np.lib.format.write_array(content, np.asarray(params[name]), allow_pickle=False)
+        members[f"{PARAMS}{name}.npy"] = content.getvalue()
+    sealed = meta.seal(metadata, _parts(members))
+    members = {METADATA: json.dumps(sealed, indent=2).encode(), **members}
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, part in members.items():
+            archive.writestr(zipfile.ZipInfo(name), part)
+    write_bytes(path, content.getvalue())
+
+
+def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
+    """Reads a policy.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      What it takes and gives, the function, and its metadata.
+
+    Raises:
+      InputError: a package is missing, or the file is for other platforms.
+      Exception: the file is damaged, of another version, or something else.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        for member in stored.zip.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("it is compressed")
+        if sum(member.file_size for member in stored.zip.infolist()) > os.path.getsize(path):
+            raise ValueError("its parts are larger than it is")
+        members = {name: stored.zip.read(name) for name in stored.zip.namelist()}
+        metadata = parse_json(members.pop(METADATA))
+        interface = meta.check(metadata, _parts(members))
+        names = [name for name in stored.files if name.startswith(PARAMS)]
+        params = {name.removeprefix(PARAMS): read_array(stored, name) for name in names}
+    try:
+        exported = jax.export.deserialize(bytearray(members[PROGRAM]))
+    except ImportError as error:
+        raise not_installed(f"policy {path!r}", error, "export") from error
+    if (platform := jax.export.default_export_platform()) not in exported.platforms:
+        raise InputError(
+            f"policy {path!r}: is there for {', '.join(exported.platforms)}, not for {platform}; "
+            "set JAX_PLATFORMS=cpu, or load the policy/ folder of its run"
+        )
+    return interface, jax.jit(functools.partial(exported.call, params)), metadata
+
+
+def _serialize(program: Program, params: Mapping[str, Any]) -> bytes:
+    """The function (parameters by name, inputs by name) -> actions, for any size of a batch."""
+
+    def function(params: dict[str, Array], inputs: dict[str, Array]) -> Array:
+        return program.function(traverse_util.unflatten_dict(params, sep="/"), inputs)
+
+    (batch,) = jax.export.symbolic_shape("b")
+    like = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in params.items()}
+    export = jax.export.export(jax.jit(function), platforms=PLATFORMS)
+    with _without_paths():
+        exported = export(like, program.inputs(batch))
+    try:
+        return bytes(exported.serialize())
+    except ImportError as error:
+        raise not_installed("--format=jax", error, "export") from error
+
+
+@contextlib.contextmanager
+def _without_paths() -> Iterator[None]:
+    """Keeps the paths of this machine's source files out of the program."""
+    option = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, option)
+    jax.config.update(option, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
+
+
+def _parts(members: Mapping[str, bytes]) -> Iterator[bytes]:
+    """What the digest is taken over: names and contents, in the order of the names."""
+    for name in sorted(members):
+        yield name.encode()
+        yield members[name]
