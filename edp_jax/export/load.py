@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from edp_jax import programs
 from edp_jax.errors import one_line
-from edp_jax.export import edp_file, folder
+from edp_jax.export import edp_file, folder, onnx_file
 from edp_jax.export.metadata import describe
 from edp_jax.export.policy import Options, Policy
 from edp_jax.export.program import make_program
 from edp_jax.types import InputError
 
-READERS = {".edp": edp_file.read}
+READERS = {".edp": edp_file.read, ".onnx": onnx_file.read}
 
 
 def load_policy(

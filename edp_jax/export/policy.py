@@ -41,11 +41,16 @@ class Interface:
 
         numpy keeps the stream of RandomState for ever, so they are the same on every machine.
         """
-        rng, numbers = np.random.RandomState(seed), {}
+        one = self.random(np.random.RandomState(seed), 1)
+        return {name: np.repeat(value, batch_size, axis=0) for name, value in one.items()}
+
+    def random(self, rng: np.random.RandomState, batch_size: int) -> dict[str, np.ndarray]:
+        """Random numbers for a batch [B], in the order of their names in `acting.NAMES`."""
+        numbers = {}
         for name in (name for name in acting.NAMES if name in self.random_numbers):
             draw = rng.gumbel if name == acting.CHOICE_NOISE else rng.normal
-            one = draw(size=self.random_numbers[name]).astype(np.float32)
-            numbers[name] = np.repeat(one[None], batch_size, axis=0)
+            drawn = draw(size=(batch_size, *self.random_numbers[name]))
+            numbers[name] = drawn.astype(np.float32)
         return numbers
 
 
