@@ -239,8 +239,9 @@ def in_dataset_units(act: Act, units: Units, execute: int | None = None) -> Act:
     def scaled(params: Any, observation: Array, random: Any) -> Array:
         action = act(params, units.normalize(observation), random)
         if action.shape[-1] > action_dim:
-            chunk = action.reshape(*action.shape[:-1], -1, action_dim)
-            action = chunk[..., :execute, :]
+            action = action.reshape(*action.shape[:-1], -1, action_dim)
+            if execute is not None:
+                action = jax.lax.slice_in_dim(action, 0, execute, axis=-2)
         return jnp.clip(units.unscale(action), units.action_low, units.action_high)
 
     return scaled

@@ -5,7 +5,16 @@ action = policy(observation)
 """
 
 from edp_jax.export.folder import PolicyFile, save_policy
-from edp_jax.export.load import load_policy
+from edp_jax.export.load import load_policy, write_policy
 from edp_jax.export.policy import Policy
+from edp_jax.export.program import Program, make_program
 
-__all__ = ["Policy", "PolicyFile", "load_policy", "save_policy"]
+__all__ = [
+    "Policy",
+    "PolicyFile",
+    "Program",
+    "load_policy",
+    "make_program",
+    "save_policy",
+    "write_policy",
+]

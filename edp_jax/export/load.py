@@ -1,18 +1,38 @@
-"""Loading a policy, whatever it is stored as."""
+"""Loading a policy, whatever it is stored as, and writing it as one file."""
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType, ModuleType
+from typing import Any
 
 from edp_jax import programs
 from edp_jax.errors import one_line
 from edp_jax.export import edp_file, folder, onnx_file
 from edp_jax.export.metadata import describe
 from edp_jax.export.policy import Options, Policy
-from edp_jax.export.program import make_program
+from edp_jax.export.program import Program, make_program
 from edp_jax.types import InputError
 
-READERS = {".edp": edp_file.read, ".onnx": onnx_file.read}
+FORMATS = {".edp": edp_file, ".onnx": onnx_file}  # by the end of a file's name
+
+
+def write_policy(
+    path: str | os.PathLike, program: Program, about: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Writes a policy as one file.
+
+    Args:
+      path: of the file; its end names the format, .edp or .onnx.
+      program: from `make_program`.
+      about: what else its metadata are to say; plain values.
+
+    Raises:
+      InputError: the file cannot be written, a package is missing, or the format cannot hold the
+        policy.
+    """
+    path = os.fspath(path)
+    _format(path).write(path, program, describe(program, about))
 
 
 def load_policy(
@@ -62,20 +82,28 @@ def load_policy(
     }
     ways = {name: value for name, value in ways.items() if value is not None}
     which = point if seed is None else {"seed": seed, **point}
-    if (suffix := os.path.splitext(path)[1]) in READERS:
+    if os.path.splitext(path)[1] in FORMATS:
         if given := [*ways, *which]:
             raise InputError(
                 f"policy {path!r}: {given[0]} was fixed when it was exported; export it again "
                 "with other values, or load the policy/ folder of its run"
             )
         with _damage_told(path):
-            return Policy(*READERS[suffix](path), options)
+            return Policy(*_format(path).read(path), options)
     path = _policy_folder(path)
     stored = folder.read_folder(path)
     index = stored.find(path, which)
     program = make_program(stored.file, stored.params_of(path, index), ways)
     about = {"member": stored.file.members[index]}
     return Policy(program.interface, program.compiled(), describe(program, about), options)
+
+
+def _format(path: str) -> ModuleType:
+    """The module that reads and writes files with such a name."""
+    suffix = os.path.splitext(path)[1]
+    if suffix not in FORMATS:
+        raise InputError(f"{path}: must end in {' or '.join(FORMATS)}, which names the format")
+    return FORMATS[suffix]
 
 
 @contextlib.contextmanager
