@@ -72,7 +72,11 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
     metadata = parse_json(session.get_modelmeta().custom_metadata_map.get(PROPERTY, "null"))
     size = metadata.get(GRAPH_BYTES) if isinstance(metadata, dict) else None
     interface = meta.check(metadata, [content[:size]])
-    return interface, lambda inputs: session.run([ACTION], dict(inputs))[0], metadata
+
+    def run(inputs: Mapping[str, Any]) -> np.ndarray:
+        return session.run([ACTION], {name: np.asarray(each) for name, each in inputs.items()})[0]
+
+    return interface, run, metadata
 
 
 def _session(path: str, content: bytes) -> Any:
