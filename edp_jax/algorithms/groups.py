@@ -8,7 +8,7 @@ from edp_jax.policy import LIKELIHOODS
 from edp_jax.settings import redefined, setting
 
 # Settings that say how a trained policy acts; each learner has some of them.
-ACTING = ("num_candidates", "selection_temperature", "sampler_calls", "starting_noise")
+ACTING = ("num_candidates", "selection_temperature", "sampler", "sampler_calls", "starting_noise")
 
 
 @struct.dataclass

@@ -41,6 +41,7 @@ def load_policy(
     *,
     num_candidates: int | None = None,
     selection_temperature: float | None = None,
+    sampler: str | None = None,
     sampler_calls: int | None = None,
     starting_noise: float | None = None,
     execute: int | None = None,
@@ -55,8 +56,8 @@ def load_policy(
       path: folder of a run, its policy/ folder, or a file that `experiments.export` wrote: .edp, or
         .onnx, which needs the package onnxruntime.
       seed: whose policy; by default the first that has not diverged.
-      num_candidates, selection_temperature, sampler_calls, starting_noise: how it acts, where that
-        is to be other than in the run (docs/configuration.md says what each does).
+      num_candidates, selection_temperature, sampler, sampler_calls, starting_noise: how it acts,
+        where that is to be other than in the run (docs/configuration.md says what each does).
       execute: of the actions of a chunk, those that it gives.
       on_invalid: "raise", or "hold": where the observation is no valid one, or the action would be
         NaN, the last valid action comes back; `Policy.held` and `Policy.problem` tell.
@@ -76,6 +77,7 @@ def load_policy(
     ways = {
         "num_candidates": num_candidates,
         "selection_temperature": selection_temperature,
+        "sampler": sampler,
         "sampler_calls": sampler_calls,
         "starting_noise": starting_noise,
         "execute": execute,

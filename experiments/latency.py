@@ -1,0 +1,198 @@
+"""How long a policy takes to choose an action: part latency of experiments.benchmark.
+
+Every way of acting is measured as `edp_jax.load_policy` loads it, from the folder of a run (jit), and
+from files of both formats, observation by observation and for batches.
+"""
+
+import collections
+import csv
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from edp_jax import InputError, TaskSpec, Units, algorithms, load_policy
+from edp_jax.errors import one_line
+from edp_jax.export import Policy, PolicyFile, make_program, save_policy, write_policy
+from edp_jax.export.folder import read_folder
+
+BATCHES = (1, 10, 100, 1000)
+FORMATS = ("jit", ".edp", ".onnx")
+UNROLLED = 100  # most calls of a chain in an .onnx file, which has no loops
+CANDIDATES = (10, 50)  # besides one
+_CALLS = 15  # of the chains that choose among them
+
+
+class Way(NamedTuple):
+    """How a policy acts."""
+
+    sampler: str
+    sampler_calls: int
+    num_candidates: int = 1
+
+    def __str__(self) -> str:
+        choice = f", {self.num_candidates} candidates" if self.num_candidates > 1 else ""
+        return f"{self.sampler}, {self.sampler_calls} calls{choice}"
+
+
+WAYS = (
+    Way("ddpm", 1000),
+    Way("ddpm", 100),
+    Way("ddim", 15),
+    *(Way("dpm_solver_3", calls) for calls in (_CALLS, 10, 5, 3, 2, 1)),
+    *(Way("dpm_solver_3", _CALLS, candidates) for candidates in CANDIDATES),
+)
+
+
+def measure(
+    folder: str, seconds: float, max_batch: int, progress: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Measures a policy in all ways of acting and formats.
+
+    Args:
+      folder: of a run, or its policy/ folder.
+      seconds: how long each way is asked for one observation, and about how long for each batch.
+      max_batch: the largest batch.
+      progress: called with a line for each way.
+
+    Returns:
+      Per way and format: `median_ms`, `p99_ms`, `p999_ms` (where there were enough calls) of
+      `calls` calls with one observation, `actions_per_second` by size of batch, and
+      `first_action_seconds`, from loading to the first action; or `error`, why there is none.
+    """
+    results: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+    with tempfile.TemporaryDirectory() as files:
+        for way in WAYS:
+            for form in FORMATS:
+                try:
+                    path = _write(folder, way, form, files)
+                    entry = _measure(path, way._asdict() if form == "jit" else {}, seconds, max_batch)
+                except InputError as error:
+                    entry = {"error": one_line(error)}
+                results[str(way)][form] = entry
+                rate = f"median {entry['median_ms']:.3f} ms" if "median_ms" in entry else entry["error"]
+                progress(f"{way}, {form}: {rate}")
+    return dict(results)
+
+
+def untrained(folder: str, algorithm: str, settings: Any, spec: TaskSpec) -> str:
+    """Writes a policy that has learned nothing, which is as fast as any other; returns `folder`."""
+    learner = algorithms.make(algorithm, settings, spec)
+    params = learner.policy_params(learner.init(jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: leaf[None], params)
+    one, zero = np.ones, np.zeros
+    units = Units(
+        zero(spec.observation_dim), one(spec.observation_dim),
+        -one(spec.action_dim), one(spec.action_dim),
+    )
+    save_policy(folder, PolicyFile(algorithm, settings, spec, ({"seed": 0},), units), params)
+    return folder
+
+
+def _write(folder: str, way: Way, form: str, files: str) -> str:
+    """Writes the policy as a file, unless it is to be loaded from its folder; returns the path."""
+    if form == "jit":
+        return folder
+    if form == ".onnx" and way.sampler_calls > UNROLLED:
+        raise InputError(f"a chain of {way.sampler_calls} calls is too long for a format without loops")
+    inner = os.path.join(folder, "policy")
+    stored = read_folder(inner if os.path.isdir(inner) else folder)
+    index = stored.find(folder, {})
+    program = make_program(stored.file, stored.params_of(folder, index), way._asdict())
+    path = os.path.join(files, f"policy{form}")
+    write_policy(path, program)
+    return path
+
+
+def _measure(
+    path: str, options: Mapping[str, Any], seconds: float, max_batch: int
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    policy = load_policy(path, **options)
+    policy.warm_up()
+    first = time.perf_counter() - start
+    durations = time_calls(policy, None, seconds)
+    rates = {}
+    for batch in (size for size in BATCHES if size <= max_batch):
+        policy.warm_up(batch)
+        each = time_calls(policy, batch, seconds / len(BATCHES))
+        rates[str(batch)] = batch / np.median(each)
+    return {
+        **summarise(durations),
+        "actions_per_second": rates,
+        "first_action_seconds": first,
+    }
+
+
+def time_calls(policy: Policy, batch: int | None, seconds: float) -> np.ndarray:
+    """Seconds [n] that calls one after the other take, with observations [O] or [batch, O]."""
+    axes = () if batch is None else (batch,)
+    rng = np.random.default_rng(0)
+    observations = rng.standard_normal((16, *axes, policy.observation_dim), np.float32)
+    durations, end = [], time.perf_counter() + seconds
+    while (now := time.perf_counter()) < end or len(durations) < 3:
+        policy(observations[len(durations) % len(observations)])
+        durations.append(time.perf_counter() - now)
+    return np.array(durations)
+
+
+def summarise(durations: np.ndarray) -> dict[str, Any]:
+    """Median and high percentiles in ms; a percentile needs ten calls beyond it."""
+    entry: dict[str, Any] = {"calls": len(durations), "median_ms": 1e3 * float(np.median(durations))}
+    for name, percent in (("p99_ms", 99.0), ("p999_ms", 99.9)):
+        if len(durations) * (100.0 - percent) >= 1000.0:
+            entry[name] = 1e3 * float(np.percentile(durations, percent))
+    return entry
+
+
+def add_scores(results: Mapping[str, Mapping[str, dict[str, Any]]], tables: Iterable[str]) -> None:
+    """Adds to each way the mean score, or return, of the episodes that acted in it.
+
+    Args:
+      results: from `measure`; every format of a way gets `score`.
+      tables: paths of tables that experiments.evaluate wrote.
+
+    Raises:
+      InputError: one of them is none.
+    """
+    scores = collections.defaultdict(list)
+    for path in tables:
+        for row in _rows(path):
+            way = str(Way(row["sampler"], int(row["sampler_calls"]), int(row["num_candidates"])))
+            scores[way].append(float(row.get("score") or row["return"]))
+    for way, forms in results.items():
+        if way in scores:
+            for entry in forms.values():
+                entry["score"] = float(np.mean(scores[way]))
+
+
+def _rows(path: str) -> Sequence[Mapping[str, str]]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"--scores={path}: cannot be read ({one_line(error)})") from error
+    columns = {"return", *Way._fields}
+    if not rows or not columns <= rows[0].keys():
+        raise InputError(f"--scores={path}: no table of experiments.evaluate")
+    return rows
+
+
+def describe(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """The rows of a table: way, format, median, p99, actions per second by batch, score."""
+    lines = []
+    for way, forms in results.items():
+        for form, entry in forms.items():
+            if "error" in entry:
+                lines.append(f"| {way} | {form} | {entry['error']} |")
+                continue
+            high = f"{entry['p99_ms']:.3f}" if "p99_ms" in entry else "-"
+            rates = " | ".join(f"{rate:.4g}" for rate in entry["actions_per_second"].values())
+            score = f"{entry['score']:.1f}" if "score" in entry else "-"
+            cells = (way, form, f"{entry['median_ms']:.3f}", high, rates, score)
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
