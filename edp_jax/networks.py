@@ -124,7 +124,7 @@ class NoiseNet(nn.Module):
     def __call__(self, observation: Array, x_t: Array, t: Array) -> Array:
         """Observations [..., O], noisy actions [..., A] and timesteps [...] -> noise [..., A]."""
         mlp = MLP(self.hidden_dims, self.action_dim, self.activation)
-        return mlp(observation, x_t, TimeEmbedding()(t))
+        return mlp(observation, x_t, TimeEmbedding()(t).astype(x_t.dtype))
 
 
 def make_noise_net(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:

@@ -48,6 +48,7 @@ class DiffusionPolicy(NamedTuple):
     sampler: diffusion.Sampler
     likelihood: str = "gaussian"  # one of LIKELIHOODS
     noise_scale: float = 1.0  # standard deviation s of the noise that `sample` starts from
+    dtype: str = "float32"  # in which the network computes while it samples
 
     def draw(self, key: chex.PRNGKey, action: Array) -> Corruption:
         """Draws uniform timesteps and standard normal noise for actions [B, A]."""
@@ -138,7 +139,11 @@ class DiffusionPolicy(NamedTuple):
         return {"clip": ACTION_BOUND, "unroll": min(self.sampler.num_calls, 16)}
 
     def _denoise(self, params: Params, observation: Array) -> Denoise:
-        return lambda x, t: self.network.apply(params, observation, x, t)
+        if self.dtype == "float32":
+            return lambda x, t: self.network.apply(params, observation, x, t)
+        cast = lambda array: array.astype(self.dtype)  # noqa: E731
+        params, observation = jax.tree.map(cast, (params, observation))
+        return lambda x, t: self.network.apply(params, observation, cast(x), t).astype(x.dtype)
 
 
 def is_noise(steps: Any) -> bool:

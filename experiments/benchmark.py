@@ -30,7 +30,18 @@ from edp_jax.runs.plots import figure_class
 from edp_jax.training import process, sharding
 
 from . import benchmark_figure, launch
-from .cases import LEARNERS, MAIN, PARTS, QUICK, Path, Sizes, choose_cases, powers
+from .cases import (
+    COMMAND_BUFFERS,
+    LEARNERS,
+    MAIN,
+    ON_ACCELERATORS,
+    PARTS,
+    QUICK,
+    Path,
+    Sizes,
+    choose_cases,
+    powers,
+)
 from .measure import measure
 from .paper_speed import compare_with_paper
 
@@ -41,7 +52,12 @@ FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles in a fraction o
 def define_flags() -> None:
     """Defines the flags of this program; every field of `Sizes` is one."""
     flags.DEFINE_string("output", None, "Folder of the results.")
-    flags.DEFINE_list("parts", list(PARTS), f"What to measure, of {', '.join(PARTS)}.")
+    usual = [part for part in PARTS if part not in ON_ACCELERATORS]
+    flags.DEFINE_list(
+        "parts",
+        usual,
+        f"What to measure, of {', '.join(PARTS)}; {' and '.join(ON_ACCELERATORS)} are for GPUs.",
+    )
     flags.DEFINE_list(
         "learners", None, "Learners that parts learners and roofline measure (by default all)."
     )
@@ -85,6 +101,8 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     load_before = os.getloadavg()
     if "seeds" in parts:  # before JAX takes the accelerator
         results["seeds"] = measure_seeds(sizes)
+    if "command_buffers" in parts:
+        results["command_buffers"] = measure_command_buffers(sizes)
     sharding.split_cpu(sizes.num_seeds)
     process.check_devices_exist()
     results["machine"] = describe_machine()
@@ -154,13 +172,22 @@ def measure_seeds(sizes: Sizes) -> list[dict[str, Any]]:
     return entries
 
 
-def _measure_apart(sizes: Sizes) -> dict[str, Any] | None:
+def measure_command_buffers(sizes: Sizes) -> dict[str, Any]:
+    """Measures `MAIN` on a GPU with and without CUDA graphs, each in a process of its own."""
+    measured = {name: _measure_apart(sizes, flag) for name, flag in COMMAND_BUFFERS.items()}
+    return {name: result["learners"][MAIN] for name, result in measured.items() if result}
+
+
+def _measure_apart(sizes: Sizes, xla_flag: str = "") -> dict[str, Any] | None:
     """Measures `MAIN` in another process; None where memory is not enough."""
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {xla_flag}"}
     with tempfile.TemporaryDirectory() as folder:
         program = [sys.executable, "-m", f"{__package__}.benchmark"]
         command = [*program, f"--output={folder}", "--parts=learners", f"--learners={MAIN}"]
         command += [f"--{name}={value}" for name, value in dataclasses.asdict(sizes).items()]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        child = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment
+        )
         if child.returncode == -signal.SIGKILL or "RESOURCE_EXHAUSTED" in child.stderr:
             return None
         if child.returncode:

@@ -43,6 +43,15 @@ def _rates(axes: Any, entries: Mapping[str, Mapping]) -> None:
     _bars(axes, rates, "Updates per second")
 
 
+def _precision(axes: Any, entries: Mapping[str, Mapping]) -> None:
+    rates = {
+        f"{seeds}, {name}": entry["updates_per_second"]
+        for seeds, ways in entries.items()
+        for name, entry in ways.items()
+    }
+    _bars(axes, rates, "Updates per second, all seeds")
+
+
 def _ablations(axes: Any, ablations: Mapping[str, Mapping]) -> None:
     """The paper's speed comparison: its numbers beside those of this machine."""
 
@@ -128,5 +137,7 @@ _PANELS = (
     ("curves", "What an update costs", _curves),
     ("stream", "Where the data are", _rates),
     ("sampling", "Choosing actions", _sampling),
+    ("precision", "Numbers in which matrices are multiplied", _precision),
+    ("command_buffers", "What is recorded as CUDA graphs", _rates),
     ("roofline", "How near the machine's limit", _roofline),
 )

@@ -9,7 +9,19 @@ from edp_jax import TaskSpec, algorithms
 from .paper_speed import ABLATIONS
 
 LEARNERS = tuple(algorithms.REGISTRY)
-PARTS = ("learners", "ablations", "seeds", "batch", "curves", "stream", "sampling", "roofline")
+PARTS = (
+    "learners",
+    "ablations",
+    "seeds",
+    "batch",
+    "curves",
+    "stream",
+    "sampling",
+    "precision",
+    "command_buffers",
+    "roofline",
+)
+ON_ACCELERATORS = ("precision", "command_buffers")  # parts that are left out unless named
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
 CURVES = {  # settings whose cost part curves measures one at a time
@@ -17,6 +29,19 @@ CURVES = {  # settings whose cost part curves measures one at a time
     "sampler_calls": (1, 2, 5, 10, 15, 30),
     "width": (64, 128, 256, 512),
     "num_transitions": (1_000, 10_000, 100_000, 1_000_000),
+}
+
+PRECISIONS = {  # part precision: of float32 matrix products, and settings of the learner
+    "float32": ("float32", ()),
+    "tensorfloat32": ("tensorfloat32", ()),
+    "bfloat16 sampler": ("tensorfloat32", (("sampler_dtype", "bfloat16"),)),
+}
+MANY_SEEDS = (1, 64, 256)  # of part precision
+COMMAND_BUFFERS = {  # what a GPU records as CUDA graphs: flags of XLA
+    "whole loops": "",
+    "between steps of loops": "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUDNN,"
+    "CUSTOM_CALL,DYNAMIC_SLICE_FUSION",
+    "nothing": "--xla_gpu_enable_command_buffer=",
 }
 
 Path = tuple[str, ...]  # of an entry in benchmark.json
@@ -78,10 +103,15 @@ class Case:
     learner: str = ""  # a key of `algorithms.REGISTRY`
     changes: tuple[tuple[str, Any], ...] = ()  # of its settings
     num_transitions: int | None = None  # of the dataset; None: all
+    num_seeds: int | None = None  # None: as many as `Sizes` says
+    precision: str | None = None  # of float32 matrix products; None: JAX's choice
 
     def __str__(self) -> str:
         rows = f"{self.num_transitions} transitions" if self.num_transitions else ""
-        return f"{self.kind} {self.size} {self.learner} {dict(self.changes) or rows}".rstrip()
+        seeds = f"{self.num_seeds} seeds" if self.num_seeds else ""
+        changes = dict(self.changes) or ""
+        parts = (self.kind, self.size, self.learner, changes, rows, seeds, self.precision or "")
+        return " ".join(str(part) for part in parts if part)
 
 
 def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[Path, Case]:
@@ -111,6 +141,11 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
     if "sampling" in parts:
         for rows in powers(1, 10, sizes.max_observations):
             cases["sampling", str(rows)] = Case("act", rows, MAIN)
+    if "precision" in parts:
+        for seeds in [number for number in MANY_SEEDS if number <= sizes.max_seeds]:
+            for name, (precision, changes) in PRECISIONS.items():
+                case = Case("train", batch, MAIN, changes, num_seeds=seeds, precision=precision)
+                cases["precision", f"{seeds} seeds", name] = case
     if "roofline" in parts:
         cases["roofline", "matmul"] = Case("matmul", sizes.matmul_size)
         cases["roofline", "chain"] = Case("matmul", CHAIN)

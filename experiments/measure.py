@@ -56,7 +56,7 @@ def measure(
     programs = {}
     for case in cases:
         if case not in programs:
-            programs[case] = _BUILDERS[case.kind](case, sizes, rows)
+            programs[case] = _build(case, sizes, rows)
             progress(f"compiled in {programs[case].facts['compile_seconds']:.1f} s: {case}")
     rates = rotate(programs, sizes.rounds, sizes.seconds)
     return {
@@ -67,6 +67,20 @@ def measure(
         }
         for case, program in programs.items()
     }
+
+
+def _build(case: Case, sizes: Sizes, rows: np.ndarray) -> Program:
+    """Compiles a case; it is built and run with the precision of matrix products that it asks."""
+    if case.precision is None:
+        return _BUILDERS[case.kind](case, sizes, rows)
+    with jax.default_matmul_precision(case.precision):
+        program = _BUILDERS[case.kind](case, sizes, rows)
+
+    def run(steps: int) -> float:
+        with jax.default_matmul_precision(case.precision):
+            return program.run(steps)
+
+    return program._replace(run=run)
 
 
 def rotate(programs: dict[Case, Program], rounds: int, seconds: float) -> dict[Case, list[float]]:
@@ -132,10 +146,14 @@ def _make_trainer(case: Case, sizes: Sizes, rows: np.ndarray, data_placement: st
     return Trainer(
         make_algorithm(case, sizes),
         Rows(rows[: case.num_transitions], sizes.spec),
-        seeds=range(sizes.num_seeds),
+        seeds=range(_num_seeds(case, sizes)),
         batch_size=case.size,
         data_placement=data_placement,
     )
+
+
+def _num_seeds(case: Case, sizes: Sizes) -> int:
+    return case.num_seeds or sizes.num_seeds
 
 
 def _train(case: Case, sizes: Sizes, rows: np.ndarray) -> Program:
@@ -144,13 +162,13 @@ def _train(case: Case, sizes: Sizes, rows: np.ndarray) -> Program:
     _, facts = _compile(lambda: trainer.lower(trainer.init()))  # `train` finds it compiled
     settings = trainer.algorithm.settings
     facts["flops_per_update"] = update_flops(case.learner, settings, sizes.spec, case.size)
-    return Program(_runner(trainer), sizes.num_seeds, facts)
+    return Program(_runner(trainer), _num_seeds(case, sizes), facts)
 
 
 def _stream(case: Case, sizes: Sizes, rows: np.ndarray) -> Program:
     """`_train` with the dataset on the host."""
     run = _runner(_make_trainer(case, sizes, rows, "host"))
-    return Program(run, sizes.num_seeds, {"compile_seconds": run(1)})
+    return Program(run, _num_seeds(case, sizes), {"compile_seconds": run(1)})
 
 
 def _runner(trainer: Trainer) -> Callable[[int], float]:

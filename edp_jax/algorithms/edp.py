@@ -46,7 +46,7 @@ def diffusion_policy(
     network = networks.make_noise_net(spec, settings.hidden_dims, settings.activation)
     if likelihood == "learned_std":
         network = networks.with_log_std(network, spec.action_dim)
-    return DiffusionPolicy(network, schedule, sampler, likelihood)
+    return DiffusionPolicy(network, schedule, sampler, likelihood, dtype=settings.sampler_dtype)
 
 
 def gaussian_policy(settings: groups.Networks, spec: TaskSpec) -> GaussianPolicy:
@@ -197,8 +197,8 @@ def averaged_actor_and_critic(state: AgentState) -> dict[str, networks.Params]:
 
 
 def acting_policy(settings: groups.Diffusion, policy: DiffusionPolicy) -> DiffusionPolicy:
-    """The policy as it acts: from less noise than in the critics' targets, where that is set."""
-    return policy.with_noise_scale(settings.starting_noise)
+    """The policy as it acts: in float32, and from less noise than in targets, where that is set."""
+    return policy.with_noise_scale(settings.starting_noise)._replace(dtype="float32")
 
 
 def act_by_mean(network: networks.Network) -> Acting:
