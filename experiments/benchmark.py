@@ -29,20 +29,21 @@ from edp_jax.runs import record
 from edp_jax.runs.plots import figure_class
 from edp_jax.training import process, sharding
 
-from . import benchmark_figure, launch
+from . import benchmark_figure, latency, launch
 from .cases import (
     COMMAND_BUFFERS,
     LEARNERS,
     MAIN,
-    ON_ACCELERATORS,
+    ON_REQUEST,
     PARTS,
     QUICK,
+    Case,
     Path,
     Sizes,
     choose_cases,
     powers,
 )
-from .measure import measure
+from .measure import make_algorithm, measure
 from .paper_speed import compare_with_paper
 
 QUICK_LEARNERS = ("edp_td3", "iql")
@@ -52,14 +53,20 @@ FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles in a fraction o
 def define_flags() -> None:
     """Defines the flags of this program; every field of `Sizes` is one."""
     flags.DEFINE_string("output", None, "Folder of the results.")
-    usual = [part for part in PARTS if part not in ON_ACCELERATORS]
+    usual = [part for part in PARTS if part not in ON_REQUEST]
     flags.DEFINE_list(
         "parts",
         usual,
-        f"What to measure, of {', '.join(PARTS)}; {' and '.join(ON_ACCELERATORS)} are for GPUs.",
+        f"What to measure, of {', '.join(PARTS)}; by default all but {', '.join(ON_REQUEST)}.",
     )
     flags.DEFINE_list(
         "learners", None, "Learners that parts learners and roofline measure (by default all)."
+    )
+    flags.DEFINE_string(
+        "policy", "", "Run whose policy part latency measures; by default one that knows nothing."
+    )
+    flags.DEFINE_list(
+        "scores", [], "Tables of experiments.evaluate, whose scores part latency shows as well."
     )
     flags.DEFINE_bool(
         "quick",
@@ -90,6 +97,8 @@ def main(_: Sequence[str]) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"
     with folder_made(given.output, "give another one as --output"):
         results = run(given.parts, learners, sizes)
+        if "latency" in given.parts:
+            results["latency"] = measure_latency(given.policy, given.scores, sizes)
         write_json(os.path.join(given.output, "benchmark.json"), results)
         write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
     print(describe(results), flush=True)
@@ -117,6 +126,23 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     results["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     results["device_memory"] = jax.devices()[0].memory_stats()
     return results | {"load_average": [load_before, os.getloadavg()]}
+
+
+def measure_latency(policy: str, tables: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+    """Measures how long a policy takes to act.
+
+    Args:
+      policy: folder of a run; empty: `MAIN` untrained, with the settings of the paper's task.
+      tables: of experiments.evaluate.
+      sizes: how large and how long.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if not policy:
+            settings = make_algorithm(Case("act", 1, MAIN), sizes).settings
+            policy = latency.untrained(folder, MAIN, settings, sizes.spec)
+        results = latency.measure(policy, sizes, lambda line: print(line, flush=True))
+    latency.add_scores(results, tables)
+    return results
 
 
 def nest(entries: Mapping[Path, Any]) -> dict[str, Any]:
@@ -226,6 +252,7 @@ def describe(results: Mapping[str, Any]) -> str:
             if isinstance(child, Mapping):
                 visit((*path, name), child)
 
+    lines += latency.describe(results.get("latency", {}))
     seeds = {str(entry["seeds"]): entry for entry in results.get("seeds", ())}
     visit((), {**results, "seeds": seeds})
     for name, entry in results.get("roofline", {}).get("learners", {}).items():

@@ -52,6 +52,27 @@ def _precision(axes: Any, entries: Mapping[str, Mapping]) -> None:
     _bars(axes, rates, "Updates per second, all seeds")
 
 
+def _latency(axes: Any, ways: Mapping[str, Mapping]) -> None:
+    """One observation: the median, with a line up to the 99th percentile."""
+    forms = list(dict.fromkeys(form for entries in ways.values() for form in entries))
+    for number, form in enumerate(forms):
+        found = [
+            (place + 0.25 * (number - 1), entries[form])
+            for place, entries in enumerate(ways.values())
+            if "median_ms" in entries.get(form, {})
+        ]
+        places, entries = [place for place, _ in found], [entry for _, entry in found]
+        medians = [entry["median_ms"] for entry in entries]
+        high = [entry.get("p99_ms", entry["median_ms"]) for entry in entries]
+        (points,) = axes.plot(medians, places, "o", label=form)
+        axes.hlines(places, medians, high, color=points.get_color())
+    axes.set_yticks(range(len(ways)), list(ways))
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("Milliseconds for one observation: median to 99th percentile")
+    axes.legend(frameon=False, fontsize=8.5)
+
+
 def _ablations(axes: Any, ablations: Mapping[str, Mapping]) -> None:
     """The paper's speed comparison: its numbers beside those of this machine."""
 
@@ -138,6 +159,7 @@ _PANELS = (
     ("stream", "Where the data are", _rates),
     ("sampling", "Choosing actions", _sampling),
     ("precision", "Numbers in which matrices are multiplied", _precision),
+    ("latency", "Choosing one action, by format", _latency),
     ("command_buffers", "What is recorded as CUDA graphs", _rates),
     ("roofline", "How near the machine's limit", _roofline),
 )

@@ -19,9 +19,10 @@ PARTS = (
     "sampling",
     "precision",
     "command_buffers",
+    "latency",
     "roofline",
 )
-ON_ACCELERATORS = ("precision", "command_buffers")  # parts that are left out unless named
+ON_REQUEST = ("precision", "command_buffers", "latency")  # parts that are left out unless named
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
 CURVES = {  # settings whose cost part curves measures one at a time

@@ -24,6 +24,7 @@ from absl import flags
 from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import Settings, build
+from edp_jax.diffusion import SAMPLERS
 from edp_jax.errors import one_line
 from edp_jax.evaluation import finite_mean
 from edp_jax.files import check_writable, write_bytes
@@ -282,8 +283,10 @@ def executes_to_try(texts: Sequence[str], horizon: int) -> list[int]:
 
 
 def _row(values: Mapping[str, Any], numbers: str) -> str:
-    """A line of the table, with columns as wide as the names of the settings."""
-    return " ".join(f"{value:>{len(name)}}" for name, value in values.items()) + f"  {numbers}"
+    """A line of the table, with columns as wide as the names of the settings and samplers."""
+    widths = {"sampler": max(map(len, SAMPLERS))}
+    cells = (f"{value:>{widths.get(name, len(name))}}" for name, value in values.items())
+    return " ".join(cells) + f"  {numbers}"
 
 
 def _number(name: str, text: str, default: Any) -> Any:

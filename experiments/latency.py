@@ -1,7 +1,7 @@
 """How long a policy takes to choose an action: part latency of experiments.benchmark.
 
-Every way of acting is measured as `edp_jax.load_policy` loads it, from the folder of a run (jit), and
-from files of both formats, observation by observation and for batches.
+Every way of acting is measured as `edp_jax.load_policy` loads it, from the folder of a run (jit)
+and from files of both formats, for one observation and for batches.
 """
 
 import collections
@@ -19,6 +19,8 @@ from edp_jax import InputError, TaskSpec, Units, algorithms, load_policy
 from edp_jax.errors import one_line
 from edp_jax.export import Policy, PolicyFile, make_program, save_policy, write_policy
 from edp_jax.export.folder import read_folder
+
+from .cases import Sizes
 
 BATCHES = (1, 10, 100, 1000)
 FORMATS = ("jit", ".edp", ".onnx")
@@ -49,14 +51,14 @@ WAYS = (
 
 
 def measure(
-    folder: str, seconds: float, max_batch: int, progress: Callable[[str], None]
+    folder: str, sizes: Sizes, progress: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
     """Measures a policy in all ways of acting and formats.
 
     Args:
       folder: of a run, or its policy/ folder.
-      seconds: how long each way is asked for one observation, and about how long for each batch.
-      max_batch: the largest batch.
+      sizes: `seconds` that each way is asked with one observation, and with all batches together;
+        `max_observations`, the largest batch; `max_calls`, the most calls and candidates.
       progress: called with a line for each way.
 
     Returns:
@@ -66,17 +68,28 @@ def measure(
     """
     results: dict[str, dict[str, Any]] = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as files:
-        for way in WAYS:
+        for way in ways_up_to(sizes.max_calls):
             for form in FORMATS:
                 try:
                     path = _write(folder, way, form, files)
-                    entry = _measure(path, way._asdict() if form == "jit" else {}, seconds, max_batch)
+                    entry = _measure(path, way._asdict() if form == "jit" else {}, sizes)
                 except InputError as error:
                     entry = {"error": one_line(error)}
                 results[str(way)][form] = entry
-                rate = f"median {entry['median_ms']:.3f} ms" if "median_ms" in entry else entry["error"]
+                rate = (
+                    f"median {entry['median_ms']:.3f} ms"
+                    if "median_ms" in entry
+                    else entry["error"]
+                )
                 progress(f"{way}, {form}: {rate}")
     return dict(results)
+
+
+def ways_up_to(limit: int) -> tuple[Way, ...]:
+    """`WAYS` with at most so many calls and candidates; 0: all."""
+    return tuple(
+        way for way in WAYS if not limit or max(way.sampler_calls, way.num_candidates) <= limit
+    )
 
 
 def untrained(folder: str, algorithm: str, settings: Any, spec: TaskSpec) -> str:
@@ -86,8 +99,10 @@ def untrained(folder: str, algorithm: str, settings: Any, spec: TaskSpec) -> str
     params = jax.tree.map(lambda leaf: leaf[None], params)
     one, zero = np.ones, np.zeros
     units = Units(
-        zero(spec.observation_dim), one(spec.observation_dim),
-        -one(spec.action_dim), one(spec.action_dim),
+        zero(spec.observation_dim),
+        one(spec.observation_dim),
+        -one(spec.action_dim),
+        one(spec.action_dim),
     )
     save_policy(folder, PolicyFile(algorithm, settings, spec, ({"seed": 0},), units), params)
     return folder
@@ -98,7 +113,9 @@ def _write(folder: str, way: Way, form: str, files: str) -> str:
     if form == "jit":
         return folder
     if form == ".onnx" and way.sampler_calls > UNROLLED:
-        raise InputError(f"a chain of {way.sampler_calls} calls is too long for a format without loops")
+        raise InputError(
+            f"a chain of {way.sampler_calls} calls is too long for a format without loops"
+        )
     inner = os.path.join(folder, "policy")
     stored = read_folder(inner if os.path.isdir(inner) else folder)
     index = stored.find(folder, {})
@@ -108,18 +125,16 @@ def _write(folder: str, way: Way, form: str, files: str) -> str:
     return path
 
 
-def _measure(
-    path: str, options: Mapping[str, Any], seconds: float, max_batch: int
-) -> dict[str, Any]:
+def _measure(path: str, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
     start = time.perf_counter()
     policy = load_policy(path, **options)
     policy.warm_up()
     first = time.perf_counter() - start
-    durations = time_calls(policy, None, seconds)
+    durations = time_calls(policy, None, sizes.seconds)
     rates = {}
-    for batch in (size for size in BATCHES if size <= max_batch):
+    for batch in (size for size in BATCHES if size <= sizes.max_observations):
         policy.warm_up(batch)
-        each = time_calls(policy, batch, seconds / len(BATCHES))
+        each = time_calls(policy, batch, sizes.seconds / len(BATCHES))
         rates[str(batch)] = batch / np.median(each)
     return {
         **summarise(durations),
@@ -142,9 +157,12 @@ def time_calls(policy: Policy, batch: int | None, seconds: float) -> np.ndarray:
 
 def summarise(durations: np.ndarray) -> dict[str, Any]:
     """Median and high percentiles in ms; a percentile needs ten calls beyond it."""
-    entry: dict[str, Any] = {"calls": len(durations), "median_ms": 1e3 * float(np.median(durations))}
+    entry: dict[str, Any] = {
+        "calls": len(durations),
+        "median_ms": 1e3 * float(np.median(durations)),
+    }
     for name, percent in (("p99_ms", 99.0), ("p999_ms", 99.9)):
-        if len(durations) * (100.0 - percent) >= 1000.0:
+        if round(len(durations) * (1.0 - percent / 100.0), 6) >= 10:
             entry[name] = 1e3 * float(np.percentile(durations, percent))
     return entry
 
