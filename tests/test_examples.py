@@ -6,9 +6,13 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+from edp_jax import TaskSpec, Units, algorithms, export
+
+SIZES = ((0.0, 11), (1.0, 11), (-1.0, 3), (1.0, 3))  # of mean, deviation, and the action box
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -39,6 +43,31 @@ def test_train_and_deploy_runs_an_episode(tiny):
     printed = run("train_and_deploy.py", f"--task={tiny}", "--num_updates=20")
     assert printed.count("mean Q per seed: [") == 5
     assert np.isfinite(float(re.search(r"return: (\S+)", printed)[1]))
+
+
+def test_a_control_loop_keeps_its_rate_and_counts_what_it_misses(tmp_path):
+    """At 20 Hz for 0.2 s 4 ticks are due; a rate that no simulator has leaves out nearly all."""
+    pytest.importorskip("flatbuffers", reason="the package flatbuffers is not installed")
+    policy = str(tmp_path / "policy.edp")
+    write_untrained(policy)
+    printed = run("control_loop.py", policy, "--rate=20", "--seconds=0.2")
+    assert "observations held: 0" in printed and "return: " in printed
+    ticks, missed = (
+        int(re.search(p, printed)[1]) for p in (r"in (\d+) steps", r"missed.*?: (\d+)")
+    )
+    assert ticks + missed >= 4
+    printed = run("control_loop.py", policy, "--rate=1e7", "--seconds=0.2")
+    assert int(re.search(r"missed.*?: (\d+)", printed)[1]) > 1e6
+
+
+def write_untrained(path: str) -> None:
+    """A policy of Hopper's sizes as a file."""
+    spec, units = TaskSpec(11, 3), Units(*(size * np.ones(n) for size, n in SIZES))
+    settings = algorithms.settings("bc", hidden_dims=(8,))
+    algorithm = algorithms.make("bc", settings, spec)
+    params = algorithm.policy_params(algorithm.init(jax.random.key(0)))
+    file = export.PolicyFile("bc", settings, spec, ({"seed": 0},), units)
+    export.write_policy(path, export.make_program(file, params, {}))
 
 
 def test_own_data_learns_to_go_to_zero():

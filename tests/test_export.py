@@ -347,7 +347,7 @@ def test_what_was_held_cannot_be_changed_from_outside(saved):
     hypothesis.strategies.integers(0, 2**31),
 )
 def test_actions_are_inside_the_box(odd_box, observation, seed):
-    """The middle and half of this box are rounded: without the clip 0.1 + 0.2 leaves it."""
+    """In float32 the middle of this box plus and minus its half is -9.699999 and -9.800001."""
     policy, low, high = odd_box
     action = policy(observation, jax.random.key(seed))
     assert np.all((low <= action) & (action <= high))
@@ -355,10 +355,9 @@ def test_actions_are_inside_the_box(odd_box, observation, seed):
 
 @pytest.fixture(scope="module")
 def odd_box(tmp_path_factory):
-    """A policy whose action box has ends that float32 cannot halve; its ends."""
+    """A policy with a box whose middle float32 does not have; the ends of the box."""
     folder = str(tmp_path_factory.mktemp("odd") / "policy")
-    low = np.array([0.1, -1e5 / 3], np.float32)
-    high = np.array([0.7, 1e-3], np.float32)
+    low, high = np.array([-9.9, -9.8], np.float32), np.array([-9.7, -9.6], np.float32)
     members, units = ({"seed": 4},), Units(MEAN, STD, low, high)
     params = params_of(ALGORITHM, (4,))
     save_policy(folder, PolicyFile("edp_td3", SETTINGS, SPEC, members, units), params)
