@@ -11,6 +11,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from edp_jax.algorithms import Algorithm
 from edp_jax.algorithms.base import AgentState, Metrics, TrainState, update_key
@@ -25,9 +26,26 @@ Totals = tuple[Metrics, jax.Array]
 Advance = Callable[..., tuple[AgentState, Totals]]
 
 
-def compiler_options() -> dict[str, int] | None:
-    """What the training program is compiled with: on a CPU, vectors as wide as its registers."""
-    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+def make_program(algorithm: Algorithm, mesh: Mesh, member_axis: int | None) -> Any:
+    """Makes the training program: `make_advance` of all members at once.
+
+    Args:
+      algorithm: the learner.
+      mesh: devices, over which the members are spread; see `sharding.member_mesh`.
+      member_axis: of the batches, see `batches.BatchSource`.
+
+    Returns:
+      The function, which JAX compiles when it is called or lowered. It takes arrays [R, ...] but
+      for the two numbers, and gives the memory of the state to its result.
+    """
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return jax.jit(
+        jax.vmap(make_advance(algorithm), in_axes=(0, 0, member_axis, 0, None, None)),
+        donate_argnums=0,
+        out_shardings=sharding.over_members(mesh),
+        # vectors as wide as the registers
+        compiler_options={"xla_cpu_prefer_vector_width": 512} if on_cpu else None,
+    )
 
 
 def init_members(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:
