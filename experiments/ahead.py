@@ -5,7 +5,6 @@ JAX compiles for a topology that libtpu knows, on any machine. Nothing runs, and
 
 import dataclasses
 import importlib.metadata
-import importlib.util
 import os
 import re
 import time
@@ -20,11 +19,12 @@ from jax.sharding import Mesh
 
 from edp_jax import InputError, TaskSpec, algorithms
 from edp_jax.algorithms import Algorithm
-from edp_jax.errors import one_line
+from edp_jax.errors import not_installed, one_line
 from edp_jax.training import loop, sharding
 from edp_jax.training.batches import ResidentRows
 from edp_jax.training.members import Member, member_settings
 
+from .chips import find_chip
 from .flops import update_flops
 from .traffic import memory_bytes
 
@@ -35,7 +35,7 @@ _CHUNK = 100  # blocks of updates that belong to one call of the training progra
 ENVIRONMENT = {  # nobody is asked about a machine that is not there
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "TPU_ACCELERATOR_TYPE": "",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any will do
     "TPU_WORKER_HOSTNAMES": "localhost",
     "JAX_PLATFORMS": "cpu",
 }
@@ -57,18 +57,19 @@ class Program:
 
 
 def find_devices(topology: str) -> list[jax.Device]:
-    """The chips of a topology that need not be there, such as v5e:2x2.
+    """The devices of a topology that need not be there, such as v5e:2x2: one per chip.
 
     Raises:
       InputError: libtpu is not installed, or does not know the topology.
     """
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError(
-            "compiling for a TPU needs the package libtpu, which is not installed: "
-            "pip install 'edp_jax[tpu]'"
-        )
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+        import libtpu  # noqa: F401  (JAX loads it)
+    except ImportError as error:
+        raise not_installed("compiling for a TPU", error, "tpu") from error
+    config = find_chip(topology).config
+    try:
+        found = topologies.get_topology_desc(topology, "tpu", chip_config_name=config)
+        return list(found.devices)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise InputError(
             f"--topology={topology}: libtpu does not know it ({one_line(error)[:120]}); "

@@ -11,13 +11,14 @@ class Chip(NamedTuple):
     flops: float  # bfloat16 operations per second, at most
     bandwidth: float  # bytes per second between the chip and its memory
     memory: float  # bytes
+    config: str = "default"  # of libtpu; megacore: its two cores are one device, as JAX has them
 
 
 # "System architecture" of docs.cloud.google.com/tpu/docs/v4, .../v5e, .../v5p, .../v6e
 CHIPS = {
-    "v4": Chip(275e12, 1200e9, 32e9),
+    "v4": Chip(275e12, 1200e9, 32e9, "megacore"),
     "v5e": Chip(197e12, 819e9, 16e9),
-    "v5p": Chip(459e12, 2765e9, 95e9),
+    "v5p": Chip(459e12, 2765e9, 95e9, "megacore"),
     "v6e": Chip(918e12, 1600e9, 32e9),
 }
 _PASSES = {  # bfloat16 products that a product of float32 matrices is made of
