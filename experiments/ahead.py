@@ -158,7 +158,7 @@ def compile_acting(
     """Compiles `acting`; None where the chip's memory is too small."""
     mesh = sharding.member_mesh(num_members, devices)
     return _compile(
-        f"{task.learner} acting, {num_observations} observations",
+        f"{task.learner} acting, {num_observations} observation{'s' * (num_observations > 1)}",
         lambda: acting(task, num_members, num_observations, mesh).lower(),
         members=num_members // mesh.size,
     )
