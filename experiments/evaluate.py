@@ -109,6 +109,7 @@ def evaluate(
     for path in filter(None, (table, request.video)):
         check_writable(path)
     settings = configuration.resolve(run.config | {"eval_episodes": request.episodes})
+    process.set_precision(settings.run.matmul_precision)
     acting, step = _acting(settings, request, workdir), run.find_checkpoint(request.step)
     horizon = settings.preprocessing.horizon
     executes = executes_to_try(given.get(EXECUTE, ()), horizon) or [settings.execute]

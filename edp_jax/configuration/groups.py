@@ -44,6 +44,12 @@ class Run:
         one_of=("tensorboard", "wandb"),
         may_change=True,
     )
+    matmul_precision: str = setting(
+        "auto",
+        "how a GPU or TPU multiplies float32 matrices; auto: tensorfloat32 on a TPU, else as JAX "
+        "does by default (docs/tpu.md)",
+        one_of=("auto", "bfloat16", "tensorfloat32", "float32"),
+    )
     compilation_cache: str = setting(
         "auto",
         "folder that keeps compiled programs; auto: ~/.cache/edp_jax/xla; none: keep none",

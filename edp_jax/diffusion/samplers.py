@@ -161,7 +161,8 @@ def sample(
       key: randomness of a stochastic sampler's steps; a deterministic sampler ignores it.
       clip: bound of the data. At every call the a_0 that the prediction implies is kept in
         [-clip, clip], and so is the result. None leaves both as they are.
-      unroll: number of rows compiled into one body of the loop; changes the speed only.
+      unroll: number of rows compiled into one body of the loop; changes the speed only. On a TPU
+        it is always 1, since more of them take much longer to compile (docs/tpu.md).
 
     Returns:
       The samples [..., A].
@@ -261,8 +262,11 @@ def _run(
             x += row.noise_scale * noise_at(source)
         return (x, base, history), None
 
-    carry = (x_T, x_T, (jnp.zeros_like(x_T),) * HISTORY)
-    (x, _, _), _ = jax.lax.scan(step, carry, (rows, sources), unroll=unroll)
+    def run(unroll: int) -> Array:
+        carry = (x_T, x_T, (jnp.zeros_like(x_T),) * HISTORY)
+        return jax.lax.scan(step, carry, (rows, sources), unroll=unroll)[0][0]
+
+    x = jax.lax.platform_dependent(tpu=lambda: run(1), default=lambda: run(unroll))
     return x if clip is None else jnp.clip(x, -clip, clip)
 
 

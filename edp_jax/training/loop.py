@@ -12,6 +12,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from edp_jax.algorithms import Algorithm
 from edp_jax.algorithms.base import AgentState, Metrics, TrainState, update_key
@@ -35,16 +36,36 @@ _COMPILER_OPTIONS: dict[str, dict[str, int | str]] = {
 }
 
 
-def compiler_options() -> dict[str, int | str]:
+def compiler_options(platform: str) -> dict[str, int | str]:
     """What the training program is compiled with; a flag that XLA_FLAGS sets stays as it is there.
 
     On a CPU: vectors as wide as its registers. On a GPU: whole loops are recorded as CUDA graphs.
     By default only the kernels between two steps of a loop are, and for every step of every loop
-    the GPU waits for the host. One seed trains 2.6 times as fast with them (docs/performance.md).
+    the GPU waits for the host. One seed trains 2.4 times as fast with them (docs/performance.md).
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
+    options = _COMPILER_OPTIONS.get(platform, {})
     return {name: value for name, value in options.items() if name not in flags}
+
+
+def make_program(algorithm: Algorithm, mesh: Mesh, member_axis: int | None) -> Any:
+    """Makes the training program: `make_advance` of all members at once.
+
+    Args:
+      algorithm: the learner.
+      mesh: devices, over which the members are spread; see `sharding.member_mesh`.
+      member_axis: of the batches, see `batches.BatchSource`.
+
+    Returns:
+      The function, which JAX compiles when it is called or lowered. It takes arrays [R, ...] but
+      for the two numbers, and gives the memory of the state to its result.
+    """
+    return jax.jit(
+        jax.vmap(make_advance(algorithm), in_axes=(0, 0, member_axis, 0, None, None)),
+        donate_argnums=0,
+        out_shardings=sharding.over_members(mesh),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+    )
 
 
 def init_members(algorithm: Algorithm, seeds: Sequence[int]) -> AgentState:

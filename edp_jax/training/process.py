@@ -67,6 +67,31 @@ def numeric_environment() -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
+def set_precision(precision: str, platform: str | None = None) -> str:
+    """Chooses how products of float32 matrices are computed. Call it before anything is compiled.
+
+    A TPU multiplies bfloat16 numbers. By itself it rounds the inputs to them, which is not enough
+    for the gradients (docs/tpu.md); three such products give nearly float32's accuracy.
+
+    Args:
+      precision: bfloat16, tensorfloat32 or float32, which on a TPU are one, three and six products;
+        or auto: what JAX_DEFAULT_MATMUL_PRECISION says, else tensorfloat32 on a TPU, and elsewhere
+        what JAX does by default.
+      platform: where it will run; None: on the devices of this process.
+
+    Returns:
+      What was chosen; "" for JAX's default.
+    """
+    chosen = precision
+    if precision == "auto":
+        on_tpu = (platform or jax.default_backend()) == "tpu"
+        given = getattr(jax.config, "jax_default_matmul_precision", None)
+        chosen = given or ("tensorfloat32" if on_tpu else "")
+    if chosen:
+        jax.config.update("jax_default_matmul_precision", chosen)
+    return chosen
+
+
 def check_devices_exist() -> None:
     """Starts JAX's devices.
 

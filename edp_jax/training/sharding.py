@@ -4,7 +4,9 @@ R members lie on the devices of P processes. A member is whole on one device; a 
 members that follow each other.
 """
 
+import collections
 import os
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax
@@ -79,19 +81,23 @@ def idle_devices(num_members: int) -> str | None:
     )
 
 
-def member_mesh(num_members: int) -> Mesh:
+def member_mesh(num_members: int, devices: Sequence[Any] | None = None) -> Mesh:
     """Returns the devices that train, as a mesh with the one axis "member".
 
     In each process they are as many as its share of the members can be divided by.
+
+    Args:
+      num_members: R.
+      devices: that there are, the same number in each process; None: those of this run.
     """
-    share = num_members // jax.process_count()
-    used = max(d for d in range(1, jax.local_device_count() + 1) if share % d == 0)
-    devices = [
-        [device for device in jax.devices() if device.process_index == process][:used]
-        for process in range(jax.process_count())
-    ]
+    by_process = collections.defaultdict(list)
+    for device in jax.devices() if devices is None else devices:
+        by_process[device.process_index].append(device)
+    share = num_members // len(by_process)
+    used = max(d for d in range(1, len(by_process[0]) + 1) if share % d == 0)
+    chosen = [by_process[process][:used] for process in sorted(by_process)]
     # `Mesh` has Auto axes; with the Explicit ones of `jax.make_mesh` a gather of rows is refused
-    return Mesh(np.concatenate(devices), ("member",))
+    return Mesh(np.concatenate(chosen), ("member",))
 
 
 def over_members(mesh: Mesh) -> NamedSharding:

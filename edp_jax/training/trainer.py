@@ -74,13 +74,7 @@ class Trainer:
         self._source = _make_source(
             dataset, size, batch_size, algorithm.draws_ahead, data_placement
         )
-        axes = (0, 0, self._source.member_axis, 0, None, None)
-        self._advance = jax.jit(
-            jax.vmap(loop.make_advance(algorithm), in_axes=axes),
-            donate_argnums=0,
-            out_shardings=self._over_members,
-            compiler_options=loop.compiler_options(),
-        )
+        self._advance = loop.make_program(algorithm, mesh, self._source.member_axis)
         self._copy = jax.jit(
             lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self._over_members
         )

@@ -394,3 +394,15 @@ def test_refusals(name, calls, eta, named):
     with pytest.raises(InputError, match=named) as error:
         diffusion.make_sampler(name, diffusion.make_schedule("vp", 10), calls, eta=eta)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("platform", "is_loop"), [("cpu", False), ("cuda", False), ("tpu", True)])
+def test_the_calls_are_unrolled_but_on_a_tpu(platform, is_loop):
+    schedule = diffusion.make_schedule("vp", 10)
+    sampler = diffusion.make_sampler("ddim", schedule, 4, eta=0.0)
+
+    def run(x_T):
+        return diffusion.sample(sampler, lambda x, t: 0.5 * x, x_T, jax.random.key(0), unroll=4)
+
+    text = jax.jit(run).trace(jnp.ones(3)).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.while" in text) is is_loop

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from tests.faults import fuzz, runs
+from tests.faults import fuzz, hosts, runs
 from tests.faults.bench import Bench
 
 
@@ -35,6 +35,8 @@ PROGRAMS: dict[str, Callable[..., str]] = {
     "divergence": runs.divergence,
     "simulators": runs.simulators,
     "devices": runs.devices,
+    "hosts": hosts.deaths,
+    "saves": hosts.saves,
     "kills": runs.kills,
     "soak": runs.soak,
     "fuzz": fuzz.report,

@@ -70,6 +70,7 @@ class Bench:
         *,
         environment: dict[str, str] | None = None,
         before: Callable[[], None] | None = None,
+        log: str | None = None,
     ) -> subprocess.Popen:
         """Starts the run in the folder `name`; what it prints goes to a new file NAME.log.
 
@@ -78,6 +79,7 @@ class Bench:
           settings: other than `TINY`.
           environment: more variables of the process.
           before: called in the process before it becomes the run.
+          log: another name for that file, where several processes share the run.
         """
         given = TINY | (settings or {})
         command = [sys.executable, "-m", "experiments.main"]
@@ -98,7 +100,7 @@ class Bench:
             stderr=subprocess.STDOUT,
             preexec_fn=before,
         )
-        copy = threading.Thread(target=self._copy, args=(process.stdout, self.log(name)))
+        copy = threading.Thread(target=self._copy, args=(process.stdout, self.log(log or name)))
         copy.start()
         self._copies[process.pid] = copy
         return process
@@ -114,7 +116,7 @@ class Bench:
         return self.wait(name, self.start(name, settings, **options))
 
     def wait(self, name: str, process: subprocess.Popen) -> Ended:
-        """Waits for a run."""
+        """Waits for a run whose lines go to NAME.log."""
         try:
             code = process.wait(600)
         except subprocess.TimeoutExpired:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from edp_jax import algorithms, networks
@@ -150,3 +151,71 @@ def test_iql(recordings, setting):
         new.networks["value"].params,
         expected,
     )
+
+
+def matmul_of_a_tpu(passes: int):
+    """`ops.matmul` from products of bfloat16 numbers that are added in float32.
+
+    One pass multiplies the rounded inputs (jax_default_matmul_precision bfloat16). Three passes
+    split each input into a rounded number and the rounded rest of it, and leave out the product of
+    the rests (tensorfloat32).
+    """
+
+    def einsum(letters, x, y):
+        (x_high, x_low), (y_high, y_low) = split(x), split(y)
+        product = jnp.einsum(letters, x_high, y_high)
+        if passes == 1:
+            return product
+        return product + (jnp.einsum(letters, x_high, y_low) + jnp.einsum(letters, x_low, y_high))
+
+    def split(x):
+        high = bfloat16(x)
+        return high, bfloat16(x - high)
+
+    def bfloat16(x):
+        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+
+    @jax.custom_vjp
+    def matmul(x, kernel):
+        return einsum("...i,io->...o", x, kernel)
+
+    def backward(inputs, gradient):
+        x, kernel = inputs
+        rows, gradients = (each.reshape(-1, each.shape[-1]) for each in (x, gradient))
+        return (
+            einsum("...o,io->...i", gradient, kernel),
+            einsum("ni,no->io", rows, gradients),
+        )
+
+    matmul.defvjp(lambda x, kernel: (matmul(x, kernel), (x, kernel)), backward)
+    return matmul
+
+
+def distance(found, expected) -> float:
+    """The norm of the difference, in units of the norm of what is expected."""
+    difference = jax.tree.map(jnp.subtract, found, expected)
+    return float(optax.tree.norm(difference) / optax.tree.norm(expected))
+
+
+def test_what_bfloat16_passes_change_in_an_update(recordings, setting, monkeypatch):
+    """Sampled actions and the gradients of EDP-TD3's policy and critics, as a TPU computes them."""
+    own, policy, critics, _, state = setting("edp_td3")
+    recorded, batch = recordings.load("td3"), recordings.batch
+    draws = td3.Draws(corruption(recorded), targets(recorded), jnp.asarray(0))
+    chain = policy.draw_chain(jax.random.key(0), batch.action.shape)
+
+    def figures(state):
+        params = state.networks["actor"].target_params
+        new, _ = td3.make_update(policy, critics)(state, batch, own, draws)
+        moments = [new.networks[name].opt_state[1][0].mu for name in ("actor", "critic")]
+        return policy.run_chain(params, batch.next_observation, chain), *moments
+
+    def compute(matmul):
+        monkeypatch.setattr(networks, "matmul", matmul)
+        lowered = jax.jit(lambda state: figures(state)).lower(state)  # anew for every `matmul`
+        return lowered.compile({"xla_backend_optimization_level": 0})(state)  # sooner
+
+    exact = compute(networks.matmul)
+    errors = [list(map(distance, compute(matmul_of_a_tpu(n)), exact)) for n in (1, 3)]
+    np.testing.assert_allclose(errors[0], [7e-4, 2.3e-2, 6.5e-3], rtol=0.1)  # as in docs/tpu.md
+    np.testing.assert_allclose(errors[1], [5e-7, 2.5e-5, 1.3e-5], rtol=0.2)

@@ -72,3 +72,20 @@ def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(InputError, match=r"JAX_PLATFORMS=cuda.*pip install 'jax\[cuda12\]'"):
         process.check_devices_exist()
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "platform", "expected"),
+    [
+        (None, "auto", "cpu", ""),  # as JAX does by default
+        (None, "auto", "tpu", "tensorfloat32"),
+        ("float32", "auto", "tpu", "float32"),
+        ("float32", "bfloat16", "tpu", "bfloat16"),
+    ],
+)
+def test_the_precision_of_products(monkeypatch, given, asked, platform, expected):
+    set_to = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: set_to.append((name, value)))
+    with jax.default_matmul_precision(given):
+        assert process.set_precision(asked, platform) == expected
+    assert set_to == ([("jax_default_matmul_precision", expected)] if expected else [])
