@@ -22,8 +22,9 @@ from edp_jax.files import remove_leftovers
 from edp_jax.runs import outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, programs, sharding, tables, writers
-from edp_jax.training.checkpoint import Checkpoints, read_notes, set_unusable_aside
+from edp_jax.training.checkpoint import Checkpoints, read_notes
 from edp_jax.training.clock import Clock
+from edp_jax.training.recovery import set_unusable_aside
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
@@ -122,17 +123,15 @@ def train_on(
     def disagrees(step: int) -> str | None:
         return tables.find_disagreement(workdir, step, read_notes(folder, step))
 
-    hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
-    checkpoints = Checkpoints(folder, settings.run.keep_last, settings.run.keep_every)
-    done = checkpoints.latest_step or 0
+    latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
+    checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
+    done = latest or 0
     if done > settings.run.num_steps:
         raise InputError(
             f"config.num_steps={settings.run.num_steps}: {workdir} holds {done} updates already; "
             "ask for more, or use a new --workdir"
         )
-    zero, num_steps = hosts.is_process_zero(), settings.run.num_steps
-    finished = hosts.run_in_all(lambda: zero and outputs.is_finished(workdir, num_steps))
-    if hosts.broadcast_from_zero(finished):
+    if hosts.run_in_zero(lambda: outputs.is_finished(workdir, settings.run.num_steps)):
         print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
@@ -143,7 +142,7 @@ def train_on(
         lambda: writers.open_writers(kinds, workdir, members, config, done)
     )
     hosts.run_in_zero(lambda: extra_writers.append(Clock(workdir, done)))
-    if done and (change := record.device_change(workdir)):
+    if done and (change := hosts.run_in_zero(lambda: record.device_change(workdir))):
         print(change, flush=True)
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
