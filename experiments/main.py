@@ -19,7 +19,7 @@ from edp_jax import InputError, configuration, data
 from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.files import remove_leftovers
-from edp_jax.runs import outputs, record
+from edp_jax.runs import evaluating, outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, programs, sharding, tables, writers
 from edp_jax.training.checkpoint import Checkpoints, read_notes
@@ -118,6 +118,8 @@ def train_on(
     config, members = settings.config, build.make_members(settings)
     for place in (workdir, os.path.join(workdir, "policy")):
         hosts.run_in_zero(functools.partial(remove_leftovers, place))
+    if death := hosts.run_in_zero(lambda: evaluating.take_death(workdir)):
+        say(death)
     folder = os.path.join(workdir, "checkpoints")
 
     def disagrees(step: int) -> str | None:
@@ -162,6 +164,8 @@ def train_on(
     if idle := sharding.idle_devices(len(members)):
         print(idle, flush=True)
 
+    evaluate = build.make_evaluate(settings, dataset, algorithm, signals.check)
+
     def leave(outcome: Outcome) -> None:
         """Writes what a run leaves for people, also where it is stopped."""
         wall_seconds = time.monotonic() - began
@@ -178,7 +182,7 @@ def train_on(
                 settings.run.checkpoint_every,
             ),
             checkpoints=checkpoints,
-            evaluate=build.make_evaluate(settings, dataset, algorithm, signals.check),
+            evaluate=evaluate and evaluating.noted(evaluate, workdir),
             check_stop=lambda: hosts.run_in_all(signals.check),
             writers=extra_writers,
             leave=leave,

@@ -42,6 +42,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     box = None
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
+        progress(f"trying one step in {settings.environment.name}")  # it may end the process
         check_environment(settings.environment, settings.config["step_seconds"])
         space = envs.make(settings.environment, 1)[0].action_space
         box = space.low, space.high

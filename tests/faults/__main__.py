@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from tests.faults import fuzz, runs
+from tests.faults import fuzz, processes, runs
 from tests.faults.bench import Bench
 
 
@@ -31,12 +31,12 @@ PROGRAMS: dict[str, Callable[..., str]] = {
     "checkpoints": runs.checkpoints,
     "tables": runs.tables,
     "disk": runs.disk,
-    "signals": runs.signals,
-    "divergence": runs.divergence,
-    "simulators": runs.simulators,
-    "devices": runs.devices,
-    "kills": runs.kills,
-    "soak": runs.soak,
+    "signals": processes.signals,
+    "divergence": processes.divergence,
+    "simulators": processes.simulators,
+    "devices": processes.devices,
+    "kills": processes.kills,
+    "soak": processes.soak,
     "fuzz": fuzz.report,
     "sweeps": sweeps,
 }

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -42,6 +43,11 @@ class Ended:
         return told and "Traceback" not in self.printed
 
 
+def judge(wrong: list, told: str) -> str:
+    """A line with figures and what does not hold, if anything."""
+    return told + (f"; FAULT: {wrong}" if wrong else "; all hold")
+
+
 class Bench:
     """A folder with a small dataset, and the runs that are made there."""
 
@@ -68,6 +74,7 @@ class Bench:
         name: str,
         settings: dict[str, str] | None = None,
         *,
+        log: str = "",
         environment: dict[str, str] | None = None,
         before: Callable[[], None] | None = None,
     ) -> subprocess.Popen:
@@ -76,6 +83,7 @@ class Bench:
         Args:
           name: of the folder.
           settings: other than `TINY`.
+          log: another name of that file.
           environment: more variables of the process.
           before: called in the process before it becomes the run.
         """
@@ -98,7 +106,7 @@ class Bench:
             stderr=subprocess.STDOUT,
             preexec_fn=before,
         )
-        copy = threading.Thread(target=self._copy, args=(process.stdout, self.log(name)))
+        copy = threading.Thread(target=self._copy, args=(process.stdout, self.log(log or name)))
         copy.start()
         self._copies[process.pid] = copy
         return process
@@ -108,6 +116,17 @@ class Bench:
             for line in printed:
                 file.write(line)
                 file.flush()
+
+    def start_two(self, name: str, settings: dict[str, str]) -> list[subprocess.Popen]:
+        """Starts two processes that share a run; they print to NAME0.log and NAME1.log."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        shared = {"distributed": "True", "num_processes": "2", "coordinator_address": address}
+        return [
+            self.start(name, settings | shared | {"process_id": index}, log=f"{name}{index}")
+            for index in ("0", "1")
+        ]
 
     def run(self, name: str, settings: dict[str, str] | None = None, **options) -> Ended:
         """Runs to the end; see `start`."""
