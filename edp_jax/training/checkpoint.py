@@ -84,7 +84,7 @@ class Checkpoints:
         """
         if step == self.latest_step:
             return
-        arrays = hosts.fetch(_with_key_data(state))
+        arrays = jax.tree.map(_fetch_to_zero, _with_key_data(state))
         path = os.path.join(self._folder, str(step))
 
         def write() -> None:
@@ -262,6 +262,12 @@ def _read(item: str, target: AgentState | None = None) -> dict[str, Any]:
         if (array.shape, array.dtype) != (old.shape, old.dtype):
             raise ValueError(f"{array.dtype}{array.shape} where {old.dtype}{old.shape} is needed")
     return arrays
+
+
+def _fetch_to_zero(array: jax.Array) -> np.ndarray | None:
+    """Copies an array of all processes into numpy; process 0 keeps it. Collective."""
+    fetched = hosts.fetch(array)
+    return fetched if hosts.is_process_zero() else None
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
