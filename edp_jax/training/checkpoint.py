@@ -20,7 +20,6 @@ from edp_jax.files import write_json, writing
 from edp_jax.training import hosts, sharding
 from edp_jax.types import InputError
 
-_ITEM = "default"  # orbax's name of the one thing that a checkpoint holds
 _DIGESTS = "sha256.json"  # ours, in the folder of a checkpoint
 _METADATA = "_CHECKPOINT_METADATA"  # orbax's file about a checkpoint, with what is ours in it
 _PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
@@ -143,7 +142,7 @@ def restore(folder: str, step: int | None, like: AgentState) -> AgentState:
 
     def read() -> dict[str, Any]:
         try:
-            return _read(os.path.join(path, _ITEM), target)
+            return _read(path, target)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"checkpoint {path!r}: cannot be read ({one_line(error)[:90]}); move it away to go "
@@ -200,7 +199,7 @@ def find_damage(folder: str, step: int) -> str | None:
             saved, found = _read_json(os.path.join(path, _DIGESTS)), _digests(path)
             wrong = sorted(name for name in saved if found.get(name) != saved[name])
             return f"{wrong[0]} is not as it was saved" if wrong else None
-        _read(os.path.join(path, _ITEM))
+        _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return one_line(error)[:80]
     return None
@@ -235,11 +234,11 @@ def _read_json(path: str) -> Any:
         return json.load(file)
 
 
-def _read(item: str, target: AgentState | None = None) -> dict[str, Any]:
+def _read(path: str, target: AgentState | None = None) -> dict[str, Any]:
     """Reads the arrays of a checkpoint, in either format of orbax.
 
     Args:
-      item: its folder.
+      path: its folder.
       target: what they are to fit; None: anything.
 
     Returns:
@@ -248,16 +247,19 @@ def _read(item: str, target: AgentState | None = None) -> dict[str, Any]:
     Raises:
       ValueError: they do not fit. Orbax raises errors of other kinds as well.
     """
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
+    handler = ocp.CompositeCheckpointHandler(
+        default=ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
+    )
     with (
-        _plain(item) as path,
+        _plain(path) as place,
         ocp.Checkpointer(handler, multiprocessing_options=_alone()) as reader,
     ):
-        like = saved = reader.metadata(path).item_metadata.tree
+        like = saved = reader.metadata(place).item_metadata["default"].tree
         if target is not None:
             like = {name: getattr(target, name) for name in saved}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-        arrays = reader.restore(path, args=ocp.args.PyTreeRestore(like, as_numpy))
+        wanted = ocp.args.Composite(default=ocp.args.PyTreeRestore(like, as_numpy))
+        arrays = reader.restore(place, args=wanted)["default"]
     for array, old in zip(jax.tree.leaves(arrays), jax.tree.leaves(like), strict=True):
         if (array.shape, array.dtype) != (old.shape, old.dtype):
             raise ValueError(f"{array.dtype}{array.shape} where {old.dtype}{old.shape} is needed")
