@@ -34,7 +34,7 @@ from edp_jax.training import process, tables
 from edp_jax.training.evaluator import check_environment, episode_seeds
 from edp_jax.types import EnvSpec
 
-from . import launch, video
+from . import guarded, launch, video
 
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 TABLE = "evaluate.csv"
@@ -148,7 +148,7 @@ def evaluate(
             dataset,
             algorithm,
             first_episode=request.seed * _SEED_EPISODES,
-            wrap=Guarded,
+            wrap=guarded.Guarded,
         )(state)
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr, flush=True)
@@ -166,40 +166,6 @@ def evaluate(
         seed = episode_seeds((run.members[living[0]].seed,), step, 1, first).item()
         total, length = video.film(request.video, choose, acting.environment, seed)
         print(f"film: {request.video}, {length} steps, return {total:.1f}", flush=True)
-
-
-class Guarded:
-    """An environment in which an error ends the episode, with a reward that is NaN."""
-
-    def __init__(self, environment: Any):
-        """Wraps an environment of gymnasium."""
-        self._environment = environment
-        self.observation_space = environment.observation_space
-        self.action_space = environment.action_space
-        self._last = np.zeros(environment.observation_space.shape, np.float32)
-
-    def reset(self, **options: Any) -> tuple[Any, dict]:
-        """Resets it; where that fails, the observation is NaN."""
-        try:
-            self._last, info = self._environment.reset(**options)
-            return self._last, info
-        except Exception as error:  # simulators raise what they like
-            self._tell("reset", error)
-            return np.full(self.observation_space.shape, np.nan, np.float32), {}
-
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        """Steps it; where that fails, the reward is NaN and the episode ends."""
-        try:
-            outcome = self._environment.step(action)
-            self._last = outcome[0]
-            return outcome
-        except Exception as error:  # simulators raise what they like
-            self._tell("step", error)
-            return self._last, float("nan"), True, False, {}
-
-    def _tell(self, what: str, error: Exception) -> None:
-        line = f"warning: a {what} failed: {type(error).__name__}: {one_line(error)}"
-        print(line, file=sys.stderr, flush=True)
 
 
 def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:

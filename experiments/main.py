@@ -20,11 +20,12 @@ from edp_jax.algorithms import AgentState
 from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.files import remove_leftovers
-from edp_jax.runs import outputs, record
+from edp_jax.runs import evaluating, outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, sharding, tables, writers
-from edp_jax.training.checkpoint import Checkpoints, read_notes, set_unusable_aside
+from edp_jax.training.checkpoint import Checkpoints, read_notes
 from edp_jax.training.clock import Clock
+from edp_jax.training.recovery import set_unusable_aside
 from edp_jax.training.run import Outcome, Schedule, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
@@ -141,22 +142,22 @@ def train_on(
     config, members = settings.config, build.make_members(settings)
     for place in (workdir, os.path.join(workdir, "policy")):
         hosts.run_in_zero(functools.partial(remove_leftovers, place))
+    if death := hosts.run_in_zero(lambda: evaluating.take_death(workdir)):
+        say(death)
     folder = os.path.join(workdir, "checkpoints")
 
     def disagrees(step: int) -> str | None:
         return tables.find_disagreement(workdir, step, read_notes(folder, step))
 
-    hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
-    checkpoints = Checkpoints(folder, settings.run.keep_last, settings.run.keep_every)
-    done = checkpoints.latest_step or 0
+    latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
+    checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
+    done = latest or 0
     if done > settings.run.num_steps:
         raise InputError(
             f"config.num_steps={settings.run.num_steps}: {workdir} holds {done} updates already; "
             "ask for more, or use a new --workdir"
         )
-    zero, num_steps = hosts.is_process_zero(), settings.run.num_steps
-    finished = hosts.run_in_all(lambda: zero and outputs.is_finished(workdir, num_steps))
-    if hosts.broadcast_from_zero(finished):
+    if hosts.run_in_zero(lambda: outputs.is_finished(workdir, settings.run.num_steps)):
         print(f"finished already: {workdir}; to train longer, raise num_steps")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
@@ -167,7 +168,7 @@ def train_on(
         lambda: writers.open_writers(kinds, workdir, members, config, done)
     )
     hosts.run_in_zero(lambda: extra_writers.append(Clock(workdir, done)))
-    if done and (change := record.device_change(workdir)):
+    if done and (change := hosts.run_in_zero(lambda: record.device_change(workdir))):
         print(change, flush=True)
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
@@ -187,6 +188,8 @@ def train_on(
     if idle := sharding.idle_devices(len(members)):
         print(idle, flush=True)
 
+    evaluate = build.make_evaluate(settings, dataset, algorithm, signals.check)
+
     def leave(outcome: Outcome) -> None:
         """Writes what a run leaves for people, also where it is stopped."""
         wall_seconds = time.monotonic() - began
@@ -204,7 +207,7 @@ def train_on(
             ),
             checkpoints=checkpoints,
             begin=begin,
-            evaluate=build.make_evaluate(settings, dataset, algorithm, signals.check),
+            evaluate=evaluate and evaluating.noted(evaluate, workdir),
             check_stop=lambda: hosts.run_in_all(signals.check),
             writers=extra_writers,
             leave=leave,

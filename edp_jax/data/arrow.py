@@ -68,7 +68,7 @@ def read_columns(
             )
         else:
             table = pyarrow.parquet.ParquetFile(path).read(columns=names)
-    return {name: _to_numpy(path, name, table.column(name).combine_chunks()) for name in names}
+        return {name: _to_numpy(path, name, table.column(name).combine_chunks()) for name in names}
 
 
 def _blocks(pyarrow: ModuleType) -> Any:
@@ -96,7 +96,9 @@ def _told(path: str) -> Iterator[None]:
     """Tells in one line why a file cannot be read."""
     try:
         yield
-    except (OSError, ValueError, KeyError, NotImplementedError, MemoryError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, MemoryError, _import(path).ArrowException) as error:
         with open(path, "rb") as file:
             if file.read(len(_POINTER)) == _POINTER:
                 remedy = "run git lfs pull in its folder"

@@ -18,6 +18,7 @@ from edp_jax.export.onnx_rules import ELEMENTWISE, RULES, elementwise, take
 from edp_jax.types import InputError
 
 UNCHANGED = ("stop_gradient", "copy", "copy_p", "optimization_barrier")
+CPU = "cpu"  # the processor whose way is taken where a function has several
 NESTED = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # where primitives keep the function that they call
 
 
@@ -79,6 +80,14 @@ def _apply(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     name = equation.primitive.name
     if name == "scan":
         return _scan(graph, equation, inputs)
+    if name == "platform_index":  # of `jax.lax.platform_dependent`
+        choices = equation.params["platforms"]
+        return [
+            np.asarray(next(i for i, each in enumerate(choices) if each is None or CPU in each))
+        ]
+    if name == "cond" and isinstance(inputs[0], np.ndarray):
+        branch = equation.params["branches"][int(inputs[0])]
+        return _run(graph, branch.jaxpr, [*map(np.asarray, branch.consts), *inputs[1:]])
     if inner := next((equation.params[key] for key in NESTED if key in equation.params), None):
         constants = [np.asarray(value) for value in inner.consts]
         return _run(graph, inner.jaxpr, [*constants, *inputs])

@@ -188,10 +188,11 @@ class Run:
         from edp_jax.training.checkpoint import find_damage, saved_steps
 
         folder, steps = self._checkpoint_folder, saved_steps(self._checkpoint_folder)
-        if not self.config or not steps or self.checkpoint_step is None:
+        newest = self.checkpoint_step
+        if not self.config or newest is None:
             raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
         if which == "last":
-            return self.checkpoint_step
+            return newest
         sound = [step for step in steps if find_damage(folder, step) is None]
         kept = f"last, best or one of {', '.join(map(str, sound))}"
         if which == "best":
@@ -214,15 +215,11 @@ class Run:
           The states of all members [R].
         """
         from edp_jax.training import loop
-        from edp_jax.training.checkpoint import Checkpoints
+        from edp_jax.training.checkpoint import restore
 
         step = self.find_checkpoint() if step is None else step
         seeds = [member.seed for member in self.members]
-        checkpoints = Checkpoints(self._checkpoint_folder, read_only=True)
-        try:
-            return checkpoints.restore(loop.init_members(algorithm, seeds), step)
-        finally:
-            checkpoints.close()
+        return restore(self._checkpoint_folder, step, loop.init_members(algorithm, seeds))
 
     @property
     def _checkpoint_folder(self) -> str:
@@ -238,8 +235,8 @@ class Run:
         record = self._read_json(path)
         if record.get("config") and record.get("format") != FORMAT:
             raise InputError(
-                f"{path}: written by another version of edp_jax (format {record.get('format', 1)}, "
-                f"not {FORMAT}); use that version, or a new folder"
+                f"{path}: written by another version of edp_jax (format "
+                f"{record.get('format', 1)!r:.40}, not {FORMAT}); use that version, or a new folder"
             )
         if not shape.is_record(record):
             raise InputError(

@@ -17,9 +17,11 @@ from edp_jax.runs.reader import FORMAT, Run
 from edp_jax.training.members import Member
 from edp_jax.training.process import numeric_environment
 from edp_jax.training.sharding import usable_cores
+from edp_jax.training.tables import EVALUATIONS
 from edp_jax.types import InputError
 
 PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # settings of one process
+_SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what returns and scores are of
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("gymnasium", "gymnasium-robotics", "mujoco"),
@@ -35,7 +37,9 @@ def check_workdir(
       workdir: the folder, which is made where there is none.
       config: all settings of the run.
       dataset: `info` of the dataset.
-      may_change: settings that may have another value when a run goes on.
+      may_change: settings that may have another value when a run goes on. What returns and scores
+        are of may not once there are some: they would stand in one table with others. To train
+        without an environment, and with it again, is no such change.
 
     Raises:
       InputError: the folder cannot be written, or holds something else than a run of these settings
@@ -65,6 +69,9 @@ def check_workdir(
         json.loads(json.dumps(each)) for each in (run.config, config, defaults)
     )
     may_change = set(may_change)
+    evaluated = os.path.isfile(os.path.join(workdir, EVALUATIONS))
+    if evaluated and "none" not in (previous.get("env_id"), config.get("env_id")):
+        may_change -= _SCORED
     same_data = run.dataset.get("sha256") == dataset["sha256"]
     if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
         may_change.add("task")  # the file has moved

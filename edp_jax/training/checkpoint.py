@@ -7,20 +7,19 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
 from edp_jax.files import write_json, writing
-from edp_jax.training import hosts
+from edp_jax.training import hosts, sharding
 from edp_jax.types import InputError
 
-_ITEM = "default"  # orbax's name of the one thing that a checkpoint holds
 _DIGESTS = "sha256.json"  # ours, in the folder of a checkpoint
 _METADATA = "_CHECKPOINT_METADATA"  # orbax's file about a checkpoint, with what is ours in it
 _PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
@@ -30,32 +29,34 @@ class Checkpoints:
     """States of a run in a folder of their own: the newest ones, the best, and every n-th.
 
     A state that is being saved is not visible before it is complete. Where several processes share
-    a run, all of them call `save` and `restore`.
+    a run, all of them call the methods; process 0 writes the files.
     """
 
-    def __init__(
-        self, folder: str, keep_last: int = 2, keep_every: int = 0, *, read_only: bool = False
-    ):
-        """Opens the folder, and makes it where there is none.
+    def __init__(self, folder: str, latest: int | None, keep_last: int = 2, keep_every: int = 0):
+        """Takes over a folder, and makes it where there is none. Collective.
 
         Args:
           folder: DIR/checkpoints of a run.
+          latest: step of its newest sound state, see `recovery`; None without any.
           keep_last: number of the newest states that are kept; older ones are deleted.
           keep_every: those after so many updates, or a multiple of it, are kept as well; 0: none.
-          read_only: whether the folder stays as it is. A run may be saving there.
         """
-        self._folder = os.path.abspath(folder)
-        self._latest = newest_sound(self._folder)
+        self._folder, self._latest = os.path.abspath(folder), latest
         self._keep_last, self._keep_every, self._best = keep_last, keep_every, None
-        options = ocp.CheckpointManagerOptions(
-            enable_async_checkpointing=False, read_only=read_only
-        )
-        if not read_only:
-            with writing(self._folder):
-                os.makedirs(self._folder, exist_ok=True)
         self._link = contextlib.ExitStack()
+        hosts.run_in_zero(self._open)
+
+    def _open(self) -> None:
+        with writing(self._folder):
+            os.makedirs(self._folder, exist_ok=True)
         path = self._link.enter_context(_plain(self._folder))
-        self._manager = ocp.CheckpointManager(path, options=options)
+        options = ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False, create=False, multiprocessing_options=_alone()
+        )
+        # one file per array: each save in orbax's other format leaves 15 to 35 kB in memory
+        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, multiprocessing_options=_alone())
+        self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handler)
+        self._link.callback(self._manager.close)
 
     @property
     def latest_step(self) -> int | None:
@@ -64,8 +65,10 @@ class Checkpoints:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What the newest sound state was saved with as `notes`; empty without any."""
-        return {} if self._latest is None else read_notes(self._folder, self._latest)
+        """What process 0 saved the newest sound state with; empty without, and in all others."""
+        if self._latest is None or not hosts.is_process_zero():
+            return {}
+        return read_notes(self._folder, self._latest)
 
     def save(self, step: int, state: AgentState, notes: Mapping[str, Any] | None = None) -> None:
         """Saves the states of all members after `step` updates, unless they are saved. Collective.
@@ -80,25 +83,30 @@ class Checkpoints:
         """
         if step == self.latest_step:
             return
-        content = ocp.args.StandardSave(_with_key_data(state))
-        about, path = {"notes": dict(notes or {})}, os.path.join(self._folder, str(step))
-        try:
-            self._manager.save(step, args=content, force=True, custom_metadata=about)
-            hosts.run_in_zero(lambda: write_json(os.path.join(path, _DIGESTS), _digests(path)))
-        except InputError:
-            raise
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"checkpoint {path!r}: cannot be saved ({one_line(error)[:90]}); see to it that "
-                "there is room and the folder can be written: the same command goes on"
-            ) from error
+        arrays = jax.tree.map(_fetch_to_zero, _with_key_data(state))
+        path = os.path.join(self._folder, str(step))
+
+        def write() -> None:
+            about, content = {"notes": dict(notes or {})}, ocp.args.PyTreeSave(arrays)
+            try:
+                self._manager.save(step, args=content, force=True, custom_metadata=about)
+                write_json(os.path.join(path, _DIGESTS), _digests(path))
+            except InputError:
+                raise
+            except (OSError, ValueError, RuntimeError) as error:
+                raise InputError(
+                    f"checkpoint {path!r}: cannot be saved ({one_line(error)[:90]}); see to it "
+                    "that there is room and the folder can be written: the same command goes on"
+                ) from error
+            self._delete_old()
+
+        hosts.run_in_zero(write)
         self._latest = step
-        self._delete_old()
 
     def keep_best(self, step: int | None) -> None:
         """Keeps the state after `step` updates, and no longer that which was kept as the best."""
         self._best = step
-        self._delete_old()
+        hosts.run_in_zero(self._delete_old)
 
     def _delete_old(self) -> None:
         steps = sorted(self._manager.all_steps())
@@ -107,36 +115,47 @@ class Checkpoints:
             if step not in kept and not (self._keep_every and step % self._keep_every == 0):
                 self._manager.delete(step)
 
-    def restore(self, like: AgentState, step: int | None = None) -> AgentState:
-        """Returns states [R], with the structure and on the devices of `like`.
-
-        Args:
-          like: states of the same learner.
-          step: updates after which they were saved; None: the newest.
-
-        Raises:
-          InputError: the checkpoint cannot be read into that structure.
-        """
-        step = self.latest_step if step is None else step
-        path = os.path.join(self._folder, str(step))
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _with_key_data(like))
-        try:
-            # what an older version did not save stays as in `like`
-            saved = {name: getattr(target, name) for name in _top_names(os.path.join(path, _ITEM))}
-            content = ocp.args.StandardRestore(saved)
-            state: Any = self._manager.restore(step, args=content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"checkpoint {path!r}: cannot be read ({one_line(error)}); move it away to go on "
-                "from the one before"
-            ) from error
-        key = jax.random.wrap_key_data(state.pop("key"))
-        return dataclasses.replace(like, key=key, **state)
+    def restore(self, like: AgentState) -> AgentState:
+        """The newest sound state; see `restore`. Collective."""
+        return restore(self._folder, self._latest, like)
 
     def close(self) -> None:
         """Frees what the folder's manager holds."""
-        self._manager.close()
         self._link.close()
+
+
+def restore(folder: str, step: int | None, like: AgentState) -> AgentState:
+    """Reads the states of all members. Collective.
+
+    Args:
+      folder: DIR/checkpoints of a run.
+      step: updates after which they were saved.
+      like: states [R] of the same learner. What an older version did not save stays as in `like`.
+
+    Returns:
+      States [R], with the structure and on the devices of `like`.
+
+    Raises:
+      InputError: the checkpoint cannot be read, or not into that structure.
+    """
+    path, target = os.path.join(folder, str(step)), _with_key_data(like)
+
+    def read() -> dict[str, Any]:
+        try:
+            return _read(path, target)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"checkpoint {path!r}: cannot be read ({one_line(error)[:90]}); move it away to go "
+                "on from the one before"
+            ) from error
+
+    saved = {
+        name: jax.tree.map(
+            lambda array, old: sharding.put(array, old.sharding), part, getattr(target, name)
+        )
+        for name, part in hosts.run_in_all(read).items()
+    }
+    return dataclasses.replace(like, **saved | {"key": jax.random.wrap_key_data(saved["key"])})
 
 
 @contextlib.contextmanager
@@ -167,48 +186,6 @@ def newest_sound(folder: str) -> int | None:
     return next((step for step in saved_steps(folder) if find_damage(folder, step) is None), None)
 
 
-def set_unusable_aside(
-    folder: str, disagrees: Callable[[int], str | None], tell: Callable[[str], None] = print
-) -> None:
-    """Moves checkpoints out of the way, from the newest on, until one can be used.
-
-    They are kept beside the folder, under DIR/set_aside. None may be left; the run begins anew
-    then.
-
-    Args:
-      folder: DIR/checkpoints of a run.
-      disagrees: what the tables of the run lack of those that a sound checkpoint was saved with, by
-        its step; None where they agree.
-      tell: takes a line about each that is moved.
-
-    Raises:
-      InputError: there are checkpoints and all are damaged. None is moved then.
-    """
-    steps, reasons = saved_steps(folder), {}
-    damage = {step: find_damage(folder, step) for step in steps}
-    if steps and all(damage.values()):
-        raise InputError(
-            f"{folder}: no checkpoint there can be read ({steps[0]}: {damage[steps[0]]}); "
-            "restore one, or move the folder away to begin anew"
-        )
-    for step in steps:
-        if damage[step] is not None:
-            reasons[step] = f"is damaged ({damage[step]})"
-        elif (difference := disagrees(step)) is not None:
-            reasons[step] = f"is not used, since {difference}"
-        else:
-            break
-    aside = os.path.join(os.path.dirname(os.path.abspath(folder)), "set_aside")
-    for step, reason in reasons.items():
-        with writing(aside):
-            os.makedirs(aside, exist_ok=True)
-            place = os.path.join(tempfile.mkdtemp(prefix=f"{step}_", dir=aside), str(step))
-            os.rename(os.path.join(folder, str(step)), place)
-        tell(f"checkpoint {step:,} {reason}; it is now {place}")
-    if reasons and len(reasons) == len(steps):
-        tell("no checkpoint is left that can be used: the run begins anew")
-
-
 def find_damage(folder: str, step: int) -> str | None:
     """Reads a checkpoint, and compares its files with what they were when it was saved.
 
@@ -218,16 +195,11 @@ def find_damage(folder: str, step: int) -> str | None:
     """
     path = os.path.join(os.path.abspath(folder), str(step))
     try:
-        with _plain(path) as plain:
-            if os.path.exists(os.path.join(path, _DIGESTS)):
-                saved, found = _read_json(os.path.join(path, _DIGESTS)), _digests(path)
-                wrong = sorted(name for name in saved if found.get(name) != saved[name])
-                return f"{wrong[0]} is not as it was saved" if wrong else None
-            item = os.path.join(plain, _ITEM)
-            for name in _array_metadata(item):
-                _read_json(os.path.join(item, name))
-            for name in _leaves(item):
-                _read_array(item, ".".join(name))
+        if os.path.exists(os.path.join(path, _DIGESTS)):
+            saved, found = _read_json(os.path.join(path, _DIGESTS)), _digests(path)
+            wrong = sorted(name for name in saved if found.get(name) != saved[name])
+            return f"{wrong[0]} is not as it was saved" if wrong else None
+        _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return one_line(error)[:80]
     return None
@@ -257,34 +229,53 @@ def _about(folder: str, step: int) -> dict[str, Any]:
     return about.get("custom_metadata") or {}
 
 
-def _array_metadata(item: str) -> list[str]:
-    name = "array_metadatas"
-    path = os.path.join(item, name)
-    return [os.path.join(name, of) for of in os.listdir(path)] if os.path.isdir(path) else []
-
-
 def _read_json(path: str) -> Any:
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
-def _leaves(item: str) -> list[list[str]]:
-    """The path of every array of a checkpoint."""
-    return [
-        [part["key"] for part in leaf["key_metadata"]]
-        for leaf in _read_json(os.path.join(item, "_METADATA"))["tree_metadata"].values()
-        if not leaf["value_metadata"]["skip_deserialize"]
-    ]
+def _read(path: str, target: AgentState | None = None) -> dict[str, Any]:
+    """Reads the arrays of a checkpoint, in either format of orbax.
+
+    Args:
+      path: its folder.
+      target: what they are to fit; None: anything.
+
+    Returns:
+      The fields of a state with numpy arrays, those that were saved.
+
+    Raises:
+      ValueError: they do not fit. Orbax raises errors of other kinds as well.
+    """
+    handler = ocp.CompositeCheckpointHandler(
+        default=ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
+    )
+    with (
+        _plain(path) as place,
+        ocp.Checkpointer(handler, multiprocessing_options=_alone()) as reader,
+    ):
+        like = saved = reader.metadata(place).item_metadata["default"].tree
+        if target is not None:
+            like = {name: getattr(target, name) for name in saved}
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+        wanted = ocp.args.Composite(default=ocp.args.PyTreeRestore(like, as_numpy))
+        arrays = reader.restore(place, args=wanted)["default"]
+    for array, old in zip(jax.tree.leaves(arrays), jax.tree.leaves(like), strict=True):
+        if (array.shape, array.dtype) != (old.shape, old.dtype):
+            raise ValueError(f"{array.dtype}{array.shape} where {old.dtype}{old.shape} is needed")
+    return arrays
 
 
-def _top_names(item: str) -> list[str]:
-    return list(dict.fromkeys(path[0] for path in _leaves(item)))
+def _fetch_to_zero(array: jax.Array) -> np.ndarray | None:
+    """Copies an array of all processes into numpy; process 0 keeps it. Collective."""
+    fetched = hosts.fetch(array)
+    return fetched if hosts.is_process_zero() else None
 
 
-def _read_array(item: str, path: str) -> None:
-    base = {"driver": "file", "path": item + "/"}
-    store = {"driver": "ocdbt", "base": base, "path": path + "/"}
-    tensorstore.open({"driver": "zarr", "kvstore": store}, read=True).result().read().result()
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Orbax waits for no other process."""
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
 
 
 def _with_key_data(state: AgentState) -> AgentState:

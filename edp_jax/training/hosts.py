@@ -129,9 +129,19 @@ def run_in_all(action: Callable[[], T]) -> T:
     return cast(T, result)
 
 
-def run_in_zero(action: Callable[[], None]) -> None:
-    """Runs `action` in process 0 only; where it raises, all processes do. Collective."""
-    run_in_all(action if is_process_zero() else lambda: None)
+def run_in_zero(action: Callable[[], T]) -> T:
+    """Runs `action` in process 0 only; where it raises, all processes do. Collective.
+
+    Args:
+      action: what to run; what it returns JSON can hold, in at most 2,000 characters.
+
+    Returns:
+      What it returned, in all processes.
+    """
+    if jax.process_count() == 1:
+        return action()
+    result = run_in_all(action if is_process_zero() else lambda: None)
+    return json.loads(_all_gather_texts(json.dumps(result))[0])
 
 
 def run_in_zero_first(action: Callable[[], T]) -> T:
@@ -160,11 +170,6 @@ def check_same_in_all(what: str, value: Any) -> None:
             f"process {different[0]}: its {what} differs from that of process 0; "
             "start all with the same command"
         )
-
-
-def broadcast_from_zero(value: bool) -> bool:
-    """Returns the value that process 0 gave. Collective."""
-    return bool(all_gather(np.array([value]))[0])
 
 
 def all_gather(own: np.ndarray) -> np.ndarray:

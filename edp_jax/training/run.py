@@ -166,8 +166,7 @@ def run(
                 check_stop()
 
     # a checkpoint comes before its evaluation and cannot tell whether those rows are sound
-    again = hosts.broadcast_from_zero(record.was_evaluated)
-    if start and (again or schedule.due(start, schedule.eval_every)):
+    if start and (record.was_evaluated or schedule.due(start, schedule.eval_every)):
         look(start, state, evaluation_due=True)
 
     step, diverged = start, hosts.fetch(state.diverged)
@@ -212,23 +211,21 @@ class _Record:
         # step and reason, of evaluations
         self.failures = [(step, reason) for step, reason in notes.get("failures", ())]
         self._told: set[str] = set()
-        self.was_evaluated = False
         self._tables: dict[str, tables.CsvTable] = {}
-        self.best = best.Best()  # of the evaluations whose state is saved
-        hosts.run_in_zero(lambda: self._open(workdir, start, evaluated_until))
-        step, *rest = self.best
-        step, count, mean = hosts.all_gather(np.array([[-1 if step is None else step, *rest]]))[0]
-        self.best = best.Best(None if step < 0 else int(step), int(count), float(mean))
+        found = hosts.run_in_zero(lambda: self._open(workdir, start, evaluated_until))
+        self.was_evaluated = bool(found[0])
+        self.best = best.Best(*found[1:])  # of the evaluations whose state is saved
 
-    def _open(self, workdir: str, start: int, evaluated_until: int) -> None:
+    def _open(self, workdir: str, start: int, evaluated_until: int) -> tuple:
+        """Cuts the tables; returns whether `start` was evaluated, and the parts of the best."""
         lines = tables.read_lines(os.path.join(workdir, tables.EVALUATIONS))
-        self.was_evaluated = lines is not None and start in lines.steps
+        was_evaluated = lines is not None and start in lines.steps
         for name, until in ((tables.METRICS, start), (tables.EVALUATIONS, evaluated_until)):
             path = os.path.join(workdir, name)
             tables.truncate(path, until)
             self._tables[name] = tables.CsvTable(path)
         saved = saved_steps(os.path.join(workdir, "checkpoints"))
-        self.best = best.find_best(os.path.join(workdir, tables.EVALUATIONS), saved)
+        return was_evaluated, *best.find_best(os.path.join(workdir, tables.EVALUATIONS), saved)
 
     @property
     def rows_so_far(self) -> dict[str, Any]:

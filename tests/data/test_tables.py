@@ -260,6 +260,13 @@ def test_a_truncated_parquet_file(file, tmp_path, part):
         read_table(path)
 
 
+def test_texts_that_are_no_texts_are_refused(file):
+    """Of bytes that are no UTF-8 pyarrow raises an error of its own kind."""
+    episodes = pyarrow.array([b"\xff"] * 8).view(pyarrow.string())
+    with pytest.raises(InputError, match="not a complete parquet file"):
+        read_table(file(columns(episode=episodes)))
+
+
 def test_a_table_is_named_by_its_path(csv):
     task = data.find_task(csv(columns()))
     assert task.reader == data.find_task("LOG.CSV").reader == "table"

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from tests.faults import fuzz, hosts, runs
+from tests.faults import fuzz, hosts, processes, runs
 from tests.faults.bench import Bench
 
 
@@ -31,14 +31,14 @@ PROGRAMS: dict[str, Callable[..., str]] = {
     "checkpoints": runs.checkpoints,
     "tables": runs.tables,
     "disk": runs.disk,
-    "signals": runs.signals,
-    "divergence": runs.divergence,
-    "simulators": runs.simulators,
-    "devices": runs.devices,
+    "signals": processes.signals,
+    "divergence": processes.divergence,
+    "simulators": processes.simulators,
+    "devices": processes.devices,
     "hosts": hosts.deaths,
     "saves": hosts.saves,
-    "kills": runs.kills,
-    "soak": runs.soak,
+    "kills": processes.kills,
+    "soak": processes.soak,
     "fuzz": fuzz.report,
     "sweeps": sweeps,
 }

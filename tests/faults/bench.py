@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -40,6 +41,11 @@ class Ended:
         lines = [line for line in self.printed.splitlines() if line.startswith("error: ")]
         told = self.code in (0, 75) or len(lines) == 1
         return told and "Traceback" not in self.printed
+
+
+def judge(wrong: list, told: str) -> str:
+    """A line with figures and what does not hold, if anything."""
+    return told + (f"; FAULT: {wrong}" if wrong else "; all hold")
 
 
 class Bench:
@@ -110,6 +116,17 @@ class Bench:
             for line in printed:
                 file.write(line)
                 file.flush()
+
+    def start_two(self, name: str, settings: dict[str, str]) -> list[subprocess.Popen]:
+        """Starts two processes that share a run; they print to NAME0.log and NAME1.log."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        shared = {"distributed": "True", "num_processes": "2", "coordinator_address": address}
+        return [
+            self.start(name, settings | shared | {"process_id": index}, log=f"{name}{index}")
+            for index in ("0", "1")
+        ]
 
     def run(self, name: str, settings: dict[str, str] | None = None, **options) -> Ended:
         """Runs to the end; see `start`."""

@@ -1,6 +1,7 @@
 """A simulator that does what simulators should not do, in every way by name."""
 
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -53,7 +54,10 @@ RESETS = {
     "NaN at a reset": lambda o: (o * NAN, {}),
     "no info at a reset": lambda o: (o,),
 }
-DEATHS = {"ends the process": lambda o: os._exit(3)}
+DEATHS = {
+    "ends the process": lambda o: os._exit(3),
+    "crashes": lambda o: os.kill(os.getpid(), signal.SIGSEGV),
+}
 # after these some episodes do not count; all others make an evaluation fail
 NOT_COUNTED = {
     *("NaN in an observation", "an infinite observation", "a NaN reward", "an infinite reward"),

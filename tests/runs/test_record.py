@@ -35,6 +35,29 @@ def test_a_run_may_go_on_with_other_settings_that_do_not_train(workdir):
     assert run.members == grid((3, 4)) and run.starts[0]["versions"]["jax"]
 
 
+def test_what_scores_are_of_changes_only_before_the_first(workdir):
+    """Or to and from no environment at all, so that a simulator that fails can be left out."""
+    may_change = {"env_id", "env_kwargs", "reference_scores"}
+    config = CONFIG | {"env_id": "A-v0", "env_kwargs": "{}", "reference_scores": (0.0, 1.0)}
+
+    def go_on(**changes):
+        record.check_workdir(workdir, config | changes, DATASET, may_change)
+
+    others = ({"env_id": "B-v0"}, {"env_kwargs": '{"a": 1}'}, {"reference_scores": (0.0, 2.0)})
+    record.write_config(workdir, config, DATASET, grid((3, 4)), 0)
+    for change in others:
+        go_on(**change)
+    with open(os.path.join(workdir, "evaluations.csv"), "w") as file:
+        file.write("step,seed,episode,return,length,score\n")
+    go_on()
+    for change in others:
+        with pytest.raises(InputError, match=f"holds a run with {next(iter(change))}=.*that value"):
+            go_on(**change)
+    go_on(env_id="none")
+    record.write_config(workdir, config | {"env_id": "none"}, DATASET, grid((3, 4)), 20)
+    go_on()
+
+
 def test_a_run_of_before_a_setting_goes_on_with_its_default(workdir):
     check(workdir, horizon=1)
     with pytest.raises(InputError, match="holds a run with horizon=1, not 2"):

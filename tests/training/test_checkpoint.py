@@ -1,13 +1,14 @@
 """States saved and found again, in any folder and beside damaged ones."""
 
+import dataclasses
 import glob
-import json
 import os
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from edp_jax import InputError
@@ -17,8 +18,9 @@ from edp_jax.training.checkpoint import (
     find_damage,
     newest_sound,
     read_notes,
-    set_unusable_aside,
+    restore,
 )
+from edp_jax.training.recovery import set_unusable_aside
 
 
 def state(value: float) -> AgentState:
@@ -29,10 +31,12 @@ def state(value: float) -> AgentState:
     return AgentState(jnp.zeros(2, int), keys, networks, jnp.full(2, -1))
 
 
+def plain(state: AgentState) -> AgentState:
+    return dataclasses.replace(state, key=jax.random.key_data(state.key))
+
+
 def weight(folder) -> float:
-    checkpoints = Checkpoints(str(folder), read_only=True)
-    restored = checkpoints.restore(state(0.0))
-    checkpoints.close()
+    restored = restore(str(folder), newest_sound(str(folder)), state(0.0))
     return float(np.asarray(restored.networks["policy"].params["w"])[0, 0])
 
 
@@ -40,7 +44,7 @@ def weight(folder) -> float:
 def saved(tmp_path_factory):
     """A folder with states after 3 and 6 updates."""
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
-    checkpoints = Checkpoints(str(folder))
+    checkpoints = Checkpoints(str(folder), newest_sound(str(folder)))
     checkpoints.save(3, state(3.0))
     checkpoints.save(6, state(6.0), {"rows": 4})
     checkpoints.close()
@@ -53,13 +57,13 @@ def agrees(step):
 
 def test_notes_come_back(saved):
     assert read_notes(str(saved), 6) == {"rows": 4} and read_notes(str(saved), 3) == {}
-    assert Checkpoints(str(saved), read_only=True).notes == {"rows": 4}
+    assert Checkpoints(str(saved), 6).notes == {"rows": 4}
 
 
 @pytest.mark.parametrize("name", ["seeds=[0,1]", "a*b?", "gs:", "{x} 'y' \"z\"", "p\\q", "\u03b7"])
 def test_a_folder_may_have_any_name(tmp_path, name):
     folder = tmp_path / name / "checkpoints"
-    checkpoints = Checkpoints(str(folder))
+    checkpoints = Checkpoints(str(folder), newest_sound(str(folder)))
     checkpoints.save(3, state(3.0))
     checkpoints.close()
     assert os.listdir(folder) == ["3"] and weight(folder) == 3.0
@@ -70,16 +74,14 @@ def test_a_folder_may_have_any_name(tmp_path, name):
 
 def test_the_newest_the_best_and_every_nth_state_are_kept(tmp_path):
     folder = tmp_path / "checkpoints"
-    checkpoints = Checkpoints(str(folder), keep_last=2, keep_every=4)
+    checkpoints = Checkpoints(str(folder), None, keep_last=2, keep_every=4)
     for step in range(1, 8):
-        checkpoints.save(step, state(step))
+        checkpoints.save(step, state(float(step)))
         if step in (2, 5):
             checkpoints.keep_best(step)
     checkpoints.close()
     assert sorted(os.listdir(folder)) == ["4", "5", "6", "7"]
-    checkpoints = Checkpoints(str(folder), read_only=True)
-    restored = checkpoints.restore(state(0.0), 5)
-    checkpoints.close()
+    restored = restore(str(folder), 5, state(0.0))
     assert float(np.asarray(restored.networks["policy"].params["w"])[0, 0]) == 5.0
 
 
@@ -90,12 +92,12 @@ def empty(path) -> None:
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
-        ("6/default/manifest.ocdbt", empty),
-        ("6/default/manifest.ocdbt", os.remove),
+        ("6/default/step/0", empty),
+        ("6/default/step/0", os.remove),
         ("6/default/_METADATA", lambda path: os.truncate(path, 20)),
-        ("6/default/array_metadatas/process_0", empty),
-        ("6/default/d/*", lambda path: os.truncate(path, os.path.getsize(path) // 2)),
-        ("6/default/d", shutil.rmtree),
+        ("6/default/key/.zarray", empty),
+        ("6/default/*params.w/*", lambda path: os.truncate(path, os.path.getsize(path) // 2)),
+        ("6/default/networks.policy.params.w", shutil.rmtree),
         ("6/default", shutil.rmtree),
         ("6/_CHECKPOINT_METADATA", empty),
     ],
@@ -111,7 +113,7 @@ def test_the_newest_sound_checkpoint_counts(saved, tmp_path, file, damage):
     assert len(told) == 1 and told[0].startswith("checkpoint 6 is damaged (")
     assert len(told[0]) - len(str(tmp_path)) <= 300
     assert os.listdir(folder) == ["3"] and os.path.isdir(told[0].rpartition("it is now ")[2])
-    checkpoints = Checkpoints(str(folder))
+    checkpoints = Checkpoints(str(folder), newest_sound(str(folder)))
     checkpoints.save(6, state(7.0))  # its place is free
     checkpoints.close()
     assert weight(folder) == 7.0
@@ -135,23 +137,37 @@ def test_every_flipped_bit_is_found_or_harmless(saved, tmp_path):
     assert found > 10
 
 
-def test_a_checkpoint_without_digests_has_to_be_readable(saved, tmp_path):
-    """As older versions saved them: also without the number of the update of divergence."""
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """A folder with a state after 6 updates as older versions saved it: few files, no digests."""
+    folder = tmp_path_factory.mktemp("old") / "checkpoints"
+    arrays = dataclasses.asdict(state(6.0))
+    arrays["key"] = jax.random.key_data(arrays["key"])
+    del arrays["diverged"]
+    with ocp.CheckpointManager(folder) as manager:
+        manager.save(6, args=ocp.args.StandardSave(arrays))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["saved", "old"])
+@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 9), os.remove])
+def test_a_checkpoint_without_digests_has_to_be_readable(kind, damage, request, tmp_path):
     folder = tmp_path / "checkpoints"
-    shutil.copytree(saved, folder)
-    (folder / "6" / "sha256.json").unlink()
-    assert newest_sound(str(folder)) == 6 and weight(folder) == 6.0
-    path = folder / "6" / "_CHECKPOINT_METADATA"
-    about = json.loads(path.read_text())
-    path.write_text(json.dumps(about | {"custom_metadata": {}}))
-    tree = folder / "6" / "default" / "_METADATA"
-    content = json.loads(tree.read_text())
-    del content["tree_metadata"]["('diverged',)"]
-    tree.write_text(json.dumps(content))
-    assert newest_sound(str(folder)) == 6 and weight(folder) == 6.0
-    for path in (folder / "6").glob("default/d/*"):
-        os.truncate(path, path.stat().st_size // 2)
-    assert newest_sound(str(folder)) == 3
+    shutil.copytree(request.getfixturevalue(kind), folder)
+    (folder / "6" / "sha256.json").unlink(missing_ok=True)
+    restored = restore(str(folder), newest_sound(str(folder)), state(0.0))
+    jax.tree.map(np.testing.assert_array_equal, *map(plain, (restored, state(6.0))))
+    item = folder / "6" / "default"
+    for path in [*item.glob("d/*"), *item.glob("*params.w/0.0")]:
+        damage(path)
+    assert newest_sound(str(folder)) == (3 if kind == "saved" else None)
+
+
+def test_a_state_of_another_shape_or_type_is_refused(saved):
+    for array in (jnp.zeros((2, 4)), jnp.zeros((2, 3), int)):
+        networks = {"policy": TrainState({"w": array}, {"w": array}, ())}
+        with pytest.raises(InputError, match="cannot be read .*where .* is needed"):
+            restore(str(saved), 6, dataclasses.replace(state(0.0), networks=networks))
 
 
 def test_checkpoints_that_the_tables_disagree_with_are_set_aside(saved, tmp_path):
@@ -168,7 +184,7 @@ def test_checkpoints_that_the_tables_disagree_with_are_set_aside(saved, tmp_path
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
-    checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
+    checkpoints = Checkpoints(str(tmp_path / "checkpoints"), None)
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")

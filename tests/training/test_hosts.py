@@ -1,5 +1,6 @@
 """Two real processes on this machine: what they exchange."""
 
+import os
 import pathlib
 import socket
 import subprocess
@@ -20,7 +21,9 @@ import sys
 import jax
 import numpy as np
 from edp_jax import InputError
+from edp_jax.algorithms.base import AgentState, TrainState
 from edp_jax.training import hosts, sharding
+from edp_jax.training.checkpoint import Checkpoints
 
 index = int(sys.argv[2])
 # Gloo writes to the process's own stdout, in the middle of lines
@@ -47,7 +50,7 @@ print(attempt(lambda: hosts.run_in_zero(refuse)))
 print(attempt(lambda: hosts.run_in_zero_first(lambda: ("loaded by", index))))
 print(attempt(lambda: hosts.check_same_in_all("value", {"b": 1, "a": [2]})))
 print(attempt(lambda: hosts.check_same_in_all("value", index)))
-print(hosts.broadcast_from_zero(index == 0), hosts.broadcast_from_zero(index == 1))
+print(attempt(lambda: hosts.run_in_zero(lambda: [index, "\u00e9", None, 0.1])))
 own = np.array([[np.pi, np.nan]]) + index
 print(hosts.all_gather(own).tolist(), hosts.all_gather(own).dtype)
 
@@ -63,6 +66,30 @@ print(sharding.idle_devices(6))
 print(attempt(lambda: sharding.check_members(5)))
 with hosts.only_process_zero_prints():
     print("only the first")
+
+def make(value):
+    params = {"w": jax.numpy.full((2, 3), value)}
+    networks = {"policy": TrainState(params, params, ())}
+    return AgentState(params["w"][:, 0].astype(int), jax.numpy.stack([jax.random.key(3)] * 2),
+                      networks, params["w"][:, 0].astype(int))
+
+def state(value):
+    layout = sharding.over_members(sharding.member_mesh(2))
+    return jax.jit(make, out_shardings=layout)(value)
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+checkpoints = Checkpoints(sys.argv[4], None)
+checkpoints.save(7, state(1.5), {"rows": 4})
+restored, like = (
+    each.networks["policy"].params["w"] for each in (checkpoints.restore(state(0.0)), state(0.0))
+)
+print(hosts.fetch(restored).tolist(), restored.sharding == like.sharding)
+print(checkpoints.notes)
+if index == 0:
+    checkpoints._manager.save = full
+print(attempt(lambda: checkpoints.save(8, state(2.5)))[1].partition("saved")[2][:40])
 """
 
 
@@ -75,9 +102,10 @@ def free_address() -> str:
 def test_two_processes_agree_and_share(monkeypatch, tmp_path):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     command, address = [sys.executable, "-c", SCRIPT], free_address()
+    folder = str(tmp_path / "checkpoints")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
     processes = [
-        subprocess.Popen([*command, address, str(i), str(tmp_path / str(i))], **pipes)
+        subprocess.Popen([*command, address, str(i), str(tmp_path / str(i)), folder], **pipes)
         for i in (0, 1)
     ]
     errors = [process.communicate(timeout=400)[1] for process in processes]
@@ -96,7 +124,7 @@ def test_two_processes_agree_and_share(monkeypatch, tmp_path):
             "None",
             "('InputError', 'process 1: its value differs from that of process 0; "
             "start all with the same command')",
-            "True False",
+            "[0, 'é', None, 0.1]",
             f"{[[np.pi, np.nan], [np.pi + 1, np.nan]]} float64",
             f"2 {members[index]}",  # three members each on two devices: one device works
             f"slice({3 * index}, {3 * index + 3}, None)",
@@ -106,7 +134,11 @@ def test_two_processes_agree_and_share(monkeypatch, tmp_path):
             "('InputError', '5 seeds (times points of the sweep) on 2 processes: each takes the "
             "same number; set --config.seeds so that it is a multiple of 2')",
             *(["only the first"] if index == 0 else []),
+            "[[1.5, 1.5, 1.5], [1.5, 1.5, 1.5]] True",
+            "{'rows': 4}" if index == 0 else "{}",
+            " ([Errno 28] No space left on device); s",
         ]
+    assert sorted(os.listdir(folder)) == ["7"]
 
 
 def test_one_process_does_the_plain_thing(capsys):
@@ -118,7 +150,7 @@ def test_one_process_does_the_plain_thing(capsys):
     with pytest.raises(InputError, match="not this"):
         hosts.run_in_zero(lambda: (_ for _ in ()).throw(InputError("not this")))
     own = np.arange(3.0)
-    assert hosts.all_gather(own) is own and hosts.broadcast_from_zero(True)
+    assert hosts.all_gather(own) is own and hosts.run_in_zero(lambda: 7) == 7
     with hosts.only_process_zero_prints():
         print("heard")
     assert capsys.readouterr().out == "heard\n"

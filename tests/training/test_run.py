@@ -9,7 +9,7 @@ import pytest
 
 from edp_jax import InputError
 from edp_jax.training import tables
-from edp_jax.training.checkpoint import Checkpoints
+from edp_jax.training.checkpoint import Checkpoints, newest_sound, read_notes
 from edp_jax.training.evaluator import Evaluation
 from edp_jax.training.hosts import Stopped
 from edp_jax.training.run import Outcome, Schedule, run
@@ -18,6 +18,11 @@ from edp_jax.training.trainer import Trainer
 
 SEEDS = (3, 4)
 TABLES = ("metrics.csv", "evaluations.csv")
+
+
+def open_checkpoints(workdir) -> Checkpoints:
+    folder = os.path.join(workdir, "checkpoints")
+    return Checkpoints(folder, newest_sound(folder))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def start(trainers):
             trainers[place],
             str(workdir),
             Schedule(num_steps, *periods),
-            checkpoints=Checkpoints(os.path.join(workdir, "checkpoints")),
+            checkpoints=open_checkpoints(workdir),
             leave=([] if left is None else left).append,
             **({"evaluate": evaluate} | options),
         )
@@ -118,7 +123,7 @@ def test_checkpoints_note_the_rows_that_were_written(tmp_path, start):
     """Also those of a start that went on: of two seeds, 2 episodes each."""
     for num_steps in (4, 8):
         start(tmp_path, num_steps=num_steps)
-        notes = Checkpoints(str(tmp_path / "checkpoints"), read_only=True).notes
+        notes = read_notes(str(tmp_path / "checkpoints"), num_steps)
         # the evaluation of a step comes after its checkpoint
         rows = {name: notes[name]["rows"] for name in TABLES}
         assert rows == {"metrics.csv": num_steps, "evaluations.csv": num_steps - 4}
@@ -214,7 +219,7 @@ def test_the_state_is_saved_before_it_is_evaluated(tmp_path, start, uninterrupte
 
     with pytest.raises(error):
         start(tmp_path, evaluate=killed, periods=(2, 4, 100))
-    assert Checkpoints(str(tmp_path / "checkpoints")).latest_step == 4
+    assert newest_sound(str(tmp_path / "checkpoints")) == 4
     assert_same_run(start(tmp_path), tmp_path, *uninterrupted)  # the missed one is made up for
 
 
@@ -251,7 +256,7 @@ def test_a_member_that_diverged_is_told_once_and_where_all_have_the_run_ends(
     rows[:, -2] = 1e30  # a reward whose square is infinite in float32
     trainer = Trainer(tiny_learner(), dataset._replace(rows=rows), seeds=SEEDS, batch_size=8)
     for _ in range(2):  # again when it is started again
-        checkpoints = Checkpoints(str(tmp_path / "checkpoints"))
+        checkpoints = open_checkpoints(tmp_path)
         outcome = run(trainer, str(tmp_path), Schedule(6, 2, 2, 2), checkpoints=checkpoints)
         assert (outcome.step, outcome.finished, outcome.diverged.tolist()) == (2, False, [1, 1])
         assert checkpoints.latest_step == 2
