@@ -25,7 +25,6 @@ from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import Settings, build
 from edp_jax.diffusion import SAMPLERS
-from edp_jax.errors import one_line
 from edp_jax.evaluation import finite_mean
 from edp_jax.files import check_writable, write_bytes
 from edp_jax.runs import Run

@@ -18,7 +18,7 @@ from edp_jax.runs import Run
 from edp_jax.training import evaluator
 from edp_jax.training.hosts import Stopped
 from edp_jax.types import EnvSpec
-from experiments import evaluate, main, video
+from experiments import evaluate, guarded, main, video
 
 TASK = "hopper-medium-v2"
 TINY = {
@@ -234,7 +234,7 @@ def test_a_reset_that_fails_gives_nan_in_the_shape_of_an_observation(capsys):
                 raise RuntimeError("no level")
             return np.zeros(3, np.uint8), {}
 
-    environment = evaluate.Guarded(Broken())
+    environment = guarded.Guarded(Broken())
     assert environment.reset(seed=0)[0].tolist() == [0, 0, 0]
     assert np.isnan(environment.reset(seed=1)[0]).tolist() == [True] * 3
     assert "warning: a reset failed: RuntimeError: no level" in capsys.readouterr().err
@@ -287,12 +287,12 @@ def test_a_run_without_an_environment_is_evaluated_in_one_and_failures_do_not_co
         evaluate.evaluate(run.workdir, acting())
     steps = iter(range(1000))
 
-    def fails_once(self, action, step=evaluate.Guarded.step):
+    def fails_once(self, action, step=guarded.Guarded.step):
         if next(steps) == 2:  # of the third episode, since all start side by side
             self._environment = None
         return step(self, action)
 
-    monkeypatch.setattr(evaluate.Guarded, "step", fails_once)
+    monkeypatch.setattr(guarded.Guarded, "step", fails_once)
     request = evaluate.Request(2, environment="Hopper-v4", env_kwargs='{"max_episode_steps": 3}')
     evaluate.evaluate(run.workdir, acting(), request)
     printed = capsys.readouterr()
