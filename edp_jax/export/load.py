@@ -89,7 +89,8 @@ def load_policy(
                 "with other values, or load the policy/ folder of its run"
             )
         with _damage_told(path):
-            return Policy(*_format(path).read(path), options)
+            interface, run, metadata = _format(path).read(path)
+        return Policy(interface, run, metadata, options)
     path = _policy_folder(path)
     stored = folder.read_folder(path)
     index = stored.find(path, which)
