@@ -4,8 +4,9 @@ Training asks a policy with a random key. A policy that is taken out of its run 
 is given the random numbers instead, so that it acts alike in every format and on every machine.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -24,7 +25,8 @@ Numbers = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Acting(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)  # as functions are: hashable, by identity
+class Acting:
     """How a policy acts; called with a key, it draws its random numbers itself."""
 
     # (policy_params, observation [..., O], numbers) -> action [..., A] in [-1, 1]

@@ -209,7 +209,7 @@ def act_by_mean(network: networks.Network) -> Acting:
 def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Acting:
     """Acts with one sample of the averaged actor."""
     sample = _sampling(policy, 1, spec)
-    return sample._replace(run=lambda *arguments: sample.run(*arguments)[0])
+    return Acting(lambda *arguments: sample.run(*arguments)[0], sample.shapes)
 
 
 # (policy_params, observation [..., O], q [C, M, ...] of M candidates, Gumbel noise [M, ...] or

@@ -92,7 +92,7 @@ def load_policy(
             )
         with _damage_told(path):
             interface, run, metadata = _format(path).read(path)
-            return Policy(interface, run, metadata, options)
+        return Policy(interface, run, metadata, options)
     path = _policy_folder(path)
     stored = folder.read_folder(path)
     index = stored.find(path, which)
