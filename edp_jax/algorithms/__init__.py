@@ -15,8 +15,10 @@ from edp_jax.algorithms import (
     dac,
     diffusion_ql,
     fql,
+    groups,
     idql,
     iql,
+    one_call,
     td3,
     td3_bc,
     weighted,
@@ -53,6 +55,15 @@ REGISTRY = {
     "bc": Learner(bc.GaussianBC, bc.make_gaussian),
 }
 
+# One-call students of every learner with a diffusion policy; they begin from a trained teacher.
+STUDENTS = {
+    one_call.PREFIX + name: Learner(
+        one_call.settings_of(learner.settings), one_call.maker(learner.make)
+    )
+    for name, learner in REGISTRY.items()
+    if issubclass(learner.settings, groups.Diffusion)
+}
+
 
 def find(name: str) -> Learner:
     """The learner of that name.
@@ -60,6 +71,8 @@ def find(name: str) -> Learner:
     Raises:
       InputError: there is none.
     """
+    if name in STUDENTS:
+        return STUDENTS[name]
     if name not in REGISTRY:
         known = ", ".join(REGISTRY)
         raise InputError(f"algorithm {name[:40]!r} is unknown: use one of {known}")
@@ -87,7 +100,7 @@ def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:
     """Builds learner `name` for a task of the given sizes.
 
     Args:
-      name: a key of `REGISTRY`.
+      name: a key of `REGISTRY` or `STUDENTS`.
       settings: made by `settings(name, ...)`.
       spec: sizes of observation and action. With a horizon the learner's actions are chunks.
 
@@ -106,6 +119,7 @@ def make(name: str, settings: Any, spec: TaskSpec) -> Algorithm:
 
 __all__ = [
     "REGISTRY",
+    "STUDENTS",
     "AgentState",
     "Algorithm",
     "Learner",

@@ -114,6 +114,31 @@ def student_action(
     return student.apply(params, observation, noise, jnp.zeros(()))
 
 
+def distance(action: Array, reached: Array, counts: Array | None = None) -> Array:
+    """Mean squared distance [] of a student's actions to those that its teacher reached.
+
+    Args:
+      action: [B, A] of the student, before they are clipped to the box.
+      reached: [B, A] from the same noise.
+      counts: [B, A] `Transition.recorded`.
+    """
+    chex.assert_equal_shape([action, reached])
+    return losses.mean(jnp.square(action - reached), counts)
+
+
+def value_guidance(
+    critics: networks.Network, params: networks.Params, action: Array, batch: Transition
+) -> tuple[Array, Metrics]:
+    """-mean Q / mean |Q| [] of a student's actions [B, A] (section 4), Q the mean of the critics.
+
+    It is normalised as in TD3+BC. The critics are asked about the actions clipped to the box.
+    """
+    inside = jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
+    q = jnp.mean(critics.apply(params, batch.observation, inside), axis=0)
+    loss = losses.td3_guidance_loss(q, 1.0, batch.has_value)
+    return loss, {"guidance_loss": loss, "q_mean": jnp.mean(q)}
+
+
 def make(settings: FQL, spec: TaskSpec) -> Algorithm:
     """Flow Q-Learning; acts with the newest student. All losses see the networks of before."""
     flow = networks.make_noise_net(spec, settings.hidden_dims, settings.activation)
@@ -142,14 +167,11 @@ def make(settings: FQL, spec: TaskSpec) -> Algorithm:
             return flow_matching_loss(flow, params, batch, noise, time), {}
 
         def student_loss(params: networks.Params) -> tuple[Array, Metrics]:
-            """-Q / mean |Q| + alpha |student - flow|^2 (section 4), Q normalised as in TD3+BC."""
+            """Guidance + alpha |student - flow|^2 (section 4)."""
             action = student_action(student, params, batch.observation, draws.student_noise)
-            distance = losses.mean(jnp.square(action - flow_action), batch.recorded)
-            inside = jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
-            q = jnp.mean(critics.apply(nets["critic"].params, batch.observation, inside), axis=0)
-            guidance = losses.td3_guidance_loss(q, 1.0, batch.has_value)
-            parts = {"distance": distance, "guidance_loss": guidance, "q_mean": jnp.mean(q)}
-            return guidance + settings.fql_alpha * distance, parts
+            away = distance(action, flow_action, batch.recorded)
+            guidance, metrics = value_guidance(critics, nets["critic"].params, action, batch)
+            return guidance + settings.fql_alpha * away, {"distance": away} | metrics
 
         return base.finish(
             state,

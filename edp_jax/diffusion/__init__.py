@@ -9,7 +9,7 @@ x0 = sample(sampler, denoise, x_T, key)  # denoise(x, timestep) -> predicted noi
 
 from functools import partial
 
-from edp_jax.diffusion import ddpm, dpm_solver, dpm_solver_pp
+from edp_jax.diffusion import ddpm, dpm_solver, dpm_solver_pp, one_call
 from edp_jax.diffusion.losses import (
     denoising_loss,
     elbo_log_likelihood,
@@ -36,6 +36,7 @@ from edp_jax.diffusion.schedule import (
 from edp_jax.types import InputError
 
 __all__ = [
+    "ONE_CALL",
     "SAMPLERS",
     "SCHEDULES",
     "Denoise",
@@ -67,6 +68,7 @@ SAMPLERS = {
     "dpm_solver_pp_2m": partial(dpm_solver_pp.multistep, sde=False),
     "sde_dpm_solver_pp_2m": partial(dpm_solver_pp.multistep, sde=True),
 }  # name -> (marginals, num_calls) -> sampler
+ONE_CALL = "one_call"  # not among them: it needs a network that was trained for it
 
 
 def make_sampler(
@@ -75,7 +77,7 @@ def make_sampler(
     """Builds a sampler: the table that `sample` runs.
 
     Args:
-      name: a key of `SAMPLERS`.
+      name: a key of `SAMPLERS`, or `ONE_CALL`.
       schedule: concrete (not traced) noise schedule with K timesteps.
       num_calls: number n of network calls per sample, 1..K.
       eta: for "ddim" only: share of DDPM's noise, from 0 (none, the default) to 1 (DDPM).
@@ -87,6 +89,10 @@ def make_sampler(
       InputError: the name is unknown, the number of calls is outside 1..K, the sampler does not
         take `eta`, or the schedule has too few timesteps for it.
     """
+    if name == ONE_CALL:
+        if num_calls != 1:
+            raise InputError(f"sampler_calls={num_calls}: a one-call policy calls once; set it to 1")
+        return one_call.one_call(Marginals(schedule))
     if name not in SAMPLERS:
         raise InputError(f"sampler {name!r} is unknown: use one of {', '.join(SAMPLERS)}")
     if not 1 <= num_calls <= schedule.num_timesteps:
