@@ -11,11 +11,12 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
 from edp_jax import InputError, configuration, data, programs
+from edp_jax.algorithms import AgentState
 from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.files import remove_leftovers
@@ -29,6 +30,8 @@ from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
 
 from . import exits, launch
+
+Begin = Callable[[AgentState], AgentState]  # untrained states -> those before the first update
 
 say = functools.partial(print, flush=True)
 
@@ -65,14 +68,31 @@ def join_processes(config: dict) -> None:
             processes.num_processes or None,
             None if processes.process_id < 0 else processes.process_id,
         )
-    sharding.split_cpu(configuration.num_members(config) // (processes.num_processes or 1))
+    own_members = configuration.num_members(config) // (processes.num_processes or 1)
+    prepare_devices(own_members, config["compilation_cache"])
+
+
+def prepare_devices(num_members: int, compilation_cache: str) -> None:
+    """Prepares this process's devices to train so many members. Has to come before JAX is used."""
+    sharding.split_cpu(num_members)
     process.check_devices_exist()
     hosts.check_devices()
-    hosts.run_in_all(lambda: programs.keep_programs(config["compilation_cache"]))
+    hosts.run_in_all(lambda: programs.keep_programs(compilation_cache))
 
 
-def train(settings: configuration.Settings, workdir: str, signals: StopSignals) -> int:
+def train(
+    settings: configuration.Settings,
+    workdir: str,
+    signals: StopSignals,
+    make_begin: Callable[[data.Dataset], Begin] = lambda dataset: lambda untrained: untrained,
+) -> int:
     """Trains in `workdir`, from the start or from its newest checkpoint.
+
+    Args:
+      settings: of the run.
+      workdir: its folder.
+      signals: what may ask it to stop.
+      make_begin: makes `begin` of `edp_jax.training.run.run`, before anything is written.
 
     Returns:
       The exit code.
@@ -89,13 +109,14 @@ def train(settings: configuration.Settings, workdir: str, signals: StopSignals) 
 
     hosts.run_in_all(lambda: sharding.check_members(len(members)))
     dataset = hosts.run_in_zero_first(lambda: build.load_dataset(settings, workdir, progress))
+    begin = hosts.run_in_all(lambda: make_begin(dataset))
     shared = record.shared_settings(config, dataset.info)
     hosts.check_same_in_all("configuration or dataset", shared)
     may_change = configuration.may_change(settings.algorithm)
     hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
     with contextlib.ExitStack() as held:
         hosts.run_in_zero(lambda: held.enter_context(locked(workdir, say)))
-        return train_on(dataset, settings, workdir, signals, began)
+        return train_on(dataset, settings, workdir, signals, began, begin)
 
 
 def train_on(
@@ -104,6 +125,7 @@ def train_on(
     workdir: str,
     signals: StopSignals,
     began: float,
+    begin: Begin,
 ) -> int:
     """Does what `train` does, in a folder that fits and that no other process trains in.
 
@@ -113,6 +135,7 @@ def train_on(
       workdir: its folder.
       signals: what may ask it to stop.
       began: when it was started, in seconds of `time.monotonic`.
+      begin: see `edp_jax.training.run.run`.
     """
     config, members = settings.config, build.make_members(settings)
     for place in (workdir, os.path.join(workdir, "policy")):
@@ -133,7 +156,7 @@ def train_on(
     zero, num_steps = hosts.is_process_zero(), settings.run.num_steps
     finished = hosts.run_in_all(lambda: zero and outputs.is_finished(workdir, num_steps))
     if hosts.broadcast_from_zero(finished):
-        print(f"finished already: {workdir}; to train longer, raise --config.num_steps")
+        print(f"finished already: {workdir}; to train longer, raise num_steps")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
         )
@@ -179,6 +202,7 @@ def train_on(
                 settings.run.checkpoint_every,
             ),
             checkpoints=checkpoints,
+            begin=begin,
             evaluate=build.make_evaluate(settings, dataset, algorithm, signals.check),
             check_stop=lambda: hosts.run_in_all(signals.check),
             writers=extra_writers,

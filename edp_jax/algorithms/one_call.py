@@ -1,4 +1,4 @@
-"""One-call policies: a student that reaches in one network call what a diffusion policy's chain does.
+"""One-call policies: a student reaches in one network call where its teacher's chain ends.
 
 The chain of a deterministic sampler is a map from an observation and starting noise to an action.
 The student learns that map, from chains that begin at the observations of the dataset: the mean
@@ -27,7 +27,7 @@ from flax import struct
 from edp_jax import diffusion, networks
 from edp_jax.algorithms import base, edp, fql, groups
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics, TrainState
-from edp_jax.policy import Chain, DiffusionPolicy
+from edp_jax.policy import DiffusionPolicy
 from edp_jax.settings import setting
 from edp_jax.types import Array, InputError, TaskSpec, Transition
 
@@ -39,9 +39,7 @@ TAU = 0.001  # step of the student's moving average, once it has seen as many up
 class Student:
     """What the settings of a student say in addition to its teacher's, or in their place."""
 
-    sampler: str = setting(
-        diffusion.ONE_CALL, "how the student acts", one_of=(diffusion.ONE_CALL,)
-    )
+    sampler: str = setting(diffusion.ONE_CALL, "how the student acts", one_of=(diffusion.ONE_CALL,))
     sampler_calls: int = setting(1, "network calls per sampled action", at_least=1, at_most=1)
     starting_noise: float = setting(
         1.0, "standard deviation of the noise that the teacher's chains start from", at_least=0
@@ -135,8 +133,9 @@ def maker(make_teacher: Callable[[Any, TaskSpec], Algorithm]) -> Callable[..., A
             return dataclasses.replace(state, networks=begin(settings, state.networks))
 
         def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
-            noise = jax.random.normal(key, batch.action.shape)
-            return Draws(noise, chain.run_chain(params, batch.observation, Chain(noise, None)))
+            noise_key, chain_key = jax.random.split(key)
+            noise = jax.random.normal(noise_key, batch.action.shape)
+            return Draws(noise, chain.sample(params, batch.observation, noise, chain_key))
 
         return untrained._replace(
             init=init,

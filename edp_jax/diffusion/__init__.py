@@ -91,7 +91,7 @@ def make_sampler(
     """
     if name == ONE_CALL:
         if num_calls != 1:
-            raise InputError(f"sampler_calls={num_calls}: a one-call policy calls once; set it to 1")
+            raise InputError(f"sampler_calls={num_calls}: a one-call policy has one; set it to 1")
         return one_call.one_call(Marginals(schedule))
     if name not in SAMPLERS:
         raise InputError(f"sampler {name!r} is unknown: use one of {', '.join(SAMPLERS)}")

@@ -71,6 +71,7 @@ def run(
     schedule: Schedule,
     *,
     checkpoints: Checkpoints,
+    begin: Callable[[AgentState], AgentState] = lambda untrained: untrained,
     evaluate: Callable[[AgentState], Evaluation] | None = None,
     check_stop: Callable[[], None] = lambda: None,
     writers: Sequence[Writer] = (),
@@ -91,6 +92,7 @@ def run(
       workdir: DIR.
       schedule: when to log, evaluate, and save.
       checkpoints: those of this run.
+      begin: makes the state before the first update of the untrained one.
       evaluate: made by `evaluator.make_evaluate`; None where nothing is evaluated.
       check_stop: called between chunks of updates; it raises Stopped to end the run. Collective.
       writers: what gets the metrics besides the tables.
@@ -105,9 +107,9 @@ def run(
       Stopped: `check_stop` or an evaluation raised it; the state is saved.
     """
     members = trainer.members
-    state, start = trainer.init(), checkpoints.latest_step or 0
+    start = checkpoints.latest_step or 0
+    state = checkpoints.restore(trainer.init()) if start else begin(trainer.init())
     if start:
-        state = checkpoints.restore(state)
         print(f"going on from update {start:,}", flush=True)
     evaluated_until = start if evaluate is None else start - 1
     record = _Record(workdir, members, start, evaluated_until, writers, checkpoints.notes)

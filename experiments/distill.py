@@ -1,0 +1,176 @@
+"""Trains a student that acts in one network call, for every diffusion policy of a run.
+
+python -m experiments.distill --workdir=runs/first
+python -m experiments.distill --workdir=runs/first --step=best --out=runs/student --num_steps=50000
+
+It learns the action that its teacher's chain of calls reaches from the same noise, at the dataset's
+observations. The result is the folder of a run, which `experiments.evaluate` and
+`edp_jax.load_policy` take. The same command goes on where it stopped.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from edp_jax import InputError, algorithms, configuration, data
+from edp_jax.algorithms import AgentState, one_call
+from edp_jax.configuration import Settings, build
+from edp_jax.configuration.groups import Processes
+from edp_jax.diffusion import SAMPLERS
+from edp_jax.runs import Run
+from edp_jax.settings import describe
+from edp_jax.training import hosts, sharding
+from edp_jax.training.signals import StopSignals
+
+from . import exits, launch, main
+
+NUM_STEPS = 20_000
+_OUT = "one_call"  # folder of the student, in that of its teacher
+_OF_STUDENT = (
+    *("num_steps", "guidance", "student_rate"),
+    *("sampler", "sampler_calls", "starting_noise"),
+)
+_OF_RUN = ("eval_episodes", "env_id", "batch_size")  # by default as in the teacher's run
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "Folder of the teacher's run.")
+    flags.DEFINE_string("out", "", f"Folder of the student's run; by default WORKDIR/{_OUT}.")
+    flags.DEFINE_string("step", "last", "Checkpoint: last, best, or a number of updates.")
+    flags.DEFINE_integer("num_steps", NUM_STEPS, "Updates of each student.", lower_bound=1)
+    for entry in describe(one_call.Student):
+        if entry.name in ("guidance", "student_rate"):
+            flags.DEFINE_float(entry.name, entry.default, f"{entry.meaning}.")
+    flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of the chain; by default the run's.")
+    flags.DEFINE_integer("sampler_calls", None, "Of the chain; by default the run's.")
+    flags.DEFINE_float("starting_noise", None, "Of the chain; by default the run's.")
+    flags.DEFINE_integer("batch_size", None, "By default the run's.")
+    flags.DEFINE_integer("eval_episodes", None, "At the end; by default the run's.")
+    flags.DEFINE_string("env_id", None, "Environment of gymnasium, or none; by default the run's.")
+
+
+def program(_: Sequence[str]) -> int:
+    given = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+    workdir = os.path.abspath(os.path.expanduser(given["workdir"]))
+    out = os.path.abspath(os.path.expanduser(given["out"] or os.path.join(workdir, _OUT)))
+    main.prepare_devices(len(Run(workdir).members), "auto")
+    changes = {name: given[name] for name in (*_OF_STUDENT, *_OF_RUN) if given[name] is not None}
+    with StopSignals() as signals:
+        try:
+            return distill(workdir, out, changes, signals, given["step"])
+        except hosts.Stopped:
+            print(f"stopped; the same command goes on with {out}", flush=True)
+            return exits.STOPPED
+
+
+def distill(
+    workdir: str, out: str, changes: Mapping[str, Any], signals: StopSignals, which: str = "last"
+) -> int:
+    """Trains the students of a run, from the start or from where they stopped.
+
+    Args:
+      workdir: of the teacher's run.
+      out: folder of the student's run.
+      changes: see `student_settings`.
+      signals: what may ask it to stop.
+      which: checkpoint of the teacher, see `Run.find_checkpoint`.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      InputError: the run cannot teach, its data have changed, or `out` holds something else.
+      Stopped: a signal came; the state is saved.
+    """
+    if out == workdir:
+        raise InputError(f"--out={out}: is the folder of the teacher; name another one")
+    teacher = Run(workdir)
+    step = teacher.find_checkpoint(which)
+    settings = student_settings(teacher, step, changes)
+    try:
+        return main.train(
+            settings, out, signals, lambda dataset: make_begin(teacher, step, settings, dataset)
+        )
+    except InputError as error:  # what trains there knows no flag but --workdir
+        told = str(error).replace(f"--workdir={out}:", f"--out={out}:")
+        raise InputError(told.replace("a new --workdir", "a new --out")) from error
+
+
+def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Settings:
+    """The settings of a student's run: its teacher's, but for what a student does otherwise.
+
+    Args:
+      teacher: the run.
+      step: which of its checkpoints.
+      changes: settings of the student's run; `sampler` and `sampler_calls` are those of the chain.
+
+    Raises:
+      InputError: the run has no diffusion policy, or a value is of no use.
+    """
+    own = configuration.resolve(teacher.config).config
+    name = one_call.PREFIX + own["algorithm"]
+    if name not in algorithms.STUDENTS:
+        one = own["algorithm"] in algorithms.STUDENTS
+        raise InputError(
+            f"--workdir={teacher.workdir}: {own['algorithm']} "
+            f"{'acts in one call already' if one else 'has no diffusion policy'}; name the run of "
+            f"one of {', '.join(key.removeprefix(one_call.PREFIX) for key in algorithms.STUDENTS)}"
+        )
+    if own["sampler"] == "ddim" and own["ddim_eta"] and "sampler" not in changes:
+        own["sampler"] = "ddpm"  # as one that draws noise it is refused like ddpm
+    chain = {key: changes.get(key, own[key]) for key in ("sampler", "sampler_calls")}
+    alone = {entry.name: entry.default for entry in describe(Processes)}
+    num_steps = changes.get("num_steps", NUM_STEPS)
+    return configuration.resolve(
+        own
+        | alone
+        | {"eval_every": num_steps, "checkpoint_every": max(1, num_steps // 4), "writers": ()}
+        | {"ddim_eta": 0.0, "teacher_step": step}
+        | {key: value for key, value in changes.items() if key not in chain}
+        | {f"chain_{key.removeprefix('sampler_')}": value for key, value in chain.items()}
+        | {entry.name: entry.default for entry in describe(one_call.Student) if entry.name in chain}
+        | {"algorithm": name}
+    )
+
+
+def make_begin(
+    teacher: Run, step: int, settings: Settings, dataset: data.Dataset
+) -> Callable[[AgentState], AgentState]:
+    """Makes the function that puts a checkpoint's policies into untrained students.
+
+    Raises:
+      InputError: the dataset is not the one that the teacher saw, or no member can be a teacher.
+    """
+    if dataset.info["sha256"] != teacher.dataset["sha256"]:
+        raise InputError(
+            f"--workdir={teacher.workdir}: its dataset {settings.task.name} has changed since; "
+            "restore it"
+        )
+    algorithm = build.make_algorithm(configuration.resolve(teacher.config), dataset)
+    state = teacher.state(algorithm, step)
+    diverged = np.asarray(state.diverged)
+    if (diverged >= 0).all():
+        raise InputError(f"--workdir={teacher.workdir}: all its members have diverged; train anew")
+    for member, update in zip(teacher.members, diverged, strict=True):
+        if update >= 0:
+            print(f"{member} diverged in update {update:,} and gets no student", flush=True)
+    print(f"teacher: {teacher.title} after {step:,} updates", flush=True)
+
+    def begin(untrained: AgentState) -> AgentState:
+        layout = sharding.over_members(sharding.member_mesh(len(diverged)))
+        put_in = jax.jit(
+            jax.vmap(lambda networks: one_call.begin(settings.learner, networks)),
+            out_shardings=layout,
+        )
+        return untrained.replace(networks=put_in(state.networks), diverged=state.diverged)
+
+    return begin
+
+
+if __name__ == "__main__":
+    define_flags()
+    launch.run(program, required=("workdir",))
