@@ -19,7 +19,7 @@ MAX_LINES = 300
 ORDERS = (
     "types < errors settings files programs < ops < diffusion networks losses",
     "diffusion networks losses < acting policy < algorithms",
-    "algorithms < export < runs",
+    "algorithms < confidence < export < runs",
     "types < errors settings files < tasks < legacy minari_package ogbench_package < stepping",
     "stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
