@@ -31,7 +31,7 @@ from . import exits, launch, main
 NUM_STEPS = 20_000
 _OUT = "one_call"  # folder of the student, in that of its teacher
 _OF_STUDENT = (
-    *("num_steps", "guidance", "student_rate"),
+    *("num_steps", "guidance", "spread", "student_rate"),
     *("sampler", "sampler_calls", "starting_noise"),
 )
 _OF_RUN = ("eval_episodes", "env_id", "batch_size")  # by default as in the teacher's run
@@ -43,7 +43,7 @@ def define_flags() -> None:
     flags.DEFINE_string("step", "last", "Checkpoint: last, best, or a number of updates.")
     flags.DEFINE_integer("num_steps", NUM_STEPS, "Updates of each student.", lower_bound=1)
     for entry in describe(one_call.Student):
-        if entry.name in ("guidance", "student_rate"):
+        if entry.name in ("guidance", "spread", "student_rate"):
             flags.DEFINE_float(entry.name, entry.default, f"{entry.meaning}.")
     flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of the chain; by default the run's.")
     flags.DEFINE_integer("sampler_calls", None, "Of the chain; by default the run's.")

@@ -127,15 +127,26 @@ def distance(action: Array, reached: Array, counts: Array | None = None) -> Arra
 
 
 def value_guidance(
-    critics: networks.Network, params: networks.Params, action: Array, batch: Transition
+    critics: networks.Network,
+    params: networks.Params,
+    observation: Array,
+    action: Array,
+    counts: Array | None = None,
 ) -> tuple[Array, Metrics]:
-    """-mean Q / mean |Q| [] of a student's actions [B, A] (section 4), Q the mean of the critics.
+    """-mean Q / mean |Q| [] of a student's actions (section 4), Q the mean of the critics.
 
     It is normalised as in TD3+BC. The critics are asked about the actions clipped to the box.
+
+    Args:
+      critics: the ensemble.
+      params: of the critics.
+      observation: [B, O].
+      action: [B, A] of the student, before they are clipped to the box.
+      counts: [B] `Transition.has_value`.
     """
     inside = jnp.clip(action, -ACTION_BOUND, ACTION_BOUND)
-    q = jnp.mean(critics.apply(params, batch.observation, inside), axis=0)
-    loss = losses.td3_guidance_loss(q, 1.0, batch.has_value)
+    q = jnp.mean(critics.apply(params, observation, inside), axis=0)
+    loss = losses.td3_guidance_loss(q, 1.0, counts)
     return loss, {"guidance_loss": loss, "q_mean": jnp.mean(q)}
 
 
@@ -170,7 +181,9 @@ def make(settings: FQL, spec: TaskSpec) -> Algorithm:
             """Guidance + alpha |student - flow|^2 (section 4)."""
             action = student_action(student, params, batch.observation, draws.student_noise)
             away = distance(action, flow_action, batch.recorded)
-            guidance, metrics = value_guidance(critics, nets["critic"].params, action, batch)
+            guidance, metrics = value_guidance(
+                critics, nets["critic"].params, batch.observation, action, batch.has_value
+            )
             return guidance + settings.fql_alpha * away, {"distance": away} | metrics
 
         return base.finish(

@@ -32,6 +32,7 @@ from edp_jax.settings import setting
 from edp_jax.types import Array, InputError, TaskSpec, Transition
 
 PREFIX = "one_call_"  # of a student's name, before that of the learner it is a student of
+SPREAD = 1.0
 TAU = 0.001  # step of the student's moving average, once it has seen as many updates
 
 
@@ -51,6 +52,11 @@ class Student:
     guidance: float = setting(
         0.0, "weight of the guidance by the critics beside the distance to the chain", at_least=0
     )
+    spread: float = setting(
+        SPREAD,
+        "largest noise on the observations that are learned at, per standard deviation of a column",
+        at_least=0,
+    )
     student_rate: float = setting(3e-4, "step size of Adam", above=0)
     teacher_step: int = setting(0, "updates of the teacher", at_least=0)
 
@@ -58,6 +64,7 @@ class Student:
 class Draws(NamedTuple):
     """All that an update sees besides the batch."""
 
+    observation: Array  # [B, O] near those of the batch
     noise: Array  # [B, A] standard normal, which student and chain start from
     action: Array  # [B, A] that the chain reaches
 
@@ -83,6 +90,18 @@ def begin(settings: Student, teacher: dict[str, TrainState]) -> dict[str, TrainS
     return stand_still | {"actor": student, "teacher": TrainState(copies[2], None, ())}
 
 
+def nearby(key: chex.PRNGKey, observation: Array, spread: float) -> Array:
+    """Observations [B, O] near those of a batch [B, O], some very near and some farther off.
+
+    Each row has noise of its own size, from `spread` / 100 to `spread` standard deviations of every
+    column over the batch, uniform in the logarithm. A column that is constant stays so.
+    """
+    size_key, noise_key = jax.random.split(key)
+    size = 10.0 ** jax.random.uniform(size_key, (len(observation), 1), minval=-2.0, maxval=0.0)
+    noise = jax.random.normal(noise_key, observation.shape)
+    return observation + spread * size * jnp.std(observation, axis=0) * noise
+
+
 def student_action(
     student: DiffusionPolicy, params: networks.Params, observation: Array, noise: Array
 ) -> Array:
@@ -104,12 +123,14 @@ def make_update(
         state: AgentState, batch: Transition, settings: Any, draws: Draws
     ) -> tuple[AgentState, Metrics]:
         def loss(params: networks.Params) -> tuple[Array, Metrics]:
-            action = student_action(student, params, batch.observation, draws.noise)
+            action = student_action(student, params, draws.observation, draws.noise)
             away = fql.distance(action, draws.action, batch.recorded)
             if critics is None:
                 return away, {"distance": away}
             judges = state.networks["critic"].target_params
-            guidance, metrics = fql.value_guidance(critics, judges, action, batch)
+            guidance, metrics = fql.value_guidance(
+                critics, judges, draws.observation, action, batch.has_value
+            )
             return away + settings.guidance * guidance, {"distance": away} | metrics
 
         actor, metrics = base.gradient_step(loss, state.networks["actor"], _optimizer(settings))
@@ -133,9 +154,11 @@ def maker(make_teacher: Callable[[Any, TaskSpec], Algorithm]) -> Callable[..., A
             return dataclasses.replace(state, networks=begin(settings, state.networks))
 
         def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
-            noise_key, chain_key = jax.random.split(key)
+            nearby_key, noise_key, chain_key = jax.random.split(key, 3)
+            observation = nearby(nearby_key, batch.observation, settings.spread)
             noise = jax.random.normal(noise_key, batch.action.shape)
-            return Draws(noise, chain.sample(params, batch.observation, noise, chain_key))
+            action = chain.sample(params, observation, noise, chain_key)
+            return Draws(observation, noise, action)
 
         return untrained._replace(
             init=init,

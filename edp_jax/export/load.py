@@ -96,7 +96,8 @@ def load_policy(
     index = stored.find(path, which)
     program = make_program(stored.file, stored.params_of(path, index), ways)
     about = {"member": stored.file.members[index]}
-    return Policy(program.interface, program.compiled(), describe(program, about), options)
+    metadata = describe(program, about)
+    return Policy(program.interface, program.compiled(), metadata, options, program.judging)
 
 
 def _format(path: str) -> ModuleType:

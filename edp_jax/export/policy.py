@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from edp_jax import acting
+from edp_jax import acting, confidence
 from edp_jax.errors import one_line
 from edp_jax.types import InputError
 
@@ -18,6 +18,8 @@ ON_INVALID = ("raise", "hold")
 # inputs by name, "observation" [B, O] and the random numbers [B, ...]
 # -> actions [B, A], or [B, execute, A] of a policy with a horizon
 Run = Callable[[Mapping[str, np.ndarray]], Any]
+# the same inputs -> the actions, and what critics say about them
+Judge = Callable[[Mapping[str, Any]], confidence.Judged]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +101,17 @@ class Policy:
         run: Run,
         metadata: Mapping[str, Any],
         options: Options,
+        make_judge: Callable[[], Judge] | None = None,
     ):
-        """Makes a policy of the function that a file holds."""
+        """Makes a policy of the function that a file holds.
+
+        `make_judge` gives what `act_with_confidence` calls; None where the file has no critics.
+        """
         options.check()
         self.interface, self.metadata = interface, metadata
         self.held, self.problem = 0, ""
         self._run, self._options = run, options
+        self._make_judge = None if make_judge is None else functools.cache(make_judge)
         self._last: tuple[tuple[int, ...], np.ndarray] | None = None  # axes [...], action
         self._fixed = functools.lru_cache(8)(
             functools.partial(interface.fixed_numbers, options.noise_seed)
@@ -163,6 +170,33 @@ class Policy:
             self._last = checked.shape[:-1], action.copy()
         return action
 
+    def act_with_confidence(
+        self, observation: np.ndarray, key: jax.Array | None = None
+    ) -> confidence.Judged:
+        """Chooses actions, and tells what the critics of the run say about them.
+
+        Args:
+          observation: as for a call.
+          key: as for a call.
+
+        Returns:
+          (action, value, disagreement). The action is that of a call. The value is the mean of the
+          critics and the disagreement their standard deviation: [], or [B] for a batch, in units
+          of the discounted return that the critics learned (docs/deploy.md).
+
+        Raises:
+          InputError: as a call does, also with `on_invalid="hold"`; or the policy has no critics
+            that could disagree.
+        """
+        if self._make_judge is None:
+            raise InputError(
+                "policy: an exported file takes no critics along; load the folder of its run"
+            )
+        checked = self._checked(observation)
+        judged = jax.device_get(self._make_judge()(self._inputs(checked, key)))
+        _check_action(judged.action)
+        return judged if checked.ndim == 2 else confidence.Judged(*(each[0] for each in judged))
+
     def warm_up(self, batch_size: int | None = None) -> None:
         """Acts once, so that no later call with observations of that shape has to compile.
 
@@ -174,15 +208,15 @@ class Policy:
 
     def _choose(self, observation: np.ndarray, key: jax.Array | None) -> np.ndarray:
         """Actions for a checked observation."""
+        action = np.array(self._run(self._inputs(observation, key)))
+        _check_action(action)
+        return action if observation.ndim == 2 else action[0]
+
+    def _inputs(self, observation: np.ndarray, key: jax.Array | None) -> dict[str, Any]:
+        """Inputs [B, ...] of `run` for a checked observation."""
         rows = observation.reshape(-1, self.observation_dim)
         numbers = self._fixed(len(rows)) if key is None else self._draw(key, batch=(len(rows),))
-        action = np.array(self._run({OBSERVATION: rows, **numbers}))
-        if not np.isfinite(action).all():
-            raise InputError(
-                "policy: its action is NaN or infinite; either its training has diverged (see "
-                "metrics.csv of the run), or the observation is far from the data"
-            )
-        return action if observation.ndim == 2 else action[0]
+        return {OBSERVATION: rows, **numbers}
 
     def _to_hold(self, observation: Any) -> np.ndarray | None:
         """The last valid action, where there is one and it has the shape that is due.
@@ -234,3 +268,12 @@ class Policy:
                 "this step"
             )
         return values
+
+
+def _check_action(action: np.ndarray) -> None:
+    """Refuses an action that is NaN or infinite."""
+    if not np.isfinite(action).all():
+        raise InputError(
+            "policy: its action is NaN or infinite; either its training has diverged (see "
+            "metrics.csv of the run), or the observation is far from the data"
+        )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from edp_jax import algorithms
+from edp_jax import algorithms, confidence
 from edp_jax.acting import Acting
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.export.folder import PolicyFile
@@ -46,6 +46,22 @@ class Program(NamedTuple):
     def compiled(self) -> Any:
         """`function` with its parameters, compiled for each size of a batch that it meets."""
         return jax.jit(functools.partial(self.function, self.params))
+
+    def judging(self) -> Any:
+        """The same compiled, with what the critics say about the actions: `confidence.Judged`.
+
+        Raises:
+          InputError: the policy has no critics that could disagree.
+        """
+        file, execute = self.file, self.interface.execute
+        critics = confidence.find_critics(file.settings, file.spec, self.params)
+        judged = confidence.judged_in_dataset_units(self.act.run, critics, file.units, execute)
+
+        def function(inputs: Mapping[str, Array]) -> confidence.Judged:
+            numbers = {name: value for name, value in inputs.items() if name != OBSERVATION}
+            return judged(self.params, inputs[OBSERVATION], numbers)
+
+        return jax.jit(function)
 
 
 def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Program:

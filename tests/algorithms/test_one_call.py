@@ -72,8 +72,8 @@ def test_the_loss_by_hand():
     guidance is -1. Its gradient by eps is 3 / 2.65; that of the distance -(-0.1 + 0.3) = -0.2.
     """
     settings = algorithms.settings("one_call_edp_td3", guidance=0.5, student_rate=0.1)
-    state, batch = state_of(settings, 0.2), rows(s=1.0, a=[0.0, 0.0])
-    draws = one_call.Draws(jnp.array([[1.0], [2.0]]), jnp.array([[0.4], [0.5]]))
+    state, batch = state_of(settings, 0.2), rows(s=100.0, a=[0.0, 0.0])
+    draws = one_call.Draws(jnp.ones((2, 1)), jnp.array([[1.0], [2.0]]), jnp.array([[0.4], [0.5]]))
     update = one_call.make_update(CONSTANT, LINEAR_CRITICS)
     new, metrics = update(state, batch, settings, draws)
     expected = {"distance": 0.05, "guidance_loss": -1.0, "loss": 0.05 - 0.5, "q_mean": 2.65}
@@ -92,7 +92,9 @@ def test_steps_of_a_chunk_that_nobody_recorded_do_not_count():
     batch = make_batch(2, spec, valid=np.array([[1, 1], [1, 0]], np.float32))
     noise = Network(lambda key: {}, lambda params, s, x, t: params["eps"] + 0.0 * x)
     student, settings = CONSTANT._replace(network=noise), algorithms.settings("one_call_edp")
-    draws = one_call.Draws(jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 100.0]]))
+    draws = one_call.Draws(
+        jnp.zeros((2, 1)), jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 100.0]])
+    )
     update = one_call.make_update(student, None)
     _, metrics = update(state_of(settings, 0.0), batch, settings, draws)
     assert_close(metrics["actor/distance"], (1 + 4 + 9) / 3)
@@ -110,8 +112,7 @@ def test_a_student_becomes_a_linear_teacher():
 
     def one(index, state):
         s, z = jax.random.normal(jax.random.fold_in(state.key, index), (2, 32, 1))
-        draws = one_call.Draws(z, 0.3 * s - 0.2 * z)
-        batch = make_batch(32, TaskSpec(1, 1)).replace(observation=s)
+        draws, batch = one_call.Draws(s, z, 0.3 * s - 0.2 * z), make_batch(32, TaskSpec(1, 1))
         return update(state, batch, settings, draws)[0]
 
     state = jax.jit(lambda state: jax.lax.fori_loop(0, 2000, one, state))(agent(0, actor=actor))
@@ -128,9 +129,22 @@ def test_it_learns_from_the_chain_of_the_averaged_teacher():
     own = tiny_settings("edp", sampler="dpm_solver_2", sampler_calls=4, starting_noise=0.6)
     policy = edp.acting_policy(own, edp.diffusion_policy(own, SPEC))
     teacher = state.networks["teacher"].params
-    expected = jax.jit(policy.sample)(teacher, BATCH.observation, draws.noise, jax.random.key(2))
+    expected = jax.jit(policy.sample)(teacher, draws.observation, draws.noise, jax.random.key(2))
     assert_close(draws.action, expected)
     assert len(np.unique(draws.noise)) == draws.noise.size
+
+
+def test_observations_are_learned_near_those_of_the_data():
+    """A column of deviation 10 moves by 10 times as much as one of deviation 1, a constant one not
+    at all; a row by 1 % to 100 % of these, half of the rows by less than 10 %."""
+    rng = np.random.default_rng(0)
+    columns = np.stack([rng.normal(size=4000), 10.0 * rng.normal(size=4000), np.ones(4000)], 1)
+    moved = one_call.nearby(jax.random.key(0), columns, 0.5) - columns
+    scaled = np.asarray(moved)[:, :2] / np.std(columns[:, :2], axis=0)
+    sizes = np.log10(np.sqrt(np.mean(np.square(scaled), axis=1)) / 0.5)
+    assert np.all(moved[:, 2] == 0.0)
+    assert_close(scaled.std(axis=0), np.full(2, 0.5 * 0.3296), rtol=0.1)  # sqrt(0.9999 / log 1e4)
+    assert abs(np.median(sizes) + 1.13) < 0.05  # -1, and the median of log10 of the norm of noise
 
 
 def test_the_student_moves_and_its_teacher_and_critics_stand_still():
@@ -145,14 +159,11 @@ def test_the_student_moves_and_its_teacher_and_critics_stand_still():
     state, _ = update(begun, BATCH, learner.settings)
     state, metrics = update(state, BATCH, learner.settings)
     assert all(np.isfinite(value) for value in metrics.values())
-    moved = {
-        name for name in state.networks if not same(state.networks[name], begun.networks[name])
-    }
-    assert moved == {"actor"}
-    assert same(learner.policy_params(state)["critic"], teacher.networks["critic"].target_params)
-    action = jax.jit(learner.act)(
-        learner.policy_params(state), BATCH.observation, jax.random.key(3)
-    )
+    stood_still = {key for key, net in begun.networks.items() if same(net, state.networks[key])}
+    assert stood_still == {"critic", "value", "teacher"}
+    params = learner.policy_params(state)
+    assert same(params["critic"], teacher.networks["critic"].target_params)
+    action = jax.jit(learner.act.__call__)(params, BATCH.observation, jax.random.key(3))
     assert action.shape == BATCH.action.shape and np.all(np.abs(action) <= 1.0)
 
 
