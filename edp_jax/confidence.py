@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import chex
 import jax.numpy as jnp
 
 from edp_jax.algorithms.edp import make_critics
@@ -48,21 +47,21 @@ def find_critics(settings: Any, spec: TaskSpec, params: Any) -> Network:
 
 def judged_in_dataset_units(
     act: Act, critics: Network, units: Units, execute: int | None = None
-) -> Callable[[Any, Array, chex.PRNGKey], Judged]:
+) -> Callable[[Any, Array, Any], Judged]:
     """`act` in the units of the dataset, with what critics say about the actions.
 
     Args:
-      act: (parameters, observation [..., O], key) -> action [..., A].
+      act: (parameters, observation [..., O], key or random numbers) -> action [..., A].
       critics: that belong to `params["critic"]`, C of them.
       units: of the dataset.
       execute: see `edp_jax.policy.in_dataset_units`; all actions of a chunk are judged together.
     """
 
-    def judged(params: Any, observation: Array, key: chex.PRNGKey) -> Judged:
+    def judged(params: Any, observation: Array, random: Any) -> Judged:
         seen = units.normalize(observation)
-        action = act(params, seen, key)
+        action = act(params, seen, random)
         q = critics.apply(params["critic"], seen, action)
         chosen = in_dataset_units(lambda *_: action, units, execute)
-        return Judged(chosen(params, observation, key), jnp.mean(q, axis=0), jnp.std(q, axis=0))
+        return Judged(chosen(params, observation, random), jnp.mean(q, axis=0), jnp.std(q, axis=0))
 
     return judged

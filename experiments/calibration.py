@@ -128,7 +128,7 @@ def play(
     def act(observation: np.ndarray) -> np.ndarray:
         judged.append(jax.device_get(judge(observation, len(judged))))
         chosen_at.append(len(taken))
-        return judged[-1].action
+        return np.asarray(judged[-1].action)
 
     for step in stepping.run(environments, act, seeds, restart=False):
         taken.append(step)

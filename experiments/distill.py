@@ -8,6 +8,7 @@ observations. The result is the folder of a run, which `experiments.evaluate` an
 `edp_jax.load_policy` take. The same command goes on where it stopped.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -54,7 +55,7 @@ def define_flags() -> None:
 
 
 def program(_: Sequence[str]) -> int:
-    given = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in flags.FLAGS}
     workdir = os.path.abspath(os.path.expanduser(given["workdir"]))
     out = os.path.abspath(os.path.expanduser(given["out"] or os.path.join(workdir, _OUT)))
     main.prepare_devices(len(Run(workdir).members), "auto")
@@ -166,7 +167,8 @@ def make_begin(
             jax.vmap(lambda networks: one_call.begin(settings.learner, networks)),
             out_shardings=layout,
         )
-        return untrained.replace(networks=put_in(state.networks), diverged=state.diverged)
+        networks = put_in(state.networks)
+        return dataclasses.replace(untrained, networks=networks, diverged=state.diverged)
 
     return begin
 

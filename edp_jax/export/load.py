@@ -96,8 +96,8 @@ def load_policy(
     index = stored.find(path, which)
     program = make_program(stored.file, stored.params_of(path, index), ways)
     about = {"member": stored.file.members[index]}
-    metadata = describe(program, about)
-    return Policy(program.interface, program.compiled(), metadata, options, program.judging)
+    run, metadata = program.compiled(), describe(program, about)
+    return Policy(program.interface, run, metadata, options, make_judge=program.judging)
 
 
 def _format(path: str) -> ModuleType:

@@ -101,6 +101,7 @@ class Policy:
         run: Run,
         metadata: Mapping[str, Any],
         options: Options,
+        *,
         make_judge: Callable[[], Judge] | None = None,
     ):
         """Makes a policy of the function that a file holds.
