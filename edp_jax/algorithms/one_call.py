@@ -179,7 +179,7 @@ def _chain_sampler(settings: Student, schedule: diffusion.NoiseSchedule) -> diff
     if sampler.is_stochastic:
         raise InputError(
             f"chain_sampler={settings.chain_sampler}: draws noise on its way, so the starting "
-            "noise alone does not say where it ends; use one that does not, such as ddim"
+            "noise alone does not say where it ends; use one that does not (--sampler=ddim)"
         )
     return sampler
 
