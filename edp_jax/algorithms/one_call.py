@@ -32,7 +32,6 @@ from edp_jax.settings import setting
 from edp_jax.types import Array, InputError, TaskSpec, Transition
 
 PREFIX = "one_call_"  # of a student's name, before that of the learner it is a student of
-SPREAD = 1.0
 TAU = 0.001  # step of the student's moving average, once it has seen as many updates
 
 
@@ -53,11 +52,11 @@ class Student:
         0.0, "weight of the guidance by the critics beside the distance to the chain", at_least=0
     )
     spread: float = setting(
-        SPREAD,
+        1.0,
         "largest noise on the observations that are learned at, per standard deviation of a column",
         at_least=0,
     )
-    student_rate: float = setting(3e-4, "step size of Adam", above=0)
+    student_rate: float = setting(1e-3, "step size of Adam", above=0)
     teacher_step: int = setting(0, "updates of the teacher", at_least=0)
 
 
@@ -180,7 +179,7 @@ def _chain_sampler(settings: Student, schedule: diffusion.NoiseSchedule) -> diff
     if sampler.is_stochastic:
         raise InputError(
             f"chain_sampler={settings.chain_sampler}: draws noise on its way, so the starting "
-            "noise alone does not say where it ends; use one that does not, such as ddim"
+            "noise alone does not say where it ends; use one that does not (--sampler=ddim)"
         )
     return sampler
 
