@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from edp_jax import InputError, TaskSpec, Units, algorithms, load_policy
+from edp_jax.diffusion import ONE_CALL
 from edp_jax.errors import one_line
 from edp_jax.export import (
     Policy,
@@ -25,7 +26,7 @@ from edp_jax.export import (
     save_policy,
     write_policy,
 )
-from edp_jax.export.folder import read_folder
+from edp_jax.export.folder import Stored, read_folder
 
 from .cases import Sizes
 
@@ -56,6 +57,7 @@ WAYS = (
     *(Way("dpm_solver_3", calls) for calls in (_CALLS, 10, 5, 3, 2, 1)),
     *(Way("dpm_solver_3", _CALLS, candidates) for candidates in CANDIDATES),
 )
+ONE_CALL_WAYS = tuple(Way(ONE_CALL, 1, candidates) for candidates in (1, *CANDIDATES))
 
 
 def measure(
@@ -76,11 +78,13 @@ def measure(
     """
     results: dict[str, dict[str, Any]] = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as files:
-        for way in ways_up_to(sizes.max_calls):
+        settings = check_policy(folder)
+        for way in ways_up_to(sizes.max_calls, one_call=settings.sampler == ONE_CALL):
             for form in FORMATS:
                 try:
                     path = _write(folder, way, form, files)
-                    entry = _measure(path, way._asdict() if form == "jit" else {}, sizes)
+                    options = _options(way, settings) if form == "jit" else {}
+                    entry = _measure(path, options, sizes)
                 except InputError as error:
                     entry = {"error": one_line(error)}
                 results[str(way)][form] = entry
@@ -93,19 +97,27 @@ def measure(
     return dict(results)
 
 
-def check_policy(folder: str) -> None:
-    """Refuses what is no folder of a policy that could be measured.
+def check_policy(folder: str) -> Any:
+    """The settings of a policy that can be measured.
 
     Raises:
-      InputError: there is none, or it has no sampler.
+      InputError: there is none in `folder`, or it has no sampler whose calls could be counted.
     """
-    _program(folder, Way("dpm_solver_3", 1))
+    file = _stored(folder).file
+    if not hasattr(file.settings, "sampler"):
+        raise InputError(
+            f"policy {folder!r}: {file.algorithm} has no diffusion policy and one way to act; "
+            "name the run of a learner that has one"
+        )
+    return file.settings
 
 
-def ways_up_to(limit: int) -> tuple[Way, ...]:
-    """`WAYS` with at most so many calls and candidates; 0: all."""
+def ways_up_to(limit: int, *, one_call: bool = False) -> tuple[Way, ...]:
+    """`WAYS`, or `ONE_CALL_WAYS`, with at most so many calls and candidates; 0: all."""
     return tuple(
-        way for way in WAYS if not limit or max(way.sampler_calls, way.num_candidates) <= limit
+        way
+        for way in (ONE_CALL_WAYS if one_call else WAYS)
+        if not limit or max(way.sampler_calls, way.num_candidates) <= limit
     )
 
 
@@ -140,10 +152,22 @@ def _write(folder: str, way: Way, form: str, files: str) -> str:
 
 def _program(folder: str, way: Way) -> Program:
     """The policy of a run's first member that has not diverged, acting in some way."""
+    stored = _stored(folder)
+    params = stored.params_of(folder, stored.find(folder, {}))
+    return make_program(stored.file, params, _options(way, stored.file.settings))
+
+
+def _stored(folder: str) -> Stored:
     inner = os.path.join(folder, "policy")
-    stored = read_folder(inner if os.path.isdir(inner) else folder)
-    index = stored.find(folder, {})
-    return make_program(stored.file, stored.params_of(folder, index), way._asdict())
+    return read_folder(inner if os.path.isdir(inner) else folder)
+
+
+def _options(way: Way, settings: Any) -> dict[str, Any]:
+    """A way as settings; one candidate is not one of them where the learner has no choice."""
+    named = way._asdict()
+    if way.num_candidates == 1 and not hasattr(settings, "num_candidates"):
+        del named["num_candidates"]
+    return named
 
 
 def _measure(path: str, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:

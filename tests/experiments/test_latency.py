@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edp_jax import InputError, TaskSpec
+from edp_jax import InputError, TaskSpec, algorithms
 from experiments import latency
 from experiments.cases import QUICK, Case
 from experiments.latency import (
@@ -32,6 +32,31 @@ def test_a_percentile_needs_ten_calls_beyond_it():
 def test_long_chains_and_many_candidates_can_be_left_out():
     assert len(ways_up_to(0)) == len(latency.WAYS)
     assert ways_up_to(3) == tuple(Way("dpm_solver_3", calls) for calls in (3, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("learner", "ways"),
+    [
+        ("bc_diffusion", ["dpm_solver_3, 1 calls"]),  # has no critics that could choose
+        ("one_call_edp_td3", ["one_call, 1 calls"]),
+    ],
+)
+def test_policies_without_a_choice_and_students_are_measured(tmp_path, monkeypatch, learner, ways):
+    monkeypatch.setattr(latency, "FORMATS", ("jit",))
+    settings = algorithms.settings(learner, hidden_dims=(8, 8), num_timesteps=15)
+    if learner == "bc_diffusion":
+        settings = settings.replace(sampler_calls=1)
+    folder = latency.untrained(str(tmp_path), learner, settings, TaskSpec(3, 2))
+    sizes = dataclasses.replace(QUICK, max_calls=1, max_observations=1)
+    results = measure(folder, sizes, lambda line: None)
+    assert list(results) == ways and results[ways[0]]["jit"]["median_ms"] > 0
+
+
+def test_a_policy_without_a_sampler_is_refused(tmp_path):
+    settings = algorithms.settings("td3_bc", hidden_dims=(8, 8))
+    folder = latency.untrained(str(tmp_path), "td3_bc", settings, TaskSpec(3, 2))
+    with pytest.raises(InputError, match="td3_bc has no diffusion policy"):
+        measure(folder, QUICK, lambda line: None)
 
 
 def write(path, *rows):
