@@ -149,9 +149,9 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
         raise InputError(f"{label}={value!r:.60} must be {entry.kind}, as in {example}")
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
-        raise InputError(
-            f"{label}={value!s:.60} must be {str(entry.limits) or 'finite'}: set it to such a value"
-        )
+        finite = all(not isinstance(item, float) or math.isfinite(item) for item in values)
+        needed = " and ".join(filter(None, (str(entry.limits), "" if finite else "finite")))
+        raise InputError(f"{label}={value!s:.60} must be {needed}: set it to such a value")
 
 
 def _has_type(default: Any, value: Any) -> bool:

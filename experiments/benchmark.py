@@ -93,12 +93,16 @@ def main(_: Sequence[str]) -> None:
         QUICK if given.quick else Sizes(),
         **{name: value for name, value in chosen.items() if value is not None},
     )
+    policy = os.path.expanduser(given.policy)
+    if "latency" not in given.parts and (policy or given.scores):
+        raise InputError("--policy and --scores are of part latency; give --parts=latency as well")
+    scores = latency.read_scores(map(os.path.expanduser, given.scores))
     if given.quick:  # read when JAX starts
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"
     with folder_made(given.output, "give another one as --output"):
         results = run(given.parts, learners, sizes)
         if "latency" in given.parts:
-            results["latency"] = measure_latency(given.policy, given.scores, sizes)
+            results["latency"] = measure_latency(policy, scores, sizes)
         write_json(os.path.join(given.output, "benchmark.json"), results)
         write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
     print(describe(results), flush=True)
@@ -128,20 +132,21 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     return results | {"load_average": [load_before, os.getloadavg()]}
 
 
-def measure_latency(policy: str, tables: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+def measure_latency(policy: str, scores: Mapping[str, float], sizes: Sizes) -> dict[str, Any]:
     """Measures how long a policy takes to act.
 
     Args:
       policy: folder of a run; empty: `MAIN` untrained, with the settings of the paper's task.
-      tables: of experiments.evaluate.
+      scores: of the ways of acting, from `latency.read_scores`.
       sizes: how large and how long.
     """
     with tempfile.TemporaryDirectory() as folder:
         if not policy:
             settings = make_algorithm(Case("act", 1, MAIN), sizes).settings
             policy = latency.untrained(folder, MAIN, settings, sizes.spec)
+        latency.check_policy(policy)
         results = latency.measure(policy, sizes, lambda line: print(line, flush=True))
-    latency.add_scores(results, tables)
+    latency.add_scores(results, scores)
     return results
 
 

@@ -59,9 +59,9 @@ def main(_: Sequence[str]) -> None:
     values = flags.FLAGS
     process.check_devices_exist()
     workdir = os.path.abspath(os.path.expanduser(values.workdir))
-    out = values.out or os.path.join(workdir, "calibration.png")
-    check_writable(out)
+    out = os.path.expanduser(values.out) or os.path.join(workdir, "calibration.png")
     run = Run(workdir)
+    check_writable(out)
     steps = measure(run, run.find_checkpoint(values.step), values.eval_episodes)
     bins = make_bins(steps)
     print("disagreement  error of Q, mean (quarter to three quarters)")

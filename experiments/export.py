@@ -48,7 +48,7 @@ def define_flags() -> None:
 
 def main(_: Sequence[str]) -> None:
     values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-    out, suffix = values["out"], _FORMATS.get(values["format"], "")
+    out, suffix = os.path.expanduser(values["out"]), _FORMATS.get(values["format"], "")
     if not out.endswith(suffix or tuple(FORMATS)):
         raise InputError(f"--out={out}: must end in {suffix or ' or '.join(FORMATS)}")
     check_writable(out)
@@ -137,7 +137,8 @@ def _number(name: str, text: str, settings: Any) -> int | float:
     try:
         return kind(text)
     except ValueError as error:
-        raise InputError(f"--{name}={text} must be a number, as in --{name}={kind(1)}") from error
+        needed = "an integer" if kind is int else "a number"
+        raise InputError(f"--{name}={text} must be {needed}, as in --{name}={kind(1)}") from error
 
 
 if __name__ == "__main__":

@@ -17,7 +17,14 @@ import numpy as np
 
 from edp_jax import InputError, TaskSpec, Units, algorithms, load_policy
 from edp_jax.errors import one_line
-from edp_jax.export import Policy, PolicyFile, make_program, save_policy, write_policy
+from edp_jax.export import (
+    Policy,
+    PolicyFile,
+    Program,
+    make_program,
+    save_policy,
+    write_policy,
+)
 from edp_jax.export.folder import read_folder
 
 from .cases import Sizes
@@ -27,6 +34,7 @@ FORMATS = ("jit", ".edp", ".onnx")
 UNROLLED = 100  # most calls of a chain in an .onnx file, which has no loops
 CANDIDATES = (10, 50)  # besides one
 _CALLS = 15  # of the chains that choose among them
+_NOT_OF_WAY = ("selection_temperature", "starting_noise", "execute")  # other ways of acting
 
 
 class Way(NamedTuple):
@@ -85,6 +93,15 @@ def measure(
     return dict(results)
 
 
+def check_policy(folder: str) -> None:
+    """Refuses what is no folder of a policy that could be measured.
+
+    Raises:
+      InputError: there is none, or it has no sampler.
+    """
+    _program(folder, Way("dpm_solver_3", 1))
+
+
 def ways_up_to(limit: int) -> tuple[Way, ...]:
     """`WAYS` with at most so many calls and candidates; 0: all."""
     return tuple(
@@ -116,13 +133,17 @@ def _write(folder: str, way: Way, form: str, files: str) -> str:
         raise InputError(
             f"a chain of {way.sampler_calls} calls is too long for a format without loops"
         )
+    path = os.path.join(files, f"policy{form}")
+    write_policy(path, _program(folder, way))
+    return path
+
+
+def _program(folder: str, way: Way) -> Program:
+    """The policy of a run's first member that has not diverged, acting in some way."""
     inner = os.path.join(folder, "policy")
     stored = read_folder(inner if os.path.isdir(inner) else folder)
     index = stored.find(folder, {})
-    program = make_program(stored.file, stored.params_of(folder, index), way._asdict())
-    path = os.path.join(files, f"policy{form}")
-    write_policy(path, program)
-    return path
+    return make_program(stored.file, stored.params_of(folder, index), way._asdict())
 
 
 def _measure(path: str, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
@@ -167,36 +188,65 @@ def summarise(durations: np.ndarray) -> dict[str, Any]:
     return entry
 
 
-def add_scores(results: Mapping[str, Mapping[str, dict[str, Any]]], tables: Iterable[str]) -> None:
-    """Adds to each way the mean score, or return, of the episodes that acted in it.
+def read_scores(tables: Iterable[str]) -> dict[str, float]:
+    """The mean score, or return, of the episodes that acted in each way, by `str(way)`.
+
+    Episodes that failed count nowhere.
 
     Args:
-      results: from `measure`; every format of a way gets `score`.
       tables: paths of tables that experiments.evaluate wrote.
 
     Raises:
-      InputError: one of them is none.
+      InputError: one of them is none, or one way acted with several settings of another kind.
     """
-    scores = collections.defaultdict(list)
+    scores, others = collections.defaultdict(list), {}
     for path in tables:
-        for row in _rows(path):
-            way = str(Way(row["sampler"], int(row["sampler_calls"]), int(row["num_candidates"])))
-            scores[way].append(float(row.get("score") or row["return"]))
+        rows = _rows(path)
+        try:
+            for row in rows:
+                way = str(
+                    Way(row["sampler"], int(row["sampler_calls"]), int(row["num_candidates"]))
+                )
+                score, length = float(row.get("score") or row["return"]), int(row["length"])
+                other = tuple(row.get(name) for name in _NOT_OF_WAY)
+                if length >= 0:
+                    scores[way].append(score)
+                if others.setdefault(way, other) != other:
+                    raise InputError(
+                        f"--scores={path}: {way} is there with several values of one of "
+                        f"{', '.join(_NOT_OF_WAY)}; let experiments.evaluate try one of them"
+                    )
+        except (TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"--scores={path}: a row is no episode of experiments.evaluate ({one_line(error)})"
+            ) from error
+    return {way: float(np.mean(values)) for way, values in scores.items()}
+
+
+def add_scores(
+    results: Mapping[str, Mapping[str, dict[str, Any]]], scores: Mapping[str, float]
+) -> None:
+    """Adds the score of each way, from `read_scores`, to all its formats in what `measure` gave."""
     for way, forms in results.items():
         if way in scores:
             for entry in forms.values():
-                entry["score"] = float(np.mean(scores[way]))
+                entry["score"] = scores[way]
 
 
 def _rows(path: str) -> Sequence[Mapping[str, str]]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"--scores={path}: cannot be read ({one_line(error)})") from error
-    columns = {"return", *Way._fields}
-    if not rows or not columns <= rows[0].keys():
-        raise InputError(f"--scores={path}: no table of experiments.evaluate")
+    columns = {"return", "length", *Way._fields}
+    if missing := sorted(columns - (rows[0].keys() if rows else set())):
+        raise InputError(
+            f"--scores={path}: no table of this version's experiments.evaluate, for it has no "
+            f"column {missing[0]!r} or no row"
+        )
     return rows
 
 

@@ -105,12 +105,21 @@ def test_a_policy_of_a_sweep_is_found_by_its_settings(tmp_path):
         edp_jax.load_policy(folder, tau=0.3)
 
 
+class OnAnotherDevice:
+    """As an array of another library that cannot be read from here."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("use .cpu() first")
+
+
 @pytest.mark.parametrize(
     ("observation", "says"),
     [
         ([np.nan, 0, 0], r"observation\[0\] is nan, not a finite number"),
         ([[0, 0, 0], [0, -np.inf, 0]], r"observation\[1, 1\] is -inf"),
-        ([1e300, 0, 0], r"observation\[0\] is 1e\+300"),
+        ([1e300, 0, 0], r"observation\[0\] is 1e\+300, more than float32 holds"),
+        (np.ma.array(np.zeros(3), mask=[False, True, False]), "numbers of it are masked"),
+        (OnAnotherDevice(), "no array of numbers .use .cpu"),
         ((np.zeros(3), {}), "a tuple .observation, info., as env.reset"),
         ((np.zeros(3), {"a": 1}), "pass its first part"),
         ({"state": np.zeros(3)}, "no array of numbers"),
@@ -294,9 +303,9 @@ def test_ways_of_acting_can_be_set_at_loading(saved):
         ({"num_candidates": 2.5}, "num_candidates=2.5 must be integer"),
         ({"num_candidates": (1, 2)}, "num_candidates=.1, 2. must be"),
         ({"sampler_calls": 11}, "sampler_calls=11 is outside 1..10"),
-        ({"starting_noise": float("nan")}, "starting_noise=nan must be at least 0"),
+        ({"starting_noise": float("nan")}, "starting_noise=nan must be at least 0 and finite"),
         ({"selection_temperature": "1"}, "selection_temperature='1' must be number"),
-        ({"execute": 2}, "execute=2: the policy chooses 1 actions together"),
+        ({"execute": 2}, "execute=2: the policy chooses single actions; leave it out"),
         ({"on_invalid": "ignore"}, "on_invalid='ignore' is unknown: use one of raise, hold"),
         ({"noise_seed": -1}, "noise_seed=-1 must be an integer from 0"),
         ({"sampler_call": 5}, "policy sampler_call=5 is not in"),
@@ -321,13 +330,62 @@ def test_an_invalid_observation_holds_the_last_valid_action(saved):
     with pytest.raises(InputError, match="observation.1. is nan"):
         policy([0.0, np.nan, 0.0])  # there is none yet
     first = policy([0.5, -2.0, 0.5])
-    for count, bad in enumerate(([0.0, np.nan, 0.0], (np.zeros(3), {}), np.zeros(4), None), 1):
+    invalid = ([0.0, np.nan, 0.0], (np.zeros(3), {}), np.zeros(4), None, OnAnotherDevice())
+    for count, bad in enumerate(invalid, 1):
         np.testing.assert_array_equal(policy(bad), first)
         assert policy.held == count and policy.problem.startswith("observation")
     with pytest.raises(InputError, match="observation.0, 1. is nan"):
         policy([[0.0, np.nan, 0.0]])  # two axes are due
     policy([2.5, -1.0, 0.5])
     assert (policy.held, policy.problem) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "key", [0, "a", np.random.default_rng(0), [0, 1], jax.random.split(jax.random.key(0), 3)]
+)
+def test_what_is_no_key_is_refused_also_while_observations_are_held(saved, key):
+    policy = edp_jax.load_policy(saved[0], on_invalid="hold")
+    policy(np.zeros(3))
+    for call in (policy, policy.act_with_confidence):
+        with pytest.raises(InputError, match="key: .* is not a single random key"):
+            call(np.zeros(3), key)
+
+
+def test_keys_of_both_kinds_draw_the_same_numbers(saved):
+    policy = edp_jax.load_policy(saved[0])
+    typed, plain = (make(5) for make in (jax.random.key, jax.random.PRNGKey))
+    np.testing.assert_array_equal(policy(np.ones(3), typed), policy(np.ones(3), plain))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "a", True, (2, 2)])
+def test_a_batch_that_cannot_be_is_not_warmed_up(saved, batch_size):
+    with pytest.raises(InputError, match="batch_size=.* must be an integer of at least 1"):
+        edp_jax.load_policy(saved[0]).warm_up(batch_size)
+
+
+def test_numbers_of_numpy_are_numbers(saved):
+    policy = edp_jax.load_policy(saved[0], np.int64(0), noise_seed=np.int64(3))
+    plain = edp_jax.load_policy(saved[0], 0, noise_seed=3)
+    np.testing.assert_array_equal(policy(np.ones(3)), plain(np.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "says"),
+    [
+        (3, {}, "policy 3: no path"),
+        (None, {}, "policy None: no path"),
+        (".", {"on_invald": "hold"}, "on_invald='hold': load_policy has no such option"),
+        (".", {"seed": [0, 1]}, "a swept setting is given as a number"),
+        ("policy.zip", {}, "must end in .edp or .onnx"),
+        ("POLICY.EDP", {}, "must end in .edp or .onnx"),
+    ],
+)
+def test_what_names_no_policy_is_refused(tmp_path, monkeypatch, path, options, says):
+    monkeypatch.chdir(tmp_path)
+    for name in ("policy.zip", "POLICY.EDP"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=says):
+        edp_jax.load_policy(path, **options)
 
 
 def test_what_was_held_cannot_be_changed_from_outside(saved):

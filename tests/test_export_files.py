@@ -194,6 +194,33 @@ def test_a_changed_byte_in_a_part_of_a_program_is_found(written, tmp_path, part)
     check_changed(written[0] / "mean.edp", tmp_path, lambda size: place)
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("mean.edp", lambda content: content + b"more"),
+        ("mean.edp", lambda content: b"more" + content),
+        ("mean.onnx", lambda content: content + b"\x12\x01x"),  # protobuf adds a producer's name
+        ("mean.onnx", lambda content: content + b"\x3a\x04\x52\x02hi"),  # and joins graphs
+    ],
+)
+def test_a_file_with_more_than_a_policy_is_refused(written, tmp_path, name, more):
+    longer = tmp_path / name
+    longer.write_bytes(more((written[0] / name).read_bytes()))
+    with pytest.raises(InputError, match="damaged, or of another version"):
+        edp_jax.load_policy(longer)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_file_with_a_part_twice_is_refused(written, tmp_path):
+    with zipfile.ZipFile(written[0] / "mean.edp") as file:
+        members = [(name, file.read(name)) for name in file.namelist()]
+    with zipfile.ZipFile(tmp_path / "twice.edp", "w") as file:
+        for name, content in [("program.bin", b"another"), *members]:
+            file.writestr(name, content)
+    with pytest.raises(InputError, match="holds more or less than its parts"):
+        edp_jax.load_policy(tmp_path / "twice.edp")
+
+
 def check_changed(source, folder, place) -> None:
     content = bytearray(source.read_bytes())
     content[place(len(content))] ^= 0x40
@@ -237,6 +264,9 @@ def pickled(described, members) -> None:
         (lambda described, members: described.update(kind="x"), "holds no policy"),
         (lambda described, members: described.pop("interface"), "KeyError"),
         (lambda described, members: described["interface"].update(execute=9), "execute is 9"),
+        (lambda described, members: described["interface"].update(observation_dim=9), "damaged"),
+        (lambda described, members: described["interface"].update(action_dim=9), "shape .1, 2."),
+        (lambda described, members: members.pop("params/Dense_0/bias.npy"), "damaged"),
         (lambda described, members: members.pop("program.bin"), "KeyError"),
         (pickled, "damaged"),
     ],
@@ -265,6 +295,8 @@ def test_names_are_checked(tmp_path):
         write_policy(tmp_path / "policy.zip", program)
     with pytest.raises(InputError, match="no such file"):
         edp_jax.load_policy(tmp_path / "policy.edp")
+    write_policy(tmp_path / ".edp", program)  # all of a name may be its end
+    assert edp_jax.load_policy(tmp_path / ".edp").action_dim == 2
 
 
 def test_a_model_that_acts_otherwise_is_not_written(tmp_path, monkeypatch):

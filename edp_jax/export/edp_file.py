@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +27,8 @@ from edp_jax.files import parse_json, read_array, write_bytes
 from edp_jax.types import Array, InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+_BEGINNING = b"PK\x03\x04"  # of a zip file with nothing before its first part
+_HEADERS, _END = 30 + 46, 22  # bytes that a zip file has per part besides two names, and at its end
 METADATA, PROGRAM, PARAMS = "metadata.json", "program.bin", "params/"
 
 
@@ -69,12 +71,16 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
       InputError: a package is missing, or the file is for other platforms.
       Exception: the file is damaged, of another version, or something else.
     """
+    with open(path, "rb") as file:
+        if file.read(len(_BEGINNING)) != _BEGINNING:
+            raise ValueError("it is no zip file")
     with np.load(path, allow_pickle=False) as stored:
         for member in stored.zip.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError("it is compressed")
-        if sum(member.file_size for member in stored.zip.infolist()) > os.path.getsize(path):
-            raise ValueError("its parts are larger than it is")
+        parts = {member.filename: member for member in stored.zip.infolist()}
+        if _size(parts.values()) != os.path.getsize(path):
+            raise ValueError("it holds more or less than its parts")
         members = {name: stored.zip.read(name) for name in stored.zip.namelist()}
         metadata = parse_json(members.pop(METADATA))
         interface = meta.check(metadata, _parts(members))
@@ -89,7 +95,9 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
             f"policy {path!r}: is there for {', '.join(exported.platforms)}, not for {platform}; "
             "set JAX_PLATFORMS=cpu, or load the policy/ folder of its run"
         )
-    return interface, jax.jit(functools.partial(exported.call, params)), metadata
+    run = jax.jit(functools.partial(exported.call, params))
+    interface.check_function(jax.eval_shape, run)
+    return interface, run, metadata
 
 
 def _serialize(program: Program, params: Mapping[str, Any]) -> bytes:
@@ -119,6 +127,12 @@ def _without_paths() -> Iterator[None]:
         yield
     finally:
         jax.config.update(option, before)
+
+
+def _size(members: Iterable[zipfile.ZipInfo]) -> int:
+    """Bytes of a zip file that has these parts, not compressed, and nothing else."""
+    sizes = (_HEADERS + 2 * len(each.filename) + each.file_size for each in members)
+    return sum(sizes) + _END
 
 
 def _parts(members: Mapping[str, bytes]) -> Iterator[bytes]:

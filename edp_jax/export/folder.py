@@ -117,7 +117,8 @@ def read_folder(folder: str) -> Stored:
     path = os.path.join(folder, "policy.json")
     if not os.path.isfile(path):
         raise InputError(
-            f"policy {folder!r}: no policy.json there; name the policy/ folder of a run"
+            f"policy {folder!r}: no policy.json there; name the policy/ folder of a run, which "
+            "writes it when it stops"
         )
     described = _described(folder, path)
     if described.get("format") != FORMAT:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+import numpy as np
+
 from edp_jax import programs
 from edp_jax.errors import one_line
 from edp_jax.export import edp_file, folder, onnx_file
@@ -70,8 +72,10 @@ def load_policy(
       InputError: there is no policy, it is damaged, none is of that description, its training has
         diverged, or it cannot act in that way.
     """
-    path, options = os.fspath(path), Options(on_invalid, noise_seed)
+    path, options = _as_text(path), Options(on_invalid, _plain(noise_seed))
     options.check()
+    which = point if seed is None else {"seed": seed, **point}
+    _check_numbers(which)
     if compilation_cache is not None:
         programs.keep_programs(compilation_cache)
     ways = {
@@ -82,16 +86,16 @@ def load_policy(
         "starting_noise": starting_noise,
         "execute": execute,
     }
-    ways = {name: value for name, value in ways.items() if value is not None}
-    which = point if seed is None else {"seed": seed, **point}
-    if os.path.splitext(path)[1] in FORMATS:
+    ways = {name: _plain(value) for name, value in ways.items() if value is not None}
+    if os.path.isfile(path) or (path.endswith(tuple(FORMATS)) and not os.path.isdir(path)):
+        form = _format(path)
         if given := [*ways, *which]:
             raise InputError(
                 f"policy {path!r}: {given[0]} was fixed when it was exported; export it again "
                 "with other values, or load the policy/ folder of its run"
             )
         with _damage_told(path):
-            interface, run, metadata = _format(path).read(path)
+            interface, run, metadata = form.read(path)
         return Policy(interface, run, metadata, options)
     path = _policy_folder(path)
     stored = folder.read_folder(path)
@@ -104,10 +108,35 @@ def load_policy(
 
 def _format(path: str) -> ModuleType:
     """The module that reads and writes files with such a name."""
-    suffix = os.path.splitext(path)[1]
-    if suffix not in FORMATS:
-        raise InputError(f"{path}: must end in {' or '.join(FORMATS)}, which names the format")
-    return FORMATS[suffix]
+    for suffix, form in FORMATS.items():
+        if path.endswith(suffix):
+            return form
+    raise InputError(f"{path}: must end in {' or '.join(FORMATS)}, which names the format")
+
+
+def _as_text(path: Any) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError as error:
+        raise InputError(
+            f"policy {path!r:.40}: no path; name the folder of a run, or a file that "
+            "experiments.export wrote"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check_numbers(which: Mapping[str, Any]) -> None:
+    """Refuses values that no seed or swept setting can have, as those of a misspelt option."""
+    for name, value in which.items():
+        if not isinstance(value, int | float | np.number):
+            raise InputError(
+                f"{name}={value!r:.40}: load_policy has no such option, and a swept setting is "
+                "given as a number; help(edp_jax.load_policy) lists the options"
+            )
 
 
 @contextlib.contextmanager

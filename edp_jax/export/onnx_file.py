@@ -1,7 +1,7 @@
 """The file .onnx: a policy for ONNX runtimes, which need neither JAX nor this package.
 
 The metadata is a property of the model, and stands at the end of the file. What is before it is the
-graph, which the metadata's digest is taken over.
+graph, which the metadata's digest is taken over. Both are compared before anything else reads them.
 """
 
 import json
@@ -19,7 +19,7 @@ from edp_jax.export.program import Program
 from edp_jax.files import parse_json, write_bytes
 from edp_jax.types import InputError
 
-PROPERTY, GRAPH_BYTES = "edp_jax", "graph_bytes"
+_KEY = b"\x0a\x07edp_jax\x12"  # of the property: its name, and that the value follows
 ACTION = "action"  # name of the output
 TOLERANCE = 1e-5  # of half the action box
 _CHECKED = 8  # observations
@@ -42,13 +42,8 @@ def write(path: str, program: Program, metadata: Mapping[str, Any]) -> None:
     model = onnx_convert.convert(
         lambda inputs: program.function(program.params, inputs), inputs, batch, ACTION
     )
-    import onnx
-
     graph = model.SerializeToString(deterministic=True)
-    sealed = meta.seal({**metadata, GRAPH_BYTES: len(graph)}, [graph])
-    described = onnx.ModelProto()
-    onnx.helper.set_model_props(described, {PROPERTY: json.dumps(sealed)})
-    content = graph + described.SerializeToString(deterministic=True)  # protobuf joins the two
+    content = graph + _property(json.dumps(meta.seal(metadata, [graph])).encode())
     _compare(path, program, content)
     write_bytes(path, content)
 
@@ -68,15 +63,42 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
     """
     with open(path, "rb") as file:
         content = file.read()
+    graph, text = _split(content)
+    metadata = parse_json(text)
+    interface = meta.check(metadata, [graph])
     session = _session(path, content)
-    metadata = parse_json(session.get_modelmeta().custom_metadata_map.get(PROPERTY, "null"))
-    size = metadata.get(GRAPH_BYTES) if isinstance(metadata, dict) else None
-    interface = meta.check(metadata, [content[:size]])
 
     def run(inputs: Mapping[str, Any]) -> np.ndarray:
         return session.run([ACTION], {name: np.asarray(each) for name, each in inputs.items()})[0]
 
+    interface.check_function(lambda run, inputs: run(inputs), run)
     return interface, run, metadata
+
+
+def _property(text: bytes) -> bytes:
+    """The metadata as protobuf encodes a property: field 14 of the model, of a key and a value."""
+    entry = _KEY + _varint(len(text)) + text
+    return b"\x72" + _varint(len(entry)) + entry
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf encodes it: 7 bits per byte, the lowest first."""
+    more = number >> 7
+    return bytes([number & 0x7F | 0x80]) + _varint(more) if more else bytes([number])
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    """The graph and the metadata that a file consists of.
+
+    Raises:
+      ValueError: it does not consist of these two.
+    """
+    start = content.rfind(_KEY) + len(_KEY)
+    for digits in range(1, 6):
+        text = content[start + digits :]
+        if content.endswith(ending := _property(text)):
+            return content[: -len(ending)], text
+    raise ValueError("it is no model with metadata of edp_jax at its end")
 
 
 def _session(path: str, content: bytes) -> Any:

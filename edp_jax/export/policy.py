@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from edp_jax import acting, confidence
-from edp_jax.errors import one_line
+from edp_jax.export import checks
 from edp_jax.types import InputError
 
 OBSERVATION = "observation"
@@ -45,6 +45,23 @@ class Interface:
         """
         one = self.random(np.random.RandomState(seed), 1)
         return {name: np.repeat(value, batch_size, axis=0) for name, value in one.items()}
+
+    def check_function(self, function: Callable[[Run, Mapping[str, Any]], Any], run: Run) -> None:
+        """Compares a policy's function with this interface.
+
+        Args:
+          function: gives the actions of `run` for inputs, or what has their shape.
+          run: the policy's function.
+
+        Raises:
+          Exception: it does not take such inputs.
+          ValueError: it gives actions of another shape.
+        """
+        observation = np.zeros((1, self.observation_dim), np.float32)
+        shape = function(run, {OBSERVATION: observation, **self.fixed_numbers(0, 1)}).shape
+        chosen = () if self.horizon == 1 else (self.execute,)
+        if tuple(shape) != (1, *chosen, self.action_dim):
+            raise ValueError(f"its actions have the shape {list(shape)}")
 
     def random(self, rng: np.random.RandomState, batch_size: int) -> dict[str, np.ndarray]:
         """Random numbers for a batch [B], in the order of their names in `acting.NAMES`."""
@@ -155,10 +172,12 @@ class Policy:
         Raises:
           InputError: the observation has another size than the policy's, or it or the action is
             NaN or infinite. With `on_invalid="hold"` the last valid action comes back instead,
-            where there is one and it has the shape that is due.
+            where there is one and it has the shape that is due; what is no key is refused.
         """
+        if key is not None:
+            checks.check_key(key)
         try:
-            checked = self._checked(observation)
+            checked = checks.as_observation(observation, self.observation_dim)
             action = self._choose(checked, key)
         except InputError as error:
             last = self._to_hold(observation)
@@ -193,9 +212,11 @@ class Policy:
             raise InputError(
                 "policy: an exported file takes no critics along; load the folder of its run"
             )
-        checked = self._checked(observation)
+        if key is not None:
+            checks.check_key(key)
+        checked = checks.as_observation(observation, self.observation_dim)
         judged = jax.device_get(self._make_judge()(self._inputs(checked, key)))
-        _check_action(judged.action)
+        checks.check_action(judged.action)
         return judged if checked.ndim == 2 else confidence.Judged(*(each[0] for each in judged))
 
     def warm_up(self, batch_size: int | None = None) -> None:
@@ -203,14 +224,19 @@ class Policy:
 
         Args:
           batch_size: B of observations [B, O]; None: a single one [O].
+
+        Raises:
+          InputError: it is no such number, or the action is NaN or infinite.
         """
         axes = () if batch_size is None else (batch_size,)
-        self._choose(self._checked(np.zeros((*axes, self.observation_dim))), None)
+        for size in axes:
+            checks.check_batch_size(size)
+        self._choose(np.zeros((*axes, self.observation_dim), np.float32), None)
 
     def _choose(self, observation: np.ndarray, key: jax.Array | None) -> np.ndarray:
         """Actions for a checked observation."""
         action = np.array(self._run(self._inputs(observation, key)))
-        _check_action(action)
+        checks.check_action(action)
         return action if observation.ndim == 2 else action[0]
 
     def _inputs(self, observation: np.ndarray, key: jax.Array | None) -> dict[str, Any]:
@@ -227,54 +253,7 @@ class Policy:
         axes, action = self._last or ((), None)
         try:
             *asked, size = np.shape(observation)
-        except ValueError:  # rows of several lengths, or a number
+        except Exception:  # rows of several lengths, a number, an array of another library
             return action
         other = size == self.observation_dim and len(asked) < 2 and tuple(asked) != axes
         return None if other else action
-
-    def _checked(self, observation: Any) -> np.ndarray:
-        """The observation as float32.
-
-        Raises:
-          InputError: it is none that the policy can take.
-        """
-        size = self.observation_dim
-        if isinstance(observation, tuple) and len(observation) == 2:
-            if isinstance(observation[1], Mapping):
-                raise InputError(
-                    "observation: a tuple (observation, info), as env.reset() returns; pass its "
-                    "first part"
-                )
-        try:
-            values = np.asarray(observation)
-            if values.dtype.kind not in "fiub":
-                raise ValueError(f"its type is {values.dtype}")
-            with np.errstate(over="ignore"):  # what is too large is told below
-                values = values.astype(np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"observation: no array of numbers ({one_line(error)}); pass one of shape "
-                f"({size},) or (B, {size})"
-            ) from error
-        if values.ndim not in (1, 2) or values.shape[-1] != size or not values.size:
-            raise InputError(
-                f"observation of shape {values.shape} does not fit: this policy takes "
-                f"({size},) or (B, {size})"
-            )
-        if not np.isfinite(values).all():
-            broken = np.argwhere(~np.isfinite(values))[0]
-            place, value = ", ".join(map(str, broken)), np.asarray(observation)[tuple(broken)]
-            raise InputError(
-                f"observation[{place}] is {value}, not a finite number: check the sensor, or skip "
-                "this step"
-            )
-        return values
-
-
-def _check_action(action: np.ndarray) -> None:
-    """Refuses an action that is NaN or infinite."""
-    if not np.isfinite(action).all():
-        raise InputError(
-            "policy: its action is NaN or infinite; either its training has diverged (see "
-            "metrics.csv of the run), or the observation is far from the data"
-        )

@@ -78,10 +78,10 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
     ways = dict(ways)
     execute = ways.pop(EXECUTE, file.execute or file.spec.horizon)
     if type(execute) is not int or not 1 <= execute <= file.spec.horizon:
-        raise InputError(
-            f"{EXECUTE}={execute!r:.40}: the policy chooses {file.spec.horizon} actions together; "
-            f"give an integer from 1 to {file.spec.horizon}"
-        )
+        most = file.spec.horizon
+        several = f"{most} actions together; give an integer from 1 to {most}"
+        chooses = several if most > 1 else "single actions; leave it out"
+        raise InputError(f"{EXECUTE}={execute!r:.40}: the policy chooses {chooses}")
     settings = _changed(file.algorithm, file.settings, ways)
     act = algorithms.make(file.algorithm, settings, file.spec).act
     spec = file.spec

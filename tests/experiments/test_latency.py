@@ -8,7 +8,15 @@ import pytest
 from edp_jax import InputError, TaskSpec
 from experiments import latency
 from experiments.cases import QUICK, Case
-from experiments.latency import Way, add_scores, describe, measure, summarise, ways_up_to
+from experiments.latency import (
+    Way,
+    add_scores,
+    describe,
+    measure,
+    read_scores,
+    summarise,
+    ways_up_to,
+)
 from experiments.measure import make_algorithm
 
 
@@ -37,16 +45,34 @@ def test_scores_belong_to_the_way_that_they_were_reached_in(tmp_path):
     results = {way: {"jit": {"median_ms": 1.0, "actions_per_second": {"1": 5.0}}} for way in ways}
     first = write(tmp_path / "a.csv", "5,0,0,2.0,9,50.0,1,ddim,15", "5,0,1,2.0,9,70.0,1,ddim,15")
     second = write(tmp_path / "b.csv", "5,0,0,2.0,9,,10,dpm_solver_3,15")  # no score: its return
-    add_scores(results, [first, second])
+    add_scores(results, read_scores([first, second]))
     assert [results[way]["jit"].get("score") for way in ways] == [60.0, 2.0, None]
     assert describe(results)[0] == "| ddim, 15 calls | jit | 1.000 | - | 5 | 60.0 |"
 
 
+def test_episodes_that_failed_count_in_no_score(tmp_path):
+    rows = ("5,0,0,2.0,9,50.0,1,ddim,15", "5,0,1,nan,-1,nan,1,ddim,15")
+    assert read_scores([write(tmp_path / "a.csv", *rows)]) == {"ddim, 15 calls": 50.0}
+
+
+def test_a_score_is_of_one_way_of_acting_only(tmp_path):
+    """Two temperatures are two policies, whose mean is the score of none."""
+    head = "step,seed,episode,return,length,num_candidates,sampler,sampler_calls"
+    rows = (f"5,0,0,2.0,9,10,ddim,15,{temperature}" for temperature in (0, 1))
+    (tmp_path / "a.csv").write_text("\n".join([f"{head},selection_temperature", *rows]))
+    with pytest.raises(InputError, match="ddim, 15 calls, 10 candidates .* several values"):
+        read_scores([str(tmp_path / "a.csv")])
+
+
 def test_a_table_of_something_else_is_refused(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,loss\n1,2\n")
-    for name in ("metrics.csv", "none.csv"):
-        with pytest.raises(InputError, match=f"--scores=.*{name}"):
-            add_scores({}, [str(tmp_path / name)])
+    (tmp_path / "latin.csv").write_bytes(b"step,\xff\n1,2\n")
+    write(tmp_path / "words.csv", "5,0,0,two,9,fifty,1,ddim,15")
+    write(tmp_path / "short.csv", "5,0,0,2.0")
+    write(tmp_path / "empty.csv")
+    for name in ("metrics", "none", "latin", "words", "short", "empty"):
+        with pytest.raises(InputError, match=f"--scores=.*{name}.csv"):
+            read_scores([str(tmp_path / f"{name}.csv")])
 
 
 def test_a_way_that_a_format_cannot_hold_does_not_end_the_others(tmp_path, monkeypatch):
