@@ -19,11 +19,12 @@ import edp_jax
 def drive(policy, env: gymnasium.Env, rate: float, seconds: float) -> str:
     """Acts for some seconds; what became of it, in three lines."""
     observation, _ = env.reset(seed=0)
-    plan, total, episodes, late, missed, ticks = [], 0.0, 0, [], 0, 0
+    plan, total, episodes, late, missed, ticks, held = [], 0.0, 0, [], 0, 0, 0
     start = due = time.perf_counter()
     while due - start < seconds:
         if len(plan) == 0:  # a policy with a horizon gives several actions at once
             plan = policy(observation).reshape(-1, policy.action_dim)
+            held += policy.held > 0
         time.sleep(max(0.0, due - time.perf_counter()))
         late.append(time.perf_counter() - due)
         observation, reward, terminated, truncated, _ = env.step(plan[0])
@@ -35,8 +36,7 @@ def drive(policy, env: gymnasium.Env, rate: float, seconds: float) -> str:
         missed, due = missed + over, due + (1 + over) / rate
     return (
         f"rate: {ticks / (due - start):.1f} Hz of {rate:g} Hz\n"
-        f"missed deadlines: {missed}, worst lateness: {1e3 * max(late):.2f} ms, "
-        f"observations held: {policy.held}\n"
+        f"missed deadlines: {missed}, worst lateness: {1e3 * max(late):.2f} ms, held: {held}\n"
         f"return: {total:.1f} in {ticks} steps, {episodes} episodes ended"
     )
 

@@ -3,8 +3,10 @@
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -51,13 +53,37 @@ def test_a_control_loop_keeps_its_rate_and_counts_what_it_misses(tmp_path):
     policy = str(tmp_path / "policy.edp")
     write_untrained(policy)
     printed = run("control_loop.py", policy, "--rate=20", "--seconds=0.2")
-    assert "observations held: 0" in printed and "return: " in printed
+    assert "held: 0" in printed and "return: " in printed
     ticks, missed = (
         int(re.search(p, printed)[1]) for p in (r"in (\d+) steps", r"missed.*?: (\d+)")
     )
     assert ticks + missed >= 4
     printed = run("control_loop.py", policy, "--rate=1e7", "--seconds=0.2")
     assert int(re.search(r"missed.*?: (\d+)", printed)[1]) > 1e6
+
+
+def test_a_control_loop_counts_every_observation_that_was_held():
+    """Of three observations the second is NaN. The clock stands still but for `time.sleep`."""
+    path = ROOT / "examples" / "control_loop.py"
+    drive = runpy.run_path(str(path))["drive"]
+    observations = iter([np.zeros(1), np.full(1, np.nan), np.zeros(1), np.zeros(1)])
+    step = lambda action: (next(observations), 1.0, False, False, {})  # noqa: E731
+    env = types.SimpleNamespace(reset=lambda seed: (next(observations), {}), step=step)
+
+    class Held:
+        """As `edp_jax.Policy`: the last valid action again, and for how many calls in a row."""
+
+        action_dim, held = 2, 0
+
+        def __call__(self, observation):
+            self.held = self.held + 1 if np.isnan(observation).any() else 0
+            return np.zeros(2)
+
+    now = [0.0]
+    sleep = lambda seconds: now.append(now[-1] + seconds)  # noqa: E731
+    drive.__globals__["time"] = types.SimpleNamespace(perf_counter=lambda: now[-1], sleep=sleep)
+    printed = drive(Held(), env, rate=16.0, seconds=0.15)
+    assert ", held: 1\n" in printed and "in 3 steps" in printed
 
 
 def write_untrained(path: str) -> None:
