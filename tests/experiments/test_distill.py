@@ -34,7 +34,7 @@ def teacher(tmp_path_factory, write_tiny) -> Run:
     algorithm = build.make_algorithm(settings, dataset)
     (folder / "run").mkdir()
     record.write_config(workdir, settings.config, dataset.info, build.make_members(settings), 0)
-    checkpoints = Checkpoints(str(folder / "run" / "checkpoints"))
+    checkpoints = Checkpoints(str(folder / "run" / "checkpoints"), None)
     checkpoints.save(4, loop.init_members(algorithm, settings.run.seeds))
     checkpoints.close()
     return Run(workdir)
