@@ -28,6 +28,7 @@ from edp_jax.types import Array, InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 METADATA, PROGRAM, PARAMS = "metadata.json", "program.bin", "params/"
+_CHECK_OF_SIZES = "stablehlo.custom_call @shape_assertion("  # of the batch; XLA makes it itself
 
 
 def write(path: str, program: Program, metadata: Mapping[str, Any]) -> None:
@@ -89,7 +90,21 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
             f"policy {path!r}: is there for {', '.join(exported.platforms)}, not for {platform}; "
             "set JAX_PLATFORMS=cpu, or load the policy/ folder of its run"
         )
+    _check_program(exported, interface)
     return interface, jax.jit(functools.partial(exported.call, params)), metadata
+
+
+def _check_program(exported: jax.export.Exported, interface: Interface) -> None:
+    """Refuses a program with other inputs than its metadata say, or that calls foreign code.
+
+    Raises:
+      ValueError: it does.
+    """
+    (_, inputs), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+    meta.check_inputs(interface, {name: each.shape for name, each in inputs.items()})
+    text = exported.mlir_module()
+    if text.count("custom_call") != text.count(_CHECK_OF_SIZES):
+        raise ValueError("its program calls code that is not in the file")
 
 
 def _serialize(program: Program, params: Mapping[str, Any]) -> bytes:
