@@ -25,7 +25,7 @@ _REMEDIES = {
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",
-    errno.ENOENT: "bring its folder back",
+    errno.ENOENT: "make its folder",
 }
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # only writing fails so
 

@@ -36,7 +36,7 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
 
 
 def test_what_cannot_be_written_is_one_line_with_path_and_remedy(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="gone.a.json: cannot be written .*bring its folder back"):
+    with pytest.raises(InputError, match="gone.a.json: cannot be written .*make its folder"):
         files.write_json(tmp_path / "gone" / "a.json", {})
 
     def full(*_):

@@ -43,7 +43,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
     if settings.environment:
         evaluation.check_sizes(settings.environment, raw.observation_dim, raw.action_dim)
         name = settings.environment.name  # it may end the process
-        progress(f"trying a step in {name}; --config.env_id=none does without")
+        progress(f"trying a step in {name}; env_id=none does without")
         check_environment(settings.environment, settings.config["step_seconds"])
         space = envs.make(settings.environment, 1)[0].action_space
         box = space.low, space.high

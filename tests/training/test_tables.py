@@ -180,5 +180,5 @@ def test_a_table_that_is_changed_while_a_run_writes_to_it_is_refused(tmp_path):
 
 def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path):
     table = tables.CsvTable(str(tmp_path / "gone" / "metrics.csv"))
-    with pytest.raises(InputError, match="cannot be written .*; bring its folder back"):
+    with pytest.raises(InputError, match="cannot be written .*; make its folder"):
         table.append([{"step": 1, "seed": 0}])
