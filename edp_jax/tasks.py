@@ -40,6 +40,11 @@ class Task:
         """
         return self.domain in ("locomotion", "minari", "custom")
 
+    @property
+    def stored_rewards_add_up(self) -> bool:
+        """Whether a stored reward is the sum of what evaluation has paid up to that step."""
+        return self.domain == "kitchen"
+
 
 def _environments() -> Iterator[Environment]:
     for name, env_id, scores in (

@@ -81,6 +81,7 @@ def measure(run: Run, step: int, num_episodes: int) -> Steps:
     settings = configuration.resolve(run.config)
     if settings.environment is None:
         raise InputError(f"--workdir={run.workdir}: this run has no environment to act in")
+    process.set_precision(settings.run.matmul_precision)
     dataset = build.load_dataset(settings, str(run.workdir), lambda line: None)
     algorithm = build.make_algorithm(settings, dataset)
     state = run.state(algorithm, step)
@@ -102,6 +103,7 @@ def measure(run: Run, step: int, num_episodes: int) -> Steps:
         seeds.tolist(),
         dataset,
         discount,
+        adds_up=settings.task.stored_rewards_add_up,
     )
 
 
@@ -111,6 +113,8 @@ def play(
     seeds: Sequence[int],
     dataset: data.Dataset,
     discount: float,
+    *,
+    adds_up: bool,
 ) -> Steps:
     """Plays one episode per environment.
 
@@ -120,6 +124,7 @@ def play(
       seeds: of their episodes.
       dataset: whose rewards the critics learned.
       discount: their gamma.
+      adds_up: `Task.stored_rewards_add_up`.
     """
     judged: list[Judged] = []
     taken: list[stepping.Step] = []
@@ -139,7 +144,7 @@ def play(
         np.stack([getattr(each, name) for each in taken]) for name in ("stepped", "terminated")
     )
     reward = np.stack([each.reward for each in taken])
-    if dataset.behaviour_return is None:  # such as the kitchen's, which count what is done so far
+    if adds_up:
         reward = np.cumsum(reward, axis=0)
     reward = np.where(stepped, dataset.reward_transform.apply(reward), 0.0)
     followed = discounted(reward, discount)[chosen_at]

@@ -48,7 +48,6 @@ def main(_: Sequence[str]) -> int:
     config = flags.FLAGS.config.to_dict()
     join_processes(config)
     settings = hosts.run_in_all(lambda: configuration.resolve(config))
-    process.set_precision(settings.run.matmul_precision)
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     with StopSignals() as signals, hosts.only_process_zero_prints():
         try:
@@ -109,6 +108,7 @@ def train(
         signals.check()
         print(line, flush=True)
 
+    process.set_precision(settings.run.matmul_precision)
     hosts.run_in_all(lambda: sharding.check_members(len(members)))
     dataset = hosts.run_in_zero_first(lambda: build.load_dataset(settings, workdir, progress))
     begin = hosts.run_in_all(lambda: make_begin(dataset))

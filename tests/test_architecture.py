@@ -34,6 +34,7 @@ SIMULATORS = ("gym", "gymnasium", "gymnasium_robotics", "mujoco", "mujoco_py", "
 SLOW = (
     *(*SIMULATORS, "tensorflow", "tensorboard", "tensorboardX", "torch"),
     *("matplotlib", "wandb", "minari", "ogbench", "dm_control", "pyarrow"),
+    *("onnx", "onnxruntime", "libtpu"),
 )
 # Only envs.make imports these modules of evaluation: they may load simulators.
 BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes", "ogbench")

@@ -52,7 +52,7 @@ def test_a_control_loop_keeps_its_rate_and_counts_what_it_misses(tmp_path):
     policy = str(tmp_path / "policy.edp")
     write_untrained(policy)
     printed = run("control_loop.py", policy, "--rate=20", "--seconds=0.2")
-    assert "observations held: 0" in printed and "return: " in printed
+    assert "held: 0" in printed and "return: " in printed
     ticks, missed = (
         int(re.search(p, printed)[1]) for p in (r"in (\d+) steps", r"missed.*?: (\d+)")
     )

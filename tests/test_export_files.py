@@ -14,7 +14,7 @@ import pytest
 
 import edp_jax
 from edp_jax import InputError, TaskSpec, Units, acting, algorithms
-from edp_jax.export import PolicyFile, make_program, write_policy
+from edp_jax.export import PolicyFile, Program, make_program, write_policy
 from edp_jax.export import metadata as meta
 
 pytest.importorskip("flatbuffers", reason="the package flatbuffers is not installed")
@@ -250,6 +250,21 @@ class Bomb:
         return os.mkdir, ("executed",)
 
 
+def calling(described, members) -> None:
+    """A program whose action is that of a function of the process, by its address."""
+
+    def function(params, inputs):
+        shape = jax.ShapeDtypeStruct((2, 2), np.float32)
+        return jax.ffi.ffi_call("xla_ffi_python_cpu_callback", shape)(
+            inputs["observation"], index=np.uint64(1)
+        )
+
+    allowed = jax.export.DisabledSafetyCheck.custom_call("xla_ffi_python_cpu_callback")
+    export = jax.export.export(jax.jit(function), platforms=["cpu"], disabled_checks=[allowed])
+    exported = export({}, {"observation": jax.ShapeDtypeStruct((2, 3), np.float32)})
+    members["program.bin"] = bytes(exported.serialize())
+
+
 def pickled(described, members) -> None:
     name = next(name for name in members if name.startswith("params/"))
     head = np.lib.format.magic(1, 0)
@@ -268,6 +283,15 @@ def pickled(described, members) -> None:
         (lambda described, members: described["interface"].update(action_dim=9), "shape .1, 2."),
         (lambda described, members: members.pop("params/Dense_0/bias.npy"), "damaged"),
         (lambda described, members: members.pop("program.bin"), "KeyError"),
+        (lambda described, members: described["interface"].update(observation_dim=9), "takes .*3,"),
+        (lambda described, members: described["interface"].update(observation_dim="x"), "takes"),
+        (
+            lambda described, members: described["interface"].update(
+                random_numbers={"noise": [10**12, 2]}
+            ),
+            "its program takes",
+        ),
+        (calling, "its program calls code that is not in the file"),
         (pickled, "damaged"),
     ],
 )
@@ -277,6 +301,38 @@ def test_an_edp_file_of_another_kind_is_refused(written, tmp_path, monkeypatch, 
     with pytest.raises(InputError, match=says):
         edp_jax.load_policy("other.edp")
     assert not pathlib.Path("executed").exists()
+
+
+def test_a_model_that_reads_another_file_is_refused(written, tmp_path, monkeypatch):
+    """Or whose metadata speak of other inputs; the digests fit."""
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+
+    def write(change) -> None:
+        model = onnx.load(written[0] / "mean.onnx")
+        described = json.loads(model.metadata_props[0].value)
+        del model.metadata_props[:], described["sha256"]
+        change(model.graph.initializer, described["interface"])
+        graph = model.SerializeToString()
+        sealed = meta.seal(described | {"graph_bytes": len(graph)}, [graph])
+        onnx.helper.set_model_props(model, {"edp_jax": json.dumps(sealed)})
+        pathlib.Path("other.onnx").write_bytes(model.SerializeToString())
+
+    def outside(initializers, interface) -> None:
+        weights = max(initializers, key=lambda each: len(each.raw_data))
+        pathlib.Path("weights.bin").write_bytes(weights.raw_data)
+        onnx.external_data_helper.set_external_data(weights, "weights.bin")
+        weights.ClearField("raw_data")
+
+    write(lambda initializers, interface: None)
+    edp_jax.load_policy("other.onnx")
+    write(outside)
+    with pytest.raises(InputError, match="damaged, or of another version"):
+        edp_jax.load_policy("other.onnx")
+    write(lambda initializers, interface: interface.update(observation_dim=9))
+    with pytest.raises(InputError, match="its program takes"):
+        edp_jax.load_policy("other.onnx")
 
 
 @pytest.mark.parametrize("name", ["x.edp", "x.onnx"])
@@ -305,3 +361,17 @@ def test_a_model_that_acts_otherwise_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="its actions differ from JAX's by .* use --format=jax"):
         write_policy(tmp_path / "policy.onnx", program)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_compared_with_products_in_float32(tmp_path, monkeypatch):
+    """A GPU or TPU multiplies more coarsely by default, and would differ from every runtime."""
+    seen, compiled = [], Program.compiled
+
+    def watched(self):
+        function = compiled(self)
+        look = lambda: seen.append(jax.config.jax_default_matmul_precision)  # noqa: E731
+        return lambda inputs: look() or function(inputs)
+
+    monkeypatch.setattr(Program, "compiled", watched)
+    write_policy(tmp_path / "policy.onnx", make("mean")[0])
+    assert seen == ["float32"]

@@ -21,7 +21,7 @@ MIN_WEIGHT = 0.75  # of the smaller value in the targets (BCQ, section 4)
 class EDPBCQ(
     groups.Selection,
     groups.Diffusion,
-    groups.Backup,
+    groups.SampledBackup,
     groups.Critics,
     groups.Average,
     groups.Networks,

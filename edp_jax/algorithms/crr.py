@@ -63,7 +63,7 @@ class EDPCRR(
     groups.Likelihood,
     groups.Diffusion,
     Weighted,
-    groups.Backup,
+    groups.SampledBackup,
     groups.Critics,
     groups.Average,
     groups.Networks,

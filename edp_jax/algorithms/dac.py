@@ -33,7 +33,7 @@ WEIGHT_RANGE = (1e-3, 100.0)  # of imitation, as in the public code
 class DAC(
     groups.Selection,
     groups.Diffusion,
-    groups.Backup,
+    groups.SampledBackup,
     groups.Critics,
     groups.Average,
     groups.Networks,

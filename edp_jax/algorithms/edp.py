@@ -46,7 +46,8 @@ def diffusion_policy(
     network = networks.make_noise_net(spec, settings.hidden_dims, settings.activation)
     if likelihood == "learned_std":
         network = networks.with_log_std(network, spec.action_dim)
-    return DiffusionPolicy(network, schedule, sampler, likelihood, dtype=settings.sampler_dtype)
+    dtype = getattr(settings, "sampler_dtype", "float32")  # of learners whose targets are sampled
+    return DiffusionPolicy(network, schedule, sampler, likelihood, dtype=dtype)
 
 
 def gaussian_policy(settings: groups.Networks, spec: TaskSpec) -> GaussianPolicy:

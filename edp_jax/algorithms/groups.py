@@ -85,6 +85,18 @@ class Backup:
 
 
 @struct.dataclass
+class SampledBackup(Backup):
+    """Those of a diffusion policy, which a chain of network calls samples."""
+
+    sampler_dtype: str = setting(
+        "float32",
+        "numbers in which the network computes while it samples actions for targets; bfloat16 is "
+        "faster on GPUs and TPUs, and coarser",
+        one_of=("float32", "bfloat16"),
+    )
+
+
+@struct.dataclass
 class Diffusion:
     """The diffusion policy's noise and its sampler."""
 
@@ -92,12 +104,6 @@ class Diffusion:
     num_timesteps: int = setting(1000, "K, timesteps of the diffusion", at_least=1, at_most=100_000)
     sampler: str = setting("dpm_solver_3", "solver that samples actions", one_of=SAMPLERS)
     sampler_calls: int = setting(15, "network calls per sampled action", at_least=1, at_most=10_000)
-    sampler_dtype: str = setting(
-        "float32",
-        "numbers in which the network computes while it samples actions for targets; bfloat16 is "
-        "faster on GPUs and TPUs, and coarser",
-        one_of=("float32", "bfloat16"),
-    )
     ddim_eta: float = setting(
         0.0,
         "noise of the sampler ddim: 0 is deterministic, 1 is DDPM",

@@ -34,7 +34,7 @@ class EDPTD3(
     groups.Selection,
     groups.Diffusion,
     Guided,
-    groups.Backup,
+    groups.SampledBackup,
     groups.Critics,
     groups.Average,
     groups.Networks,

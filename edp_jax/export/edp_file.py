@@ -30,6 +30,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 _BEGINNING = b"PK\x03\x04"  # of a zip file with nothing before its first part
 _HEADERS, _END = 30 + 46, 22  # bytes that a zip file has per part besides two names, and at its end
 METADATA, PROGRAM, PARAMS = "metadata.json", "program.bin", "params/"
+_CHECK_OF_SIZES = "stablehlo.custom_call @shape_assertion("  # of the batch; XLA makes it itself
 
 
 def write(path: str, program: Program, metadata: Mapping[str, Any]) -> None:
@@ -95,9 +96,21 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
             f"policy {path!r}: is there for {', '.join(exported.platforms)}, not for {platform}; "
             "set JAX_PLATFORMS=cpu, or load the policy/ folder of its run"
         )
+    _check_program(exported)
     run = jax.jit(functools.partial(exported.call, params))
     interface.check_function(jax.eval_shape, run)
     return interface, run, metadata
+
+
+def _check_program(exported: jax.export.Exported) -> None:
+    """Refuses a program that calls code of the process by its address.
+
+    Raises:
+      ValueError: it does.
+    """
+    text = exported.mlir_module()
+    if text.count("custom_call") != text.count(_CHECK_OF_SIZES):
+        raise ValueError("its program calls code that is not in the file")
 
 
 def _serialize(program: Program, params: Mapping[str, Any]) -> bytes:

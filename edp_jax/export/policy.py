@@ -38,6 +38,11 @@ class Interface:
         if unknown := self.random_numbers.keys() - set(acting.NAMES):
             raise ValueError(f"random numbers {sorted(unknown)[0]!r:.40} are unknown")
 
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all inputs by name, without the axis of the batch."""
+        return {OBSERVATION: (self.observation_dim,), **self.random_numbers}
+
     def fixed_numbers(self, seed: int, batch_size: int) -> dict[str, np.ndarray]:
         """The same random numbers for every observation of a batch [B], a function of the seed.
 

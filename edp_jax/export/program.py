@@ -37,10 +37,9 @@ class Program(NamedTuple):
 
     def inputs(self, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
         """Names and shapes of the inputs, for a batch of that (perhaps symbolic) size."""
-        shapes = {OBSERVATION: (self.interface.observation_dim,), **self.interface.random_numbers}
         return {
             name: jax.ShapeDtypeStruct((batch, *shape), np.float32)
-            for name, shape in shapes.items()
+            for name, shape in self.interface.inputs.items()
         }
 
     def compiled(self) -> Any:

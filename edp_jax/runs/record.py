@@ -70,8 +70,10 @@ def check_workdir(
     )
     may_change = set(may_change)
     evaluated = os.path.isfile(os.path.join(workdir, EVALUATIONS))
-    if evaluated and "none" not in (previous.get("env_id"), config.get("env_id")):
+    scores_of = _last_scores_of(run.starts) or previous
+    if evaluated and "none" not in (scores_of.get("env_id"), config.get("env_id")):
         may_change -= _SCORED
+        previous |= {name: scores_of[name] for name in _SCORED & scores_of.keys()}
     same_data = run.dataset.get("sha256") == dataset["sha256"]
     if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
         may_change.add("task")  # the file has moved
@@ -160,6 +162,7 @@ def write_config(
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "cores": _cores(),
         "machine": _machine(),
+        "scores_of": {name: config[name] for name in sorted(_SCORED & config.keys())},
     }
     record = {
         "format": FORMAT,
@@ -190,6 +193,12 @@ def git_commit() -> str | None:
         return git("describe", "--always", "--abbrev=40", "--dirty") if own else None
     except OSError:
         return None
+
+
+def _last_scores_of(starts: Sequence[Mapping]) -> Mapping[str, Any]:
+    """What returns and scores were of in the newest start with an environment; {} without any."""
+    found = (start.get("scores_of", {}) for start in reversed(starts))
+    return next((each for each in found if each.get("env_id", "none") != "none"), {})
 
 
 def _check_environment(workdir: str, starts: Sequence[Mapping]) -> None:

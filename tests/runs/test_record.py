@@ -56,6 +56,8 @@ def test_what_scores_are_of_changes_only_before_the_first(workdir):
     go_on(env_id="none")
     record.write_config(workdir, config | {"env_id": "none"}, DATASET, grid((3, 4)), 20)
     go_on()
+    with pytest.raises(InputError, match="holds a run with env_id='A-v0', not 'B-v0'"):
+        go_on(env_id="B-v0")  # not by the way of none
 
 
 def test_a_run_of_before_a_setting_goes_on_with_its_default(workdir):
