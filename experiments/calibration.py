@@ -61,8 +61,9 @@ def main(_: Sequence[str]) -> None:
     workdir = os.path.abspath(os.path.expanduser(values.workdir))
     out = os.path.expanduser(values.out) or os.path.join(workdir, "calibration.png")
     run = Run(workdir)
+    step = run.find_checkpoint(values.step)
     check_writable(out)
-    steps = measure(run, run.find_checkpoint(values.step), values.eval_episodes)
+    steps = measure(run, step, values.eval_episodes)
     bins = make_bins(steps)
     print("disagreement  error of Q, mean (quarter to three quarters)")
     for each in bins:
