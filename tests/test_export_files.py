@@ -279,7 +279,6 @@ def pickled(described, members) -> None:
         (lambda described, members: described.update(kind="x"), "holds no policy"),
         (lambda described, members: described.pop("interface"), "KeyError"),
         (lambda described, members: described["interface"].update(execute=9), "execute is 9"),
-        (lambda described, members: described["interface"].update(observation_dim=9), "damaged"),
         (lambda described, members: described["interface"].update(action_dim=9), "shape .1, 2."),
         (lambda described, members: members.pop("params/Dense_0/bias.npy"), "damaged"),
         (lambda described, members: members.pop("program.bin"), "KeyError"),

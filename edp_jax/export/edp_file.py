@@ -96,18 +96,20 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
             f"policy {path!r}: is there for {', '.join(exported.platforms)}, not for {platform}; "
             "set JAX_PLATFORMS=cpu, or load the policy/ folder of its run"
         )
-    _check_program(exported)
+    _check_program(exported, interface)
     run = jax.jit(functools.partial(exported.call, params))
     interface.check_function(jax.eval_shape, run)
     return interface, run, metadata
 
 
-def _check_program(exported: jax.export.Exported) -> None:
-    """Refuses a program that calls code of the process by its address.
+def _check_program(exported: jax.export.Exported, interface: Interface) -> None:
+    """Refuses a program with other inputs than its metadata say, or that calls foreign code.
 
     Raises:
       ValueError: it does.
     """
+    (_, inputs), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+    meta.check_inputs(interface, {name: each.shape for name, each in inputs.items()})
     text = exported.mlir_module()
     if text.count("custom_call") != text.count(_CHECK_OF_SIZES):
         raise ValueError("its program calls code that is not in the file")

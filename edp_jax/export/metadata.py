@@ -71,6 +71,21 @@ def check(metadata: Any, parts: Iterable[bytes]) -> Interface:
     return Interface(**interface, random_numbers={name: tuple(shape) for name, shape in shapes})
 
 
+def check_inputs(interface: Interface, found: Mapping[str, Iterable[Any]]) -> None:
+    """Compares what the metadata say that a program takes with what it takes.
+
+    Args:
+      interface: from `check`.
+      found: shapes of the program's inputs [B, ...] by name.
+
+    Raises:
+      ValueError: they differ.
+    """
+    own = {name: tuple(shape)[1:] for name, shape in found.items()}
+    if own != interface.inputs:
+        raise ValueError(f"its program takes {own}, its metadata say {interface.inputs}")
+
+
 def _digest(metadata: Mapping[str, Any], parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in (json.dumps(metadata, sort_keys=True).encode(), *parts):

@@ -70,6 +70,7 @@ def read(path: str) -> tuple[Interface, Run, dict[str, Any]]:
     metadata = parse_json(text)
     interface = meta.check(metadata, [graph])
     session = _session(path, content)
+    meta.check_inputs(interface, {each.name: each.shape for each in session.get_inputs()})
 
     def run(inputs: Mapping[str, Any]) -> np.ndarray:
         return session.run([ACTION], {name: np.asarray(each) for name, each in inputs.items()})[0]

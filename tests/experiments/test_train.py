@@ -100,7 +100,7 @@ def test_a_run_stopped_in_an_evaluation_ends_like_one_that_was_not(folder):
 def test_an_interrupted_run_has_a_picture_a_summary_and_policies(folder, capsys):
     """Stopped by a signal after its first update, before any evaluation."""
     with pytest.raises(Stopped):
-        train(folder, signals=Signals(stop_at=4))  # three lines about data and simulator come before
+        train(folder, signals=Signals(stop_at=4))  # three lines come before
     run = Run(str(folder / "run"))
     assert run.metrics.steps.tolist() == [1] and run.evaluations is None
     assert not run.summary["finished"] and run.summary["num_steps"] == 1
