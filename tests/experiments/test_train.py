@@ -162,7 +162,7 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     evaluate.evaluate(run.workdir, ways, evaluate.Request(episodes=2))
     title, members, head, *rows, _ = capsys.readouterr().out.splitlines()
     assert title == "edp_td3 on hopper-medium-v2 after 4 updates" and members == "seed 0; seed 1"
-    assert head.split()[:6] == [*ways, "score,"]
+    assert head.split()[:6] == [*evaluate.ACTING, "score,"]
     ids = [row.split()[:4] for row in rows]
     assert [(way[0], way[3]) for way in ids] == [("1", "2"), ("10", "2"), ("10", "2")]
     assert [way[1] for way in ids[1:]] == ["0.0", "1.0"]
