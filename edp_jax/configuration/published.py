@@ -12,7 +12,7 @@ _PAPER_SEEDS = (0, 1, 2, 3, 4)  # [paper]
 _DATA = {"td3_bc": dict(normalize_observations=True)}  # TD3+BC (2106.06860), on every task
 
 _RECOMMENDED = dict(  # of `edp` on every task [ours]: docs/findings.md
-    num_steps=100_000,
+    num_steps=40_000,
     eval_every=10_000,
     checkpoint_every=10_000,
     reward_transform="unit_magnitude",
