@@ -50,7 +50,7 @@ def test_a_run_with_chunks_is_trained_scored_again_and_recorded(train, tmp_path,
     evaluate.evaluate(run.workdir, {"execute": ["2", "4", "2"]}, two)
     *_, head, first, second, _ = capsys.readouterr().out.splitlines()
     assert head.split()[0] == "execute" and [first.split()[0], second.split()[0]] == ["2", "4"]
-    assert first.split()[5] == f"{run.summary['last']['mean']:.1f}:"
+    assert first.split()[6] == f"{run.summary['last']['mean']:.1f}:"
     for wrong in ("0", "5"):
         with pytest.raises(InputError, match=f"--execute={wrong}: .* give 1 to 4"):
             evaluate.evaluate(run.workdir, {"execute": [wrong]})
