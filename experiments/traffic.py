@@ -44,10 +44,8 @@ def memory_bytes(text: str, repeats: Sequence[int] = ()) -> float:
         total = 0.0
         for line in computations[name]:
             if line.operation == "while":
-                condition, body = (
-                    re.search(rf"{part}=%([\w.\-]+)", line.rest)[1]  # type: ignore[index]
-                    for part in ("condition", "body")
-                )
+                called = dict(re.findall(r"(condition|body)=%([\w.\-]+)", line.rest))
+                condition, body = called["condition"], called["body"]
                 steps = _steps(computations[condition])
                 inner = repeats if steps else repeats[1:]
                 total += (steps or repeats[0]) * count(body, inner)

@@ -104,7 +104,10 @@ def nearby(key: chex.PRNGKey, observation: Array, spread: float) -> Array:
 def student_action(
     student: DiffusionPolicy, params: networks.Params, observation: Array, noise: Array
 ) -> Array:
-    """Actions [B, A] of a student from standard normal noise [B, A], not clipped to the box."""
+    """The student's actions [B, A]: one network call on each row of standard normal noise [B, A].
+
+    They may lie outside the box [-1, 1], so that the loss has a gradient there as well.
+    """
 
     def denoise(x: Array, t: Array) -> Array:
         return student.network.apply(params, observation, x, t)

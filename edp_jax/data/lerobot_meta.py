@@ -175,7 +175,7 @@ def _episodes_v3(folder: Folder) -> Iterator[Episode]:
 
 
 def _path(folder: Folder) -> str:
-    """The pattern of data files, whose fields are plain numbers."""
+    """The path of the data files with places for numbers, as in data/file-{index:03d}.parquet."""
     pattern = folder.info["data_path"]
     if not _PATTERN.fullmatch(pattern):
         raise ValueError(f"data_path={pattern!r:.60}")

@@ -156,7 +156,7 @@ def _damage_told(path: str) -> Iterator[None]:
 
 
 def _policy_folder(path: str) -> str:
-    """The policy/ folder, where a path names a run."""
+    """The folder with policy.json: the path itself, or policy/ inside of a run's folder."""
     inner = os.path.join(path, "policy")
     is_run = not os.path.isfile(os.path.join(path, "policy.json")) and os.path.isdir(inner)
     return inner if is_run else path

@@ -67,7 +67,8 @@ def _run(graph: Graph, jaxpr: Any, arguments: Sequence[Value]) -> list[Value]:
 
     def read(variable: Any) -> Value:
         if isinstance(variable, Literal):
-            return np.asarray(variable.val, variable.aval.dtype)  # pyright: ignore[reportAttributeAccessIssue]
+            kind: Any = variable.aval
+            return np.asarray(variable.val, kind.dtype)
         return values[variable]
 
     for equation in jaxpr.eqns:

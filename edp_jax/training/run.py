@@ -233,7 +233,7 @@ class _Record:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What a checkpoint is saved with: the next start goes on from it."""
+        """Notes that are saved beside the arrays of a checkpoint, for the next start of the run."""
         return self.rows_so_far | {"failures": self.failures}
 
     def metrics(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:

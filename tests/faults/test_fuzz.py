@@ -1,4 +1,7 @@
-"""Damaged inputs of every format, a few of each; `python -m tests.faults.fuzz` reads 10,000."""
+"""Every reader refuses damaged files in one line, or reads what is sound in them.
+
+Here it is a few files of each format; `python -m tests.faults.fuzz` reads 10,000 of each.
+"""
 
 import pathlib
 import tempfile
