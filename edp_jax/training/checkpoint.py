@@ -88,32 +88,30 @@ class Checkpoints:
 
         def write() -> None:
             about, content = {"notes": dict(notes or {})}, ocp.args.PyTreeSave(arrays)
-            try:
+            with _trouble_told(f"checkpoint {path!r}: cannot be saved"):
                 self._manager.save(step, args=content, force=True, custom_metadata=about)
                 write_json(os.path.join(path, _DIGESTS), _digests(path))
-            except InputError:
-                raise
-            except (OSError, ValueError, RuntimeError) as error:
-                raise InputError(
-                    f"checkpoint {path!r}: cannot be saved ({one_line(error)[:90]}); see to it "
-                    "that there is room and the folder can be written: the same command goes on"
-                ) from error
             self._delete_old()
 
         hosts.run_in_zero(write)
         self._latest = step
 
     def keep_best(self, step: int | None) -> None:
-        """Keeps the state after `step` updates, and no longer that which was kept as the best."""
+        """Keeps the state after `step` updates, and no longer that which was kept as the best.
+
+        Raises:
+          InputError: the folder cannot be written, or is gone.
+        """
         self._best = step
         hosts.run_in_zero(self._delete_old)
 
     def _delete_old(self) -> None:
-        steps = sorted(self._manager.all_steps())
-        kept = {*steps[-self._keep_last :], self._best}
-        for step in steps:
-            if step not in kept and not (self._keep_every and step % self._keep_every == 0):
-                self._manager.delete(step)
+        with _trouble_told(f"{self._folder}: old checkpoints cannot be deleted"):
+            steps = sorted(self._manager.all_steps())
+            kept = {*steps[-self._keep_last :], self._best}
+            for step in steps:
+                if step not in kept and not (self._keep_every and step % self._keep_every == 0):
+                    self._manager.delete(step)
 
     def restore(self, like: AgentState) -> AgentState:
         """The newest sound state; see `restore`. Collective."""
@@ -122,6 +120,20 @@ class Checkpoints:
     def close(self) -> None:
         """Frees what the folder's manager holds."""
         self._link.close()
+
+
+@contextlib.contextmanager
+def _trouble_told(what: str) -> Iterator[None]:
+    """Tells in one line why the folder cannot be worked on: it is full, read-only, or gone."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{what} ({one_line(error)[:90]}); see to it that there is room and the folder can be "
+            "written: the same command goes on"
+        ) from error
 
 
 def restore(folder: str, step: int | None, like: AgentState) -> AgentState:

@@ -183,6 +183,21 @@ def test_checkpoints_that_the_tables_disagree_with_are_set_aside(saved, tmp_path
     assert told[-1] == "no checkpoint is left that can be used: the run begins anew"
 
 
+def test_a_folder_that_vanishes_while_old_checkpoints_are_deleted_is_told_in_one_line(
+    saved, tmp_path, monkeypatch
+):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(saved, folder)
+    checkpoints = Checkpoints(str(folder), newest_sound(str(folder)), keep_last=1)
+
+    def gone(step):
+        raise FileNotFoundError(2, "No such file or directory", ".zarray")
+
+    monkeypatch.setattr(checkpoints._manager, "delete", gone)
+    with pytest.raises(InputError, match="checkpoints: old checkpoints cannot be deleted .*zarray"):
+        checkpoints.keep_best(None)
+
+
 def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
     checkpoints = Checkpoints(str(tmp_path / "checkpoints"), None)
 
