@@ -87,14 +87,22 @@ class Draws(NamedTuple):
     critics: Array | None  # see `edp.draw_critics`
 
 
-# (advantage [B] of the batch's actions, batch, settings) -> what the policy is trained on
-MakeGuidance = Callable[[Array, Transition, Any], edp.Guidance]
+class Judgement(NamedTuple):
+    """What the critics say about a batch's actions, before they learn from it."""
+
+    advantage: Array  # [B] Q(s, a) - V(s)
+    td_error: Array  # [B] r + gamma V(s') - Q(s, a)
+
+
+# (judgement of the batch's actions, batch, settings) -> what the policy is trained on
+MakeGuidance = Callable[[Judgement, Transition, Any], edp.Guidance]
 
 
 def advantage_weighted(
-    advantage: Array, batch: Transition, settings: AdvantageWeight
+    judgement: Judgement, batch: Transition, settings: AdvantageWeight
 ) -> edp.Guidance:
     """IQL's policy: the dataset's actions become likely, the better ones more (IQL, Eq. 7)."""
+    advantage = judgement.advantage
     weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
@@ -133,11 +141,11 @@ def make_update(
             return loss, {"v_mean": jnp.mean(v)}
 
         new_value, value_metrics = base.gradient_step(value_loss, state.networks["value"], opt)
-        advantage = q - value.apply(new_value.params, batch.observation)
-        guidance = make_guidance(advantage, batch, settings)
-        new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         next_v = value.apply(new_value.params, batch.next_observation)
         target = losses.td_target(batch.reward, settings.discount * batch.discount, next_v)
+        advantage = q - value.apply(new_value.params, batch.observation)
+        guidance = make_guidance(Judgement(advantage, target - q), batch, settings)
+        new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau)
         return base.finish(
             state, critic=new_critic, value=(new_value, value_metrics), actor=new_actor

@@ -7,8 +7,9 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with two changes:
   there). Denoising loss and weighted likelihood are then one loss: the denoising loss with a
   weight on every action.
 * The weight has no unit. It depends on how an advantage compares with the spread of advantages in
-  the batch, so that one setting serves rewards of any scale. It is moderate, so that little of the
-  data is lost to imitation where the advantages are nothing but errors of the critics.
+  the batch and with the errors of the critics, so that one setting serves rewards of any scale.
+  Where differences between actions are smaller than these errors, as in demonstrations of one
+  expert, all weights come near 1 and the policy clones.
 
 No gradient of a critic ever reaches the policy, so it cannot leave the data for actions that the
 critics only believe to be good. Sampling from little noise then makes the likelier actions much
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import edp, groups, idql
+from edp_jax.algorithms import edp, groups, idql, iql
 from edp_jax.algorithms.base import Algorithm, Metrics
 from edp_jax.policy import Prediction
 from edp_jax.settings import redefined, setting
@@ -36,8 +37,8 @@ class EDP(idql.IDQL):
 
     strength: float = setting(
         0.5,
-        "factor of the advantage in an action's weight, per standard deviation of the advantages; "
-        "0: the policy clones",
+        "factor of the advantage in an action's weight, in units of the spread of the advantages "
+        "and the critics' error together; 0: the policy clones",
         at_least=0,
         traced=True,
     )
@@ -49,38 +50,44 @@ class EDP(idql.IDQL):
 
 
 def relative_weight(
-    advantage: Array, strength: float | Array, counts: Array | None = None
+    judgement: iql.Judgement, strength: float | Array, counts: Array | None = None
 ) -> Array:
     """Weight of each action in the denoising loss, the same in whatever unit rewards are.
 
     Args:
-      advantage: [B] Q - V of the dataset's actions.
+      judgement: [B] advantages A and errors delta of the dataset's actions.
       strength: [] beta below; 0 makes all weights 1.
       counts: [B], see `edp_jax.losses`; the others have the weight 1.
 
     Returns:
-      [B] w / mean(w) without a gradient, where w = min(exp(beta A / std(A)), 20): the weight of
-      advantage-weighted regression (AWR, 1910.00177, Algorithm 1), with the standard deviation of
-      the batch's advantages as the unit of its temperature.
+      [B] w / mean(w) without a gradient, where w = min(exp(beta A / u), 20): the weight of
+      advantage-weighted regression (AWR, 1910.00177, Algorithm 1) with a temperature that follows
+      the batch, u^2 = var(A) + mean(delta^2). With var(A) alone, advantages that are nothing but
+      errors of the critics would have as much weight as real ones (docs/findings.md).
     """
+    advantage, error = judgement
     centred = advantage - losses.mean(advantage, counts)
-    unit = jnp.maximum(jnp.sqrt(losses.mean(jnp.square(centred), counts)), 1e-8)
+    variance = losses.mean(jnp.square(centred) + jnp.square(error), counts)
+    unit = jnp.maximum(jnp.sqrt(variance), 1e-8)
     exponent = jnp.minimum(strength * advantage / unit, math.log(WEIGHT_CAP))
     weight = losses.softmax_weight(exponent, 1.0, counts)  # w / mean(w), where all w are tiny too
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
 
 
-def weighted_denoising(advantage: Array, batch: Transition, settings: EDP) -> edp.Guidance:
+def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: EDP) -> edp.Guidance:
     """What the policy is trained on: the mean of weight x denoising loss.
 
     Rows without a value, such as chunks that a recording cut, are cloned.
     """
-    weight = relative_weight(advantage, settings.strength, batch.has_value)
+    weight = relative_weight(judgement, settings.strength, batch.has_value)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
         extra = (weight - 1.0) * prediction.denoising_loss  # that with the weight 1 is there
-        metrics = {"advantage_mean": losses.mean(advantage, batch.has_value)}
+        metrics = {
+            "advantage_mean": losses.mean(judgement.advantage, batch.has_value),
+            "effective_share": 1.0 / jnp.mean(jnp.square(weight)),
+        }
         return losses.mean(extra, batch.has_action), metrics
 
     return guidance

@@ -8,45 +8,61 @@ import numpy as np
 import pytest
 
 from edp_jax.algorithms import weighted
+from edp_jax.algorithms.iql import Judgement
 from edp_jax.policy import Prediction
 
 from .builders import assert_close, make_batch, tiny_learner, tiny_settings
 
 
+def weights(advantage, strength, error=0.0, counts=None):
+    """The weights for critics whose every target is missed by `error`."""
+    advantage = jnp.asarray(advantage)
+    judgement = Judgement(advantage, jnp.broadcast_to(jnp.asarray(error), advantage.shape))
+    return weighted.relative_weight(judgement, strength, counts)
+
+
 def test_weights_by_hand():
     """The deviation of 3, -1, 3, -1 is 2 around the mean 1: exponents 0.75 and -0.25 at 0.5."""
     raw = np.exp([0.75, -0.25, 0.75, -0.25])
-    found = weighted.relative_weight(jnp.array([3.0, -1.0, 3.0, -1.0]), 0.5)
-    assert_close(found, raw / raw.mean())
+    assert_close(weights([3.0, -1.0, 3.0, -1.0], 0.5), raw / raw.mean())
+
+
+def test_errors_of_the_critics_count_as_spread():
+    """Deviation 3, root mean square error sqrt((0 + 32) / 2) = 4: the unit is 5."""
+    raw = np.exp([0.6, -0.6])
+    assert_close(weights([3.0, -3.0], 1.0, [0.0, -(32.0**0.5)]), raw / raw.mean())
+
+
+def test_advantages_far_below_the_errors_change_nothing():
+    assert_close(weights([1e-3, -1e-3, 2e-3], 0.5, 10.0), np.ones(3), atol=2e-4)
 
 
 def test_no_weight_before_scaling_is_above_20():
     """One 10 among 99 zeros: the deviation is 0.995, and exp(10 / 0.995) = 23,000 is made 20."""
-    advantage = jnp.zeros(100).at[0].set(10.0)
     raw = np.append(20.0, np.ones(99))
-    assert_close(weighted.relative_weight(advantage, 1.0), raw / raw.mean())
+    assert_close(weights(jnp.zeros(100).at[0].set(10.0), 1.0), raw / raw.mean())
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1e4])
 def test_the_unit_of_the_rewards_does_not_matter(unit):
-    advantage = jnp.array([0.3, -1.0, 2.0, 0.0])
-    found = weighted.relative_weight(unit * advantage, 1.0)
-    assert_close(found, weighted.relative_weight(advantage, 1.0), rtol=1e-5)
+    advantage, error = jnp.array([0.3, -1.0, 2.0, 0.0]), jnp.array([0.5, 0.0, -1.0, 0.1])
+    found = weights(unit * advantage, 1.0, unit * error)
+    assert_close(found, weights(advantage, 1.0, error), rtol=1e-5)
 
 
 def test_without_differences_or_strength_it_clones():
     for value in (0.0, -1.0, -1e6, 1e6):
-        assert_close(weighted.relative_weight(jnp.full(3, value), 1.0), np.ones(3))
-    assert_close(weighted.relative_weight(jnp.array([1.0, -5.0]), 0.0), np.ones(2))
+        assert_close(weights(jnp.full(3, value), 1.0), np.ones(3))
+    assert_close(weights([1.0, -5.0], 0.0, 1.0), np.ones(2))
 
 
 def test_rows_that_do_not_count_set_no_unit():
     """Of the two that count the deviation is 1: exponents 1 and -1. The third is cloned."""
     raw = np.exp([1.0, -1.0])
     counts = jnp.array([1.0, 1.0, 0.0])
-    found = weighted.relative_weight(jnp.array([1.0, -1.0, 100.0]), 1.0, counts)
+    found = weights([1.0, -1.0, 100.0], 1.0, [0.0, 0.0, 100.0], counts)
     assert_close(found, [*(raw / raw.mean()), 1.0])
-    alone = weighted.relative_weight(jnp.array([-1.0, 3.0, 2.0]), 1.0, jnp.array([1.0, 0.0, 0.0]))
+    alone = weights([-1.0, 3.0, 2.0], 1.0, 0.0, jnp.array([1.0, 0.0, 0.0]))
     assert_close(alone, np.ones(3))
 
 
@@ -54,26 +70,27 @@ def loss_of(batch, advantage, losses):
     """Denoising loss plus guidance, as `edp.policy_step` adds them up."""
     settings = tiny_settings("edp", strength=1.0)
     prediction = Prediction(None, None, losses, None)
-    extra, _ = weighted.weighted_denoising(advantage, batch, settings)(None, prediction)
+    judgement = Judgement(advantage, jnp.zeros_like(advantage))
+    extra, _ = weighted.weighted_denoising(judgement, batch, settings)(None, prediction)
     kept = 1.0 if batch.has_action is None else batch.has_action
     return extra + jnp.sum(kept * losses) / jnp.sum(kept * jnp.ones(len(losses)))
 
 
 def test_the_policys_loss_is_the_weighted_denoising_loss():
     """Exponents 1 and -1: mean_b w_b loss_b."""
-    weights = np.exp([1.0, -1.0]) / np.cosh(1.0)
+    w = np.exp([1.0, -1.0]) / np.cosh(1.0)
     found = loss_of(make_batch(2), jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]))
-    assert_close(found, np.mean(weights * [0.5, 2.0]))
+    assert_close(found, np.mean(w * [0.5, 2.0]))
 
 
 def test_rows_without_a_value_are_cloned():
     """The third chunk is cut: its loss counts once, and its advantage changes no weight."""
-    weights = np.exp([1.0, -1.0]) / np.cosh(1.0)
+    w = np.exp([1.0, -1.0]) / np.cosh(1.0)
     valid = jnp.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     batch = dataclasses.replace(make_batch(3), discount=jnp.ones(3), valid=valid)
     for ignored in (0.0, 1e6):
         found = loss_of(batch, jnp.array([3.0, -3.0, ignored]), jnp.array([0.5, 2.0, 4.0]))
-        assert_close(found, np.mean([*weights, 1.0] * np.array([0.5, 2.0, 4.0])))
+        assert_close(found, np.mean([*w, 1.0] * np.array([0.5, 2.0, 4.0])))
 
 
 def test_its_values_are_those_of_iql():
