@@ -72,6 +72,7 @@ class Sizes:
     max_seeds: int = _option(16, "Part seeds tries 1, 2, 4, ... seeds up to so many")
     rounds: int = _option(5, "Times that every program is measured; the median counts")
     seconds: float = _option(2.0, "Length of one measurement")
+    asked: int = _option(3, "Part latency asks for one action so many times at least")
 
     @property
     def spec(self) -> TaskSpec:

@@ -67,8 +67,9 @@ def measure(
 
     Args:
       folder: of a run, or its policy/ folder.
-      sizes: `seconds` that each way is asked with one observation, and with all batches together;
-        `max_observations`, the largest batch; `max_calls`, the most calls and candidates.
+      sizes: `seconds` that each way is asked with one observation, in at least `asked` calls, and
+        with all batches together; `max_observations`, the largest batch; `max_calls`, the most
+        calls and candidates.
       progress: called with a line for each way.
 
     Returns:
@@ -175,7 +176,7 @@ def _measure(path: str, options: Mapping[str, Any], sizes: Sizes) -> dict[str, A
     policy = load_policy(path, **options)
     policy.warm_up()
     first = time.perf_counter() - start
-    durations = time_calls(policy, None, sizes.seconds)
+    durations = time_calls(policy, None, sizes.seconds, sizes.asked)
     rates = {}
     for batch in (size for size in BATCHES if size <= sizes.max_observations):
         policy.warm_up(batch)
@@ -188,13 +189,16 @@ def _measure(path: str, options: Mapping[str, Any], sizes: Sizes) -> dict[str, A
     }
 
 
-def time_calls(policy: Policy, batch: int | None, seconds: float) -> np.ndarray:
-    """Seconds [n] that calls one after the other take, with observations [O] or [batch, O]."""
+def time_calls(policy: Policy, batch: int | None, seconds: float, least: int = 3) -> np.ndarray:
+    """Seconds [n] that calls one after the other take, with observations [O] or [batch, O].
+
+    They go on for so many seconds and at least `least` calls.
+    """
     axes = () if batch is None else (batch,)
     rng = np.random.default_rng(0)
     observations = rng.standard_normal((16, *axes, policy.observation_dim), np.float32)
     durations, end = [], time.perf_counter() + seconds
-    while (now := time.perf_counter()) < end or len(durations) < 3:
+    while (now := time.perf_counter()) < end or len(durations) < least:
         policy(observations[len(durations) % len(observations)])
         durations.append(time.perf_counter() - now)
     return np.array(durations)
@@ -275,16 +279,16 @@ def _rows(path: str) -> Sequence[Mapping[str, str]]:
 
 
 def describe(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """The rows of a table: way, format, median, p99, actions per second by batch, score."""
+    """The rows of a table: way, format, percentiles, actions per second by batch, score."""
     lines = []
     for way, forms in results.items():
         for form, entry in forms.items():
             if "error" in entry:
                 lines.append(f"| {way} | {form} | {entry['error']} |")
                 continue
-            high = f"{entry['p99_ms']:.3f}" if "p99_ms" in entry else "-"
+            high = [f"{entry[key]:.3f}" if key in entry else "-" for key in ("p99_ms", "p999_ms")]
             rates = " | ".join(f"{rate:.4g}" for rate in entry["actions_per_second"].values())
             score = f"{entry['score']:.1f}" if "score" in entry else "-"
-            cells = (way, form, f"{entry['median_ms']:.3f}", high, rates, score)
+            cells = (way, form, f"{entry['median_ms']:.3f}", *high, rates, score)
             lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -209,8 +209,7 @@ def act_by_mean(network: networks.Network) -> Acting:
 
 def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Acting:
     """Acts with one sample of the averaged actor."""
-    sample = _sampling(policy, 1, spec)
-    return Acting(lambda *arguments: sample.run(*arguments)[0], sample.shapes)
+    return _sampling(policy, 1, spec)
 
 
 # (policy_params, observation [..., O], q [C, M, ...] of M candidates, Gumbel noise [M, ...] or
@@ -254,7 +253,7 @@ def act_by(
     def run(params: Mapping[str, Any], observation: Array, numbers: acting.Numbers) -> Array:
         actions = sample.run(params["actor"], observation, numbers)
         if not chooses:
-            return actions[0]
+            return actions
         q = critics.apply(params["critic"], observation, actions)
         noise = jnp.moveaxis(numbers[acting.CHOICE_NOISE], -1, 0) if choice else None
         return take_candidate(actions, choose(params, observation, q, noise))
@@ -263,15 +262,19 @@ def act_by(
 
 
 def _sampling(policy: Policy, count: int, spec: TaskSpec) -> Acting:
-    """Gives M = `count` samples [M, ..., A] of the averaged actor."""
+    """Gives M = `count` samples [M, ..., A] of the averaged actor; a single one as [..., A]."""
     shapes: dict[str, tuple[int, ...]] = {acting.NOISE: (count, spec.action_dim)}
     if policy.num_noisy_calls:
         shapes[acting.STEP_NOISE] = (policy.num_noisy_calls, count, spec.action_dim)
 
+    def first(candidates: Array) -> Array:
+        """[..., M, A] -> [M, ..., A]."""
+        return jnp.squeeze(candidates, -2) if count == 1 else jnp.moveaxis(candidates, -2, 0)
+
     def run(params: networks.Params, observation: Array, numbers: acting.Numbers) -> Array:
-        x_T, steps = jnp.moveaxis(numbers[acting.NOISE], -2, 0), numbers.get(acting.STEP_NOISE)
+        x_T, steps = first(numbers[acting.NOISE]), numbers.get(acting.STEP_NOISE)
         if steps is not None and is_noise(steps):
-            steps = jnp.moveaxis(steps, (-3, -2), (0, 1))
+            steps = jax.vmap(first)(jnp.moveaxis(steps, -3, 0))
         return policy.sample(params, observation, x_T, steps)
 
     return Acting(run, shapes)

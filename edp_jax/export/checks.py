@@ -33,8 +33,10 @@ def as_observation(observation: Any, size: int) -> np.ndarray:
             raise ValueError(f"its type is {given.dtype}")
         if np.ma.is_masked(observation):
             raise ValueError("numbers of it are masked")
-        with np.errstate(over="ignore"):  # what is too large is told below
-            values = given.astype(np.float32)
+        values = given
+        if given.dtype != np.float32:
+            with np.errstate(over="ignore"):  # what is too large is told below
+                values = given.astype(np.float32)
     except Exception as error:  # arrays of other libraries can raise anything
         raise InputError(
             f"observation: no array of numbers ({one_line(error)}); pass one of shape "

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from edp_jax.export.onnx_graph import Graph, Tensor, Value
-from edp_jax.export.onnx_rules import ELEMENTWISE, RULES, elementwise, take
+from edp_jax.export.onnx_graph import Graph
+from edp_jax.export.onnx_rules import ELEMENTWISE, FUNCTIONS, RULES, elementwise, take
+from edp_jax.export.onnx_values import Tensor, Value
 from edp_jax.types import InputError
 
 UNCHANGED = ("stop_gradient", "copy", "copy_p", "optimization_barrier")
@@ -90,6 +91,9 @@ def _apply(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         branch = equation.params["branches"][int(inputs[0])]
         return _run(graph, branch.jaxpr, [*map(np.asarray, branch.consts), *inputs[1:]])
     if inner := next((equation.params[key] for key in NESTED if key in equation.params), None):
+        rule = FUNCTIONS.get(inner.jaxpr.debug_info.func_name)
+        if rule is not None and (output := rule(graph, inputs)) is not None:
+            return [output]
         constants = [np.asarray(value) for value in inner.consts]
         return _run(graph, inner.jaxpr, [*constants, *inputs])
     known = [value for value in inputs if isinstance(value, np.ndarray)]
@@ -98,7 +102,7 @@ def _apply(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     if name in UNCHANGED:
         return inputs
     if name in ELEMENTWISE:
-        return [elementwise(graph, name, inputs)]
+        return [elementwise(graph, equation, inputs)]
     if name not in RULES:
         raise InputError(
             f"--format=onnx: the policy has an operation {name!r:.40} that is not known there; use "

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edp_jax.export.onnx_graph import Graph, Tensor, Value
+from edp_jax.export.onnx_graph import Graph
+from edp_jax.export.onnx_values import Value, combine, joint_shape, same_rank, scaled
 from edp_jax.types import InputError
 
 ELEMENTWISE = {
@@ -19,36 +20,37 @@ ELEMENTWISE = {
 REDUCTIONS = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
 
 
-def _joint(inputs: Sequence[Value]) -> tuple[Any, ...]:
-    """The shape that the inputs of an element-wise operation broadcast to."""
-    sizes = zip(*(value.shape for value in inputs), strict=True)
-    return tuple(next((s for s in each if not isinstance(s, int) or s != 1), 1) for each in sizes)
+def elementwise(graph: Graph, equation: Any, inputs: list[Value]) -> Value:
+    """An element-wise operation: a combination, or else a node."""
+    name = equation.primitive.name
+    if equation.outvars[0].aval.dtype == np.float32:
+        if (combined := combine(name, inputs)) is not None:
+            return combined
+    return graph.add(ELEMENTWISE[name], inputs, joint_shape(same_rank(inputs)))
 
 
-def elementwise(graph: Graph, name: str, inputs: list[Value]) -> Value:
-    """An element-wise node, unless it adds 0, or multiplies by 0 or 1.
+def _mish(graph: Graph, inputs: list[Value]) -> Value | None:
+    """x tanh(log(1 + e^x)), which is v tanh(log sigmoid(v)) with v = -x.
 
-    The rows of a sampler's table have many zeros and ones. 0 times what is infinite counts as 0.
+    Runtimes have no fast Softplus or Mish, and the sign becomes one of the product before.
     """
-    for value, other in (inputs, inputs[::-1]) if len(inputs) == 2 else ():
-        if isinstance(value, np.ndarray):
-            is_right = value is inputs[1]
-            if not value.any() and (name == "add" or (name == "sub" and is_right)):
-                return other
-            if not value.any() and name == "mul":
-                return value
-            if np.all(value == 1) and (name == "mul" or (name == "div" and is_right)):
-                return other
-    return graph.add(ELEMENTWISE[name], inputs, _joint(_same_rank(inputs)))
+    if isinstance(inputs[0], np.ndarray) or (v := combine("neg", inputs)) is None:
+        return None
+    logarithm = graph.add("Log", [graph.add("Sigmoid", [v], v.shape)], v.shape)
+    return graph.add("Mul", [v, graph.add("Tanh", [logarithm], v.shape)], v.shape)
 
 
-def _same_rank(inputs: Sequence[Value]) -> list[Value]:
-    """The inputs, of which numbers [] count as arrays with axes of length 1."""
-    rank = max(len(value.shape) for value in inputs)
-    return [
-        value if len(value.shape) == rank else np.reshape(np.asarray(value), (1,) * rank)
-        for value in inputs
-    ]
+def _clip(graph: Graph, inputs: list[Value]) -> Value | None:
+    """Kept between two numbers; a multiple is kept between multiples of them."""
+    value, *bounds = inputs
+    numbers = [bound for bound in bounds if isinstance(bound, np.ndarray) and bound.size == 1]
+    is_float = all(bound.dtype == np.float32 for bound in numbers)
+    if isinstance(value, np.ndarray) or not len(bounds) == len(numbers) == 2 or not is_float:
+        return None
+    value, factor = graph.multiple(value)
+    low, high = (np.asarray(bound.item() / factor, np.float32) for bound in numbers)
+    clipped = graph.add("Clip", [value, *((low, high) if factor > 0 else (high, low))], value.shape)
+    return scaled(clipped, factor)
 
 
 def take(graph: Graph, value: Value, axis: int, index: int) -> Value:
@@ -80,7 +82,6 @@ def _squeeze(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
 
 def _reshape(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     value = graph.whole(inputs[0], equation.invars[0].aval.shape)
-    assert isinstance(value, Tensor)
     return [graph.reshape(value, equation.outvars[0].aval.shape)]
 
 
@@ -140,8 +141,8 @@ def _select(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     which, *cases = inputs
     if isinstance(which, np.ndarray) and (which.all() or not which.any()):
         return [cases[int(which.flat[0])]]
-    which, *cases = _same_rank(inputs)
-    return [graph.add("Where", [which, cases[1], cases[0]], _joint([which, *cases]))]
+    which, *cases = same_rank(inputs)
+    return [graph.add("Where", [which, cases[1], cases[0]], joint_shape([which, *cases]))]
 
 
 def _cast(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
@@ -184,6 +185,8 @@ def _dot(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     a, b = (graph.whole(*each) for each in zip(inputs, shapes, strict=True))
     shape = equation.outvars[0].aval.shape
     if not batches[0] and len(b.shape) == 2 and (left, right) == (len(a.shape) - 1, 0):
+        if isinstance(b, np.ndarray):
+            return [graph.product(a, b, shape)]
         return [graph.add("MatMul", [a, b], shape)]
     letters = iter(string.ascii_lowercase)
     of_a = [next(letters) for _ in a.shape]
@@ -246,3 +249,6 @@ RULES: dict[str, Callable[[Graph, Any, list[Value]], list[Value]]] = {
     "gather": _gather,
     **dict.fromkeys(REDUCTIONS, _reduce),
 }
+
+# functions that a graph can say better than by their primitives: None where it cannot
+FUNCTIONS: dict[str, Callable[[Graph, list[Value]], Value | None]] = {"mish": _mish, "clip": _clip}

@@ -26,15 +26,19 @@ DRAWS = 4000
 
 
 class Fixed(NamedTuple):
-    """A policy whose M-th sample is always the same, whatever the observation and the noise."""
+    """A policy whose M-th sample is always the same, whatever the observation and the noise.
+
+    A single sample has no axis of candidates.
+    """
 
     samples: tuple[float, ...]
     num_noisy_calls = 0
 
     def sample(self, params, observation, x_T, key):
-        assert x_T.shape == (len(self.samples), *observation.shape[:-1], 1)
+        axis = (len(self.samples),) if len(self.samples) > 1 else ()
+        assert x_T.shape == (*axis, *observation.shape[:-1], 1)
         candidates = params * jnp.asarray(self.samples)
-        return jnp.broadcast_to(candidates.reshape(-1, *(1,) * (x_T.ndim - 1)), x_T.shape)
+        return jnp.broadcast_to(candidates.reshape(*axis, *(1,) * observation.ndim), x_T.shape)
 
 
 # Q_i = w_i a + s with w = (2, -1): of the candidates -0.4, 0.1 and 0.9, min_i Q is s plus VALUES.
