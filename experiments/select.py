@@ -19,6 +19,7 @@ from absl import flags
 
 from edp_jax import InputError
 from edp_jax.algorithms.groups import ACTING
+from edp_jax.errors import program
 from edp_jax.files import check_writable
 from edp_jax.reports.results import find_runs
 from edp_jax.runs import plots
@@ -92,12 +93,12 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     for source in sources:
         given = {name: values[name] for name in ACTING}
         ways = ways_to_act(source.settings.algorithm, source.settings.learner, given)
-        for step in pool.steps_of(source.run, values["step"]):
-            found = list(
-                examine(source, step, ways, recorded, split, values["samples"], settings.seed)
-            )
-            examined += found
-            tell(f"{source.folder} at {step:,}: {len(found)} policies")
+        steps = pool.steps_of(source.run, values["step"])
+        found = list(
+            examine(source, steps, ways, recorded, split, values["samples"], settings.seed)
+        )
+        examined += found
+        tell(f"{source.folder}: {len(found)} policies")
     if not examined:
         raise InputError(f"--runs: all policies of {workdirs[0]} have diverged; train anew")
     choices = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.choices for each in examined))
@@ -128,11 +129,23 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     ).mean()
     print_ranking(rows, float(behaviour), settings.discount)
     print(ranking.verdict([row["name"] for row in rows], found.as_good))
+    print(f"to take the first out: {export_command(examined[found.order[0]].contender)}")
     columns = dict.fromkeys(name for row in rows for name in row)  # runs may sweep other settings
     table = [dict.fromkeys(columns, "") | row for row in rows]
     write_table(os.path.join(out, ranking.TABLE), table)
     plots.write(draw(rows, float(behaviour)), os.path.join(out, ranking.FIGURE))
     print(f"table and figure: {out}", flush=True)
+
+
+def export_command(contender: pool.Contender) -> str:
+    """The command that writes a policy as one file."""
+    own, member = pool.acting_of(contender.source.settings.learner), contender.member
+    flags_given = [f"--workdir={contender.source.folder}", f"--step={contender.step}"]
+    flags_given += [f"--seed={member.seed}"]
+    if member.point:
+        flags_given += ["--point=" + ",".join(f"{name}={value}" for name, value in member.point)]
+    flags_given += [f"--{k}={v}" for k, v in contender.acting.items() if v != own[k]]
+    return " ".join([program("export"), *flags_given, "--out=policy.edp"])
 
 
 def print_ranking(rows: Sequence[Mapping[str, Any]], behaviour: float, discount: float) -> None:

@@ -1,5 +1,6 @@
 """What has to be known of each policy to compare it: its choices, and its cheap signs."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ from edp_jax.selection import signs
 from edp_jax.selection.episodes import Split, followed
 from edp_jax.selection.fqe import Choices
 from edp_jax.selection.pool import Contender, Recorded, Source
-from edp_jax.selection.sampling import in_box_of, sample_actions
+from edp_jax.selection.sampling import in_box_of, make_sample
 from edp_jax.training.divergence import possible_returns
 from edp_jax.types import unpack
 
-STARTING = 8  # actions that are drawn at the start of each held-out episode
+_STARTING = 8  # actions that are drawn at the start of each held-out episode, at least
 
 
 class Examined(NamedTuple):
@@ -30,52 +31,61 @@ class Examined(NamedTuple):
 
 def examine(
     source: Source,
-    step: int,
+    steps: Sequence[int],
     ways: Sequence[Any],
     recorded: Recorded,
     split: Split,
     count: int,
     seed: int,
 ) -> Iterator[Examined]:
-    """Examines the policies of a checkpoint, but for members that have diverged.
+    """Examines the policies of a run, but for members that have diverged.
 
     Args:
-      source: their run.
-      step: of the checkpoint.
+      source: the run.
+      steps: of its checkpoints.
       ways: settings of the learner, one for each way of acting.
       recorded: the data that all policies are judged by.
       split: of these data.
       count: M, actions per observation.
       seed: of the random numbers of acting, which are the same for all policies.
     """
-    state = source.run.state(build.make_algorithm(source.settings, source.dataset), step)
-    living = np.flatnonzero(np.asarray(state.diverged) < 0)
-    if not len(living):
-        return
-    state = jax.tree.map(lambda leaf: leaf[living], state)
-    rows, units = np.concatenate([split.fit, split.held_out]), source.dataset.units
-    ahead, here = recorded.transitions.next_observation, recorded.transitions.observation
-    seen = units.normalize(ahead[rows]), units.normalize(here[split.starts])
+    name, dataset = source.settings.algorithm, source.dataset
+    states = {
+        step: source.run.state(build.make_algorithm(source.settings, dataset), step)
+        for step in steps
+    }
+    num_fit, num_rows = len(split.fit), len(split.fit) + len(split.held_out)
+    repeats = -(-_STARTING // count)
+    observations = np.concatenate(
+        [
+            recorded.transitions.next_observation[np.concatenate([split.fit, split.held_out])],
+            np.repeat(recorded.transitions.observation[split.starts], repeats, axis=0),
+        ]
+    )
+    seen = np.asarray(dataset.units.normalize(observations))
     for way in ways:
-        algorithm = algorithms.make(source.settings.algorithm, way, source.dataset.spec)
-        params = jax.vmap(algorithm.policy_params)(state)
-        drawn, starting = (
-            sample_actions(algorithm, params, observations, number, seed)
-            for observations, number in zip(seen, (count, STARTING), strict=True)
-        )
-        for position, index in enumerate(living):
-            member = jax.tree.map(lambda leaf, position=position: leaf[position], state)
-            contender = Contender(source, step, int(index), way)
-            following = in_box_of(recorded.units, units, drawn[position])
-            begun = in_box_of(recorded.units, units, starting[position])
-            held_out = slice(len(split.fit), None)
-            found = _signs(
-                contender, member, recorded, split.held_out, drawn[position][held_out], seed
-            )
-            found = found._replace(
-                distance=_distance(recorded, split.held_out, following[held_out])
-            )
-            yield Examined(contender, Choices(following[: len(split.fit)], begun), found)
+        algorithm = algorithms.make(name, way, dataset.spec)
+        sample = make_sample(algorithm, count, seed)
+        for step, state in states.items():
+            drawn = sample(jax.vmap(algorithm.policy_params)(state), seen)
+            chosen = in_box_of(recorded.units, dataset.units, drawn)
+            for index in np.flatnonzero(np.asarray(state.diverged) < 0).tolist():
+                contender = Contender(source, step, index, way)
+                starting = chosen[index, num_rows:].reshape(len(split.starts), repeats * count, -1)
+                own = drawn[index, num_fit:num_rows]
+                found = _signs(
+                    contender, _member(state, index), recorded, split.held_out, own, seed
+                )
+                away = _distance(recorded, split.held_out, chosen[index, num_fit:num_rows])
+                yield Examined(
+                    contender,
+                    Choices(chosen[index, :num_fit], starting),
+                    found._replace(distance=away),
+                )
+
+
+def _member(state: AgentState, index: int) -> AgentState:
+    return jax.tree.map(lambda leaf: leaf[index], state)
 
 
 def _distance(recorded: Recorded, rows: np.ndarray, following: np.ndarray) -> float:
@@ -83,7 +93,8 @@ def _distance(recorded: Recorded, rows: np.ndarray, following: np.ndarray) -> fl
     known = np.isin(rows, followed(recorded.episode, rows))
     if not known.any():
         return np.nan
-    return signs.distance(following[known], recorded.transitions.action[rows[known] + 1])
+    taken = np.asarray(recorded.transitions.action)[rows[known] + 1]
+    return signs.distance(following[known], taken)
 
 
 def _signs(
@@ -102,10 +113,11 @@ def _signs(
         return found
     critics, params = edp.make_critics(settings, dataset.spec), state.networks["critic"]
     transform, stored = dataset.reward_transform, recorded.transitions
-    discount = dict(contender.member.point).get("discount", settings.discount)
+    discount = ({"discount": settings.discount} | dict(contender.member.point))["discount"]
     rewards = transform.apply(stored.reward)
-    _, highest = possible_returns(rewards, stored.discount, np.array([discount]))
-    single = batch.replace(reward=rewards[rows], discount=stored.discount[rows])
+    goes_on = np.asarray(stored.discount)
+    _, highest = possible_returns(rewards, goes_on, np.array([discount]))
+    single = dataclasses.replace(batch, reward=rewards[rows], discount=goes_on[rows])
     following = dataset.units.normalize(stored.next_observation[rows])
     q = critics.apply(params.target_params, batch.observation, batch.action)
     next_q = critics.apply(params.target_params, following, np.moveaxis(drawn, 1, 0))

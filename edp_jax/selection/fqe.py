@@ -74,7 +74,7 @@ def evaluate(
     """
     low, high = bounds
     scale = max(abs(low), abs(high)) or 1.0  # the networks learn numbers of about unit size
-    scaled = transitions.replace(reward=transitions.reward / scale)
+    scaled = dataclasses.replace(transitions, reward=transitions.reward / scale)
     spec = TaskSpec(transitions.observation.shape[-1], transitions.action.shape[-1])
     critics = networks.make_critics(
         spec, settings.num_critics, settings.hidden_dims, "relu", layer_norm=True

@@ -27,7 +27,8 @@ class Recorded(NamedTuple):
     def normalized(self, rows: np.ndarray) -> Transition:
         """The transitions of rows [N], with observations of about unit size."""
         of = jax.tree.map(lambda leaf: leaf[rows], self.transitions)
-        return of.replace(
+        return dataclasses.replace(
+            of,
             observation=self.units.normalize(of.observation),
             next_observation=self.units.normalize(of.next_observation),
         )
@@ -61,7 +62,7 @@ class Contender:
 
     @property
     def acting(self) -> dict[str, Any]:
-        return _acting(self.way)
+        return acting_of(self.way)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -71,9 +72,9 @@ class Contender:
         return about | self.member.columns | self.acting
 
 
-def acting_of(run: Run) -> dict[str, Any]:
-    """How the policies of a run act where nothing else is asked for."""
-    return _acting(_without_environment(run).learner)
+def acting_of(way: Any) -> dict[str, Any]:
+    """The settings of a learner that say how its policies act; "-" for those it does not have."""
+    return {name: getattr(way, name, "-") for name in ACTING}
 
 
 def names(contenders: Sequence[Contender]) -> list[str]:
@@ -117,7 +118,7 @@ def open_runs(
         have no rewards or no whole episodes.
     """
     runs = [Run(workdir) for workdir in workdirs]
-    found = [_without_environment(run) for run in runs]
+    found = [settings_of(run) for run in runs]
     first, task, layout = runs[0], found[0].task, found[0].layout
     for run, settings in zip(runs, found, strict=True):
         if run.dataset["sha256"] != first.dataset["sha256"] or settings.layout != layout:
@@ -163,12 +164,7 @@ def open_runs(
     return recorded, sources
 
 
-def _acting(way: Any) -> dict[str, Any]:
-    """The settings that say how a policy acts; "-" for those that its learner does not have."""
-    return {name: getattr(way, name, "-") for name in ACTING}
-
-
-def _without_environment(run: Run) -> configuration.Settings:
+def settings_of(run: Run) -> configuration.Settings:
     """The settings of a run, with the box of its actions as it is recorded."""
     box = {name: tuple(run.dataset.get(name, ())) for name in ("action_low", "action_high")}
     return configuration.resolve(run.config | box | {"env_id": "none", "env_kwargs": "{}"})

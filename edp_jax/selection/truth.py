@@ -10,7 +10,7 @@ import numpy as np
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.errors import one_line
 from edp_jax.runs import Run
-from edp_jax.selection.pool import acting_of
+from edp_jax.selection.pool import acting_of, settings_of
 from edp_jax.types import InputError
 
 TABLES = "evaluat*.csv"  # evaluations.csv, and what `experiments.evaluate` writes by default
@@ -60,7 +60,7 @@ def _plain(text: str) -> float | str:
 
 def _read(workdir: str, tables: str) -> dict[tuple, list[float]]:
     """Scores of the episodes of each policy of a run."""
-    own = {name: str(value) for name, value in acting_of(Run(workdir)).items()}
+    own = {name: str(value) for name, value in acting_of(settings_of(Run(workdir)).learner).items()}
     member = _swept(workdir)
     found: dict[tuple, list[float]] = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(workdir), tables))):
