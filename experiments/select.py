@@ -20,7 +20,7 @@ from absl import flags
 from edp_jax import InputError
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.errors import program
-from edp_jax.files import check_writable
+from edp_jax.files import check_writable, writing
 from edp_jax.reports.results import find_runs
 from edp_jax.runs import plots
 from edp_jax.selection import episodes, fqe, pool, ranking
@@ -66,7 +66,9 @@ def main(_: Sequence[str]) -> None:
     settings = fqe.FQE(
         discount=values["discount"], num_updates=values["num_updates"], seed=values["seed"]
     )
-    os.makedirs(out, exist_ok=True)
+    plots.figure_class(ranking.FIGURE)  # says early where matplotlib is missing
+    with writing(out):
+        os.makedirs(out, exist_ok=True)
     for name in (ranking.TABLE, ranking.FIGURE):
         check_writable(os.path.join(out, name))
     select(workdirs, out, settings, values)
@@ -90,9 +92,8 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     used, total = len(split.fit) + len(split.held_out), len(recorded.episode)
     tell(f"{used:,} of {total:,} rows; {len(split.starts)} episodes held out")
     began, examined = time.monotonic(), list[Examined]()
-    for source in sources:
-        given = {name: values[name] for name in ACTING}
-        ways = ways_to_act(source.settings.algorithm, source.settings.learner, given)
+    given = {name: values[name] for name in ACTING}
+    for source, ways in zip(sources, all_ways(sources, given), strict=True):
         steps = pool.steps_of(source.run, values["step"])
         found = list(
             examine(source, steps, ways, recorded, split, values["samples"], settings.seed)
@@ -135,6 +136,28 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     write_table(os.path.join(out, ranking.TABLE), table)
     plots.write(draw(rows, float(behaviour)), os.path.join(out, ranking.FIGURE))
     print(f"table and figure: {out}", flush=True)
+
+
+def all_ways(sources: Sequence[pool.Source], given: Mapping[str, Sequence[str]]) -> list[list[Any]]:
+    """The ways of acting of each run that are compared.
+
+    Where a learner cannot act in the given ways, it acts as in its run, and that is told.
+
+    Raises:
+      InputError: no learner can.
+    """
+    found, refused = list[list[Any]](), list[InputError]()
+    for source in sources:
+        settings = source.settings
+        try:
+            found.append(ways_to_act(settings.algorithm, settings.learner, given))
+        except InputError as error:
+            refused.append(error)
+            found.append([settings.learner])
+            tell(f"{source.folder} acts as in its run: {error}")
+    if len(refused) == len(sources):
+        raise refused[0]
+    return found
 
 
 def export_command(contender: pool.Contender) -> str:

@@ -58,7 +58,7 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
     report = make_report(groups, repeated, unreadable, absent)
     if ranked := selected.read(workdirs):
         report.tables.append(selected.table(ranked))
-        report.pictures.append(selected.picture(ranked, results))
+        report.pictures.extend(filter(None, [selected.picture(ranked, results)]))
     try:
         for folder in (out, os.path.join(out, "tables"), os.path.join(out, "figures")):
             os.makedirs(folder, exist_ok=True)

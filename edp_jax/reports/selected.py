@@ -52,8 +52,8 @@ def table(rows: Rows) -> Table:
     return Table("ranking", title, f"{_NOTE}{verdict}.", columns, cells)
 
 
-def picture(rows: Rows, results: Sequence[Result]) -> Picture:
-    """The ranking as a figure.
+def picture(rows: Rows, results: Sequence[Result]) -> Picture | None:
+    """The ranking as a figure; None where none of its runs is in the report.
 
     Args:
       rows: of the ranking.
@@ -63,5 +63,7 @@ def picture(rows: Rows, results: Sequence[Result]) -> Picture:
     shown: list[Sequence[Result]] = [
         [result] for result in results if os.path.abspath(result.workdir) in ranked
     ]
+    if not shown:
+        return None
     caption = "Estimates with their intervals, the best on top. Red: what the order is by."
     return Picture("ranking", "Policies ranked without a simulator", draw(rows), caption, shown)
