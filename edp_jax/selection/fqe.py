@@ -22,7 +22,6 @@ import optax
 from edp_jax import losses, networks
 from edp_jax.types import Array, TaskSpec, Transition
 
-
 # The largest return, as the networks see it. They begin with numbers below 1, which are then of no
 # account against it; where a policy leaves the data, they would remain.
 _LARGEST = 10.0

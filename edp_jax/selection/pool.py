@@ -123,15 +123,15 @@ def open_runs(
     for run, settings in zip(runs, found, strict=True):
         if run.dataset["sha256"] != first.dataset["sha256"] or settings.layout != layout:
             raise InputError(
-                f"--runs: {first.workdir} and {run.workdir} were trained on different data "
+                f"--runs: {_short(first.workdir)} and {_short(run.workdir)} have different data "
                 f"({_short(task.name)}, {_short(settings.task.name)}), or read them in different "
                 "ways; compare runs of one dataset"
             )
     raw, info = data.load(task, found[0].data_dir, tell, layout=layout)
     if info["sha256"] != first.dataset["sha256"]:
         raise InputError(
-            f"--runs: {first.workdir}: its dataset {_short(task.name)} has changed since; restore "
-            "it"
+            f"--runs: {_short(first.workdir)}: its dataset {_short(task.name)} has changed since; "
+            "restore it"
         )
     if not raw.has_rewards or not raw.rewards.any():
         raise InputError(
@@ -170,5 +170,6 @@ def settings_of(run: Run) -> configuration.Settings:
     return configuration.resolve(run.config | box | {"env_id": "none", "env_kwargs": "{}"})
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else f"...{name[-40:]}"
+def _short(name: str | os.PathLike[str]) -> str:
+    text = os.fspath(name)
+    return text if len(text) <= 40 else f"...{text[-40:]}"

@@ -13,6 +13,7 @@ from edp_jax.types import InputError
 FOLDER, TABLE, FIGURE = "selection", "ranking.csv", "ranking.png"
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
+_DEVIATIONS = 2.0  # of the critics, that the pessimistic estimate is below their mean
 _MOST_NAMED = 5  # policies in a sentence
 
 
@@ -28,7 +29,7 @@ class Ranking(NamedTuple):
 
 
 def rank(values: np.ndarray, seed: int = 0) -> Ranking:
-    """Ranks policies by a pessimistic estimate: the mean of their critics minus its deviation.
+    """Ranks policies by a pessimistic estimate: mean minus two standard deviations of the critics.
 
     Critics that disagree have little data on what the policy does, and that is a reason not to take
     it. The interval is a bootstrap's, over critics and episodes at once. They are drawn alike for
@@ -47,7 +48,7 @@ def rank(values: np.ndarray, seed: int = 0) -> Ranking:
     )
     drawn = np.einsum("pce,tc,te->pt", values, critics, episodes, optimize=True)
     of_critics = values.mean(axis=2)
-    pessimistic = of_critics.mean(axis=1) - of_critics.std(axis=1)
+    pessimistic = of_critics.mean(axis=1) - _DEVIATIONS * of_critics.std(axis=1)
     order = np.argsort(-pessimistic, kind="stable")
     tail = 50 * (1 - _CONFIDENCE)
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=1)[:, order]

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
 
-from edp_jax import InputError, configuration
+from edp_jax import InputError, algorithms, configuration
 from edp_jax.configuration import build
 from edp_jax.files import sha256_of
 from edp_jax.runs import record
@@ -72,6 +73,23 @@ def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
     assert (ranked / ranking.FIGURE).stat().st_size > 0
 
 
+def test_a_learner_that_cannot_act_so_acts_as_in_its_run(capsys):
+    """One-call students have a single call; a feed-forward policy has no calls at all."""
+    sources = [
+        types.SimpleNamespace(
+            folder=name,
+            settings=types.SimpleNamespace(algorithm=name, learner=algorithms.settings(name)),
+        )
+        for name in ("edp_td3", "one_call_bc_diffusion", "td3_bc")
+    ]
+    ways = select.all_ways(sources, {"sampler_calls": ["5", "15"]})
+    assert [way.sampler_calls for way in ways[0]] == [5, 15]
+    assert ways[1:] == [[each.settings.learner] for each in sources[1:]]
+    assert capsys.readouterr().out.count("acts as in its run") == 2
+    with pytest.raises(InputError, match="td3_bc has no such setting"):
+        select.all_ways(sources[2:], {"sampler_calls": ["5"]})
+
+
 @pytest.fixture
 def copy_run(own_run, tmp_path):
     """copy_run(name, **dataset): a copy of the run that says another thing of its dataset."""
@@ -89,7 +107,7 @@ def copy_run(own_run, tmp_path):
 
 def test_runs_of_other_data_are_refused(own_run, copy_run):
     other = copy_run("other", sha256="0" * 64)
-    with pytest.raises(InputError, match="trained on different data"):
+    with pytest.raises(InputError, match="have different data"):
         pool.open_runs([str(own_run), str(other)], print)
 
 

@@ -9,11 +9,11 @@ from edp_jax.selection.judge import rank_correlation, regret
 
 
 def test_policies_whose_critics_disagree_are_ranked_lower():
-    critics = np.array([[1.0, 3.0], [1.5, 1.5], [0.0, 0.0]])  # means 2, 1.5, 0; deviations 1, 0, 0
+    critics = np.array([[1.0, 3.0], [1.5, 1.5], [-1.0, -1.0]])  # deviations 1, 0, 0
     found = ranking.rank(critics[:, :, None])
     assert found.order.tolist() == [1, 0, 2]
-    np.testing.assert_allclose(found.pessimistic, [1.5, 1.0, 0.0])
-    np.testing.assert_allclose(found.value, [1.5, 2.0, 0.0])
+    np.testing.assert_allclose(found.pessimistic, [1.5, 0.0, -1.0])
+    np.testing.assert_allclose(found.value, [1.5, 2.0, -1.0])
     np.testing.assert_allclose([found.low[1], found.high[1]], [1.0, 3.0])
     # the first critic gives the second policy less than the first, the other gives it more
     assert found.as_good.tolist() == [True, True, False]
