@@ -42,4 +42,4 @@ def regret(estimate: np.ndarray, truth: np.ndarray, k: int) -> float:
     # the best of a random subset is the i-th of the tied ones if that is in it and none above is
     chances = [math.comb(len(tied) - i - 1, places - 1) for i in range(len(tied))]
     tried = np.average(np.maximum(tied, best), weights=chances)
-    return float(truth.max() - tried)
+    return max(0.0, float(truth.max() - tried))  # the mean of equal scores is rounded
