@@ -23,6 +23,7 @@ ORDERS = (
     "types < errors settings files < tasks < legacy minari_package ogbench_package < stepping",
     "stepping < data evaluation",
     "algorithms data evaluation < training < configuration < runs",
+    "configuration runs < selection < reports",
     "tasks evaluation configuration runs < reports < __init__",
 )
 WITHOUT_JAX = (

@@ -7,6 +7,7 @@ from edp_jax.data.folder import data_folder
 from edp_jax.data.layout import Layout
 from edp_jax.data.loading import load, load_dataset
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
+from edp_jax.data.preprocess import episodes_of_rows
 from edp_jax.data.raw import RawDataset
 from edp_jax.data.readers import READERS, find_file, find_task, list_tasks
 from edp_jax.data.rewards import RewardTransform
@@ -23,5 +24,5 @@ __all__ = [
     "RewardTransform",
     "Storage",
 ]
-__all__ += ["Task", "data_folder", "describe", "find_file", "find_task", "list_tasks", "load"]
-__all__ += ["load_dataset", "prepare", "storage_near"]
+__all__ += ["Task", "data_folder", "describe", "episodes_of_rows", "find_file", "find_task"]
+__all__ += ["list_tasks", "load", "load_dataset", "prepare", "storage_near"]

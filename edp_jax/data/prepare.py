@@ -122,7 +122,7 @@ def prepare(
       InputError: actions lie outside their box, the rewards cannot be transformed so, the reference
         scores give no scale, or no episode is as long as `horizon`.
     """
-    episode = preprocess.episode_numbers(raw)[preprocess.usable_rows(raw)]
+    episode = preprocess.episodes_of_rows(raw)
     longest = int(np.bincount(episode).max(initial=0))
     _check_episodes(raw, options, longest)
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)

@@ -34,6 +34,11 @@ def episode_numbers(raw: RawDataset) -> np.ndarray:
     return np.append(0, np.cumsum(episode_ends(raw))[:-1])
 
 
+def episodes_of_rows(raw: RawDataset) -> np.ndarray:
+    """[N] int: the episode of each transition that `to_rows` makes."""
+    return episode_numbers(raw)[usable_rows(raw)]
+
+
 def episode_returns(raw: RawDataset) -> np.ndarray:
     """[episodes] float64: the undiscounted return of each; a last one that was cut off counts."""
     starts = np.append(0, np.flatnonzero(episode_ends(raw))[:-1] + 1)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edp_jax.files import write_bytes
-from edp_jax.reports import figures, html, markdown, run_tables, score_tables
+from edp_jax.reports import figures, html, markdown, run_tables, score_tables, selected
 from edp_jax.reports.figures import Picture
 from edp_jax.reports.groups import Group, by_label, make_groups, missing, read_expected
 from edp_jax.reports.results import Result, Unreadable, find_runs, read_runs
@@ -56,6 +56,9 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
     )
     absent = run_tables.missing_seeds(missing(groups, expected), rule)
     report = make_report(groups, repeated, unreadable, absent)
+    if ranked := selected.read(workdirs):
+        report.tables.append(selected.table(ranked))
+        report.pictures.extend(filter(None, [selected.picture(ranked, results)]))
     try:
         for folder in (out, os.path.join(out, "tables"), os.path.join(out, "figures")):
             os.makedirs(folder, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edp_jax.errors import one_line
+from edp_jax.errors import one_line, program
 from edp_jax.evaluation import normalized_score, summarize
 from edp_jax.export import PolicyFile, save_policy
 from edp_jax.files import write_json
@@ -97,6 +97,8 @@ def finish(
             print(f"no learning curve: {one_line(error)}")
     if run.evaluations is not None:
         print(f"all episodes: {os.path.join(workdir, 'evaluations.csv')}")
+    if not outcome.evaluates:
+        print(f"to choose among its checkpoints: {program('select')} --runs={workdir}")
     print(f"policy, for edp_jax.load_policy: {os.path.join(workdir, 'policy')}", flush=True)
 
 

@@ -174,6 +174,14 @@ class Run:
 
         return newest_sound(self._checkpoint_folder)
 
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """Updates after which the sound checkpoints that are kept were saved, in their order."""
+        from edp_jax.training.checkpoint import find_damage, saved_steps
+
+        folder = self._checkpoint_folder
+        return [step for step in saved_steps(folder) if find_damage(folder, step) is None]
+
     def find_checkpoint(self, which: str = "last") -> int:
         """Finds a checkpoint.
 
@@ -185,15 +193,12 @@ class Run:
         Returns:
           The number of updates.
         """
-        from edp_jax.training.checkpoint import find_damage, saved_steps
-
-        folder, steps = self._checkpoint_folder, saved_steps(self._checkpoint_folder)
         newest = self.checkpoint_step
         if not self.config or newest is None:
             raise InputError(f"{self.workdir}: this run has no checkpoint yet; wait for its first")
         if which == "last":
             return newest
-        sound = [step for step in steps if find_damage(folder, step) is None]
+        sound = self.checkpoint_steps
         kept = f"last, best or one of {', '.join(map(str, sound))}"
         if which == "best":
             table = os.path.join(self.workdir, "evaluations.csv")

@@ -447,7 +447,9 @@ def test_data_of_another_size_than_the_environment_is_refused_before_training(fo
 
 def test_a_file_without_an_environment_is_trained_on_and_not_evaluated(folder, capsys):
     train(folder, task=str(folder / "hopper_medium-v2.hdf5"))
-    assert "nothing was evaluated: the run has no environment" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nothing was evaluated: the run has no environment" in printed
+    assert f"experiments.select --runs={folder / 'run'}" in printed
     files = set(os.listdir(folder / "run"))
     assert {"metrics.csv", "summary.json", "learning_curve.png", "policy"} <= files
     assert "evaluations.csv" not in files

@@ -1,0 +1,69 @@
+"""The section on policies that were ranked without a simulator, by `experiments.select`."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from edp_jax.reports.figures import Picture
+from edp_jax.reports.results import Result
+from edp_jax.reports.tables import Table, interval, number, words
+from edp_jax.selection import ranking
+from edp_jax.selection.figure import draw
+
+_NOTE = (
+    "Fitted Q evaluation of recorded data alone: the discounted return that is estimated from the "
+    "start of held-out episodes, with its 95 % bootstrap interval, in units of the stored rewards. "
+    "The order is by the pessimistic estimate. Of the first, "
+)
+
+Rows = Sequence[Mapping[str, str]]
+
+
+def read(workdirs: Sequence[str]) -> Rows:
+    """The ranking that lies beside the runs; empty where there is none.
+
+    Raises:
+      InputError: what lies there is no ranking.
+    """
+    folder = ranking.folder_of(workdirs)
+    there = os.path.exists(os.path.join(folder, ranking.TABLE))
+    return ranking.read_ranking(folder) if there else []
+
+
+def table(rows: Rows) -> Table:
+    """The ranking, with the cheap signs beside it."""
+    as_good = [bool(int(row["as_good"])) for row in rows]
+    verdict = ranking.verdict([row["name"] for row in rows], as_good)
+    columns = (
+        *(number("rank", 0), words("policy"), interval("estimated return", 2)),
+        *(number("pessimistic", 2), words("cannot be told from the first")),
+        *(number("denoising loss", 3), number("TD error", 3), number("excess", 3)),
+        number("distance", 3),
+    )
+    cells = [
+        (
+            *(float(row["rank"]), row["name"]),
+            tuple(float(row[key]) for key in ("value", "low", "high")),
+            *(float(row["pessimistic"]), "yes" if tied else ""),
+            *(float(row[key]) for key in ("denoising_loss", "td_error", "excess", "distance")),
+        )
+        for row, tied in zip(rows, as_good, strict=True)
+    ]
+    title = "Policies ranked without a simulator"
+    return Table("ranking", title, f"{_NOTE}{verdict}.", columns, cells)
+
+
+def picture(rows: Rows, results: Sequence[Result]) -> Picture | None:
+    """The ranking as a figure; None where none of its runs is in the report.
+
+    Args:
+      rows: of the ranking.
+      results: of the report; those of the ranked runs are behind the figure.
+    """
+    ranked = {row["workdir"] for row in rows}
+    shown: list[Sequence[Result]] = [
+        [result] for result in results if os.path.abspath(result.workdir) in ranked
+    ]
+    if not shown:
+        return None
+    caption = "Estimates with their intervals, the best on top. Red: what the order is by."
+    return Picture("ranking", "Policies ranked without a simulator", draw(rows), caption, shown)

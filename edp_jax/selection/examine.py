@@ -1,0 +1,128 @@
+"""What has to be known of each policy to compare it: its choices, and its cheap signs."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from edp_jax import algorithms
+from edp_jax.algorithms import AgentState, edp
+from edp_jax.configuration import build
+from edp_jax.selection import signs
+from edp_jax.selection.episodes import Split, followed
+from edp_jax.selection.fqe import Choices
+from edp_jax.selection.pool import Contender, Recorded, Source
+from edp_jax.selection.sampling import in_box_of, make_sample
+from edp_jax.training.divergence import possible_returns
+from edp_jax.types import unpack
+
+_STARTING = 8  # actions that are drawn at the start of each held-out episode, at least
+
+
+class Examined(NamedTuple):
+    """A policy with what was found out of it."""
+
+    contender: Contender
+    choices: Choices  # without the axis P; at the transitions to fit on
+    signs: signs.Signs
+
+
+def examine(
+    source: Source,
+    steps: Sequence[int],
+    ways: Sequence[Any],
+    recorded: Recorded,
+    split: Split,
+    count: int,
+    seed: int,
+) -> Iterator[Examined]:
+    """Examines the policies of a run, but for members that have diverged.
+
+    Args:
+      source: the run.
+      steps: of its checkpoints.
+      ways: settings of the learner, one for each way of acting.
+      recorded: the data that all policies are judged by.
+      split: of these data.
+      count: M, actions per observation.
+      seed: of the random numbers of acting, which are the same for all policies.
+    """
+    name, dataset = source.settings.algorithm, source.dataset
+    states = {
+        step: source.run.state(build.make_algorithm(source.settings, dataset), step)
+        for step in steps
+    }
+    num_fit, num_rows = len(split.fit), len(split.fit) + len(split.held_out)
+    repeats = -(-_STARTING // count)
+    observations = np.concatenate(
+        [
+            recorded.transitions.next_observation[np.concatenate([split.fit, split.held_out])],
+            np.repeat(recorded.transitions.observation[split.starts], repeats, axis=0),
+        ]
+    )
+    seen = np.asarray(dataset.units.normalize(observations))
+    for way in ways:
+        algorithm = algorithms.make(name, way, dataset.spec)
+        sample = make_sample(algorithm, count, seed)
+        for step, state in states.items():
+            drawn = sample(jax.vmap(algorithm.policy_params)(state), seen)
+            chosen = in_box_of(recorded.units, dataset.units, drawn)
+            for index in np.flatnonzero(np.asarray(state.diverged) < 0).tolist():
+                contender = Contender(source, step, index, way)
+                starting = chosen[index, num_rows:].reshape(len(split.starts), repeats * count, -1)
+                own = drawn[index, num_fit:num_rows]
+                found = _signs(
+                    contender, _member(state, index), recorded, split.held_out, own, seed
+                )
+                away = _distance(recorded, split.held_out, chosen[index, num_fit:num_rows])
+                yield Examined(
+                    contender,
+                    Choices(chosen[index, :num_fit], starting),
+                    found._replace(distance=away),
+                )
+
+
+def _member(state: AgentState, index: int) -> AgentState:
+    return jax.tree.map(lambda leaf: leaf[index], state)
+
+
+def _distance(recorded: Recorded, rows: np.ndarray, following: np.ndarray) -> float:
+    """Of the actions [N, M, A] at the next observations of rows from those of the next rows."""
+    known = np.isin(rows, followed(recorded.episode, rows))
+    if not known.any():
+        return np.nan
+    taken = np.asarray(recorded.transitions.action)[rows[known] + 1]
+    return signs.distance(following[known], taken)
+
+
+def _signs(
+    contender: Contender,
+    state: AgentState,
+    recorded: Recorded,
+    rows: np.ndarray,
+    drawn: np.ndarray,
+    seed: int,
+) -> signs.Signs:
+    """The signs of one member, but for the distance of its actions `drawn` [N, M, A] at `rows`."""
+    settings, dataset = contender.way, contender.source.dataset
+    batch = unpack(dataset.rows[rows], dataset.spec)
+    found = signs.Signs(signs.denoising_loss(settings, dataset.spec, state, batch, seed))
+    if "critic" not in state.networks or dataset.spec.horizon > 1:
+        return found
+    critics, params = edp.make_critics(settings, dataset.spec), state.networks["critic"]
+    transform, stored = dataset.reward_transform, recorded.transitions
+    discount = ({"discount": settings.discount} | dict(contender.member.point))["discount"]
+    rewards = transform.apply(stored.reward)
+    goes_on = np.asarray(stored.discount)
+    _, highest = possible_returns(rewards, goes_on, np.array([discount]))
+    single = dataclasses.replace(batch, reward=rewards[rows], discount=goes_on[rows])
+    following = dataset.units.normalize(stored.next_observation[rows])
+    q = critics.apply(params.target_params, batch.observation, batch.action)
+    next_q = critics.apply(params.target_params, following, np.moveaxis(drawn, 1, 0))
+    error, excess = signs.critic_signs(
+        np.asarray(q), np.moveaxis(np.asarray(next_q), 1, 2), single, discount, highest[0]
+    )
+    scale = abs(transform.scale)
+    return found._replace(td_error=error / scale, excess=excess / scale)

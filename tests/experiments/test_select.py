@@ -1,0 +1,170 @@
+"""Policies are ranked without a simulator."""
+
+import dataclasses
+import json
+import shutil
+import types
+
+import numpy as np
+import pytest
+
+from edp_jax import InputError, algorithms, configuration
+from edp_jax.configuration import build
+from edp_jax.files import sha256_of
+from edp_jax.runs import record
+from edp_jax.selection import fqe, pool, ranking, truth
+from edp_jax.training import loop
+from edp_jax.training.checkpoint import Checkpoints
+from experiments import judge_select, select
+from tests.experiments.conftest import TINY
+
+VALUES = {
+    "step": "all",
+    "max_rows": 0,
+    "samples": 2,
+    "num_candidates": ["1", "10"],
+    "selection_temperature": [],
+    "sampler": [],
+    "sampler_calls": [],
+    "starting_noise": [],
+}
+FAST = dataclasses.replace(fqe.FQE(), num_updates=20, hidden_dims=(8,), batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory, write_tiny):
+    """The folder of a run of two seeds on a file of its own, with two checkpoints, untrained."""
+    folder = tmp_path_factory.mktemp("own")
+    write_tiny(folder / "own.npz")
+    config = configuration.make_config(
+        "edp_td3", str(folder / "own.npz"), **TINY | {"seeds": (0, 1)}
+    )
+    settings, workdir = configuration.resolve(config), folder / "runs" / "first"
+    workdir.mkdir(parents=True)
+    dataset = build.load_dataset(settings, str(workdir), lambda line: None)
+    members = build.make_members(settings)
+    record.write_config(str(workdir), settings.config, dataset.info, members, 0)
+    checkpoints = Checkpoints(str(workdir / "checkpoints"), None)
+    for step in (2, 4):
+        seeds = [10 * step + member.seed for member in members]
+        checkpoints.save(step, loop.init_members(build.make_algorithm(settings, dataset), seeds))
+    checkpoints.close()
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def ranked(own_run):
+    out = own_run.parent / "selection"
+    out.mkdir()
+    select.select([str(own_run)], str(out), FAST, VALUES)
+    return out
+
+
+def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
+    rows = ranking.read_ranking(str(ranked))
+    policies = {(row["step"], row["seed"], row["num_candidates"]) for row in rows}
+    assert policies == {(s, r, n) for s in "24" for r in "01" for n in ("1", "10")}
+    assert [int(row["rank"]) for row in rows] == list(range(1, 9))
+    pessimistic = [float(row["pessimistic"]) for row in rows]
+    assert pessimistic == sorted(pessimistic, reverse=True)
+    assert rows[0]["as_good"] == "1"
+    assert rows[0]["name"].startswith("first at ")
+    assert all(float(row["denoising_loss"]) > 0 and float(row["td_error"]) > 0 for row in rows)
+    assert (ranked / ranking.FIGURE).stat().st_size > 0
+
+
+def test_a_learner_that_cannot_act_so_acts_as_in_its_run(capsys):
+    """One-call students have a single call; a feed-forward policy has no calls at all."""
+    sources = [
+        types.SimpleNamespace(
+            folder=name,
+            settings=types.SimpleNamespace(algorithm=name, learner=algorithms.settings(name)),
+        )
+        for name in ("edp_td3", "one_call_bc_diffusion", "td3_bc")
+    ]
+    ways = select.all_ways(sources, {"sampler_calls": ["5", "15"]})
+    assert [way.sampler_calls for way in ways[0]] == [5, 15]
+    assert ways[1:] == [[each.settings.learner] for each in sources[1:]]
+    assert capsys.readouterr().out.count("acts as in its run") == 2
+    with pytest.raises(InputError, match="td3_bc has no such setting"):
+        select.all_ways(sources[2:], {"sampler_calls": ["5"]})
+
+
+@pytest.fixture
+def copy_run(own_run, tmp_path):
+    """copy_run(name, **dataset): a copy of the run that says another thing of its dataset."""
+
+    def copy(name, **dataset):
+        shutil.copytree(own_run, tmp_path / name)
+        path = tmp_path / name / "config.json"
+        content = json.loads(path.read_text())
+        content["dataset"] |= dataset
+        path.write_text(json.dumps(content))
+        return tmp_path / name
+
+    return copy
+
+
+def test_runs_of_other_data_are_refused(own_run, copy_run):
+    other = copy_run("other", sha256="0" * 64)
+    with pytest.raises(InputError, match="have different data"):
+        pool.open_runs([str(own_run), str(other)], print)
+
+
+def test_data_that_changed_are_refused(copy_run):
+    with pytest.raises(InputError, match="has changed since; restore it"):
+        pool.open_runs([str(copy_run("other", sha256="0" * 64))], print)
+
+
+def test_data_without_rewards_are_refused(own_run, copy_run, tmp_path):
+    path = own_run.parents[1] / "own.npz"
+    arrays = dict(np.load(path))
+    np.savez(tmp_path / "own.npz", **arrays | {"rewards": np.zeros(400)})
+    run = copy_run("other", sha256=sha256_of(tmp_path / "own.npz"))
+    config = run / "config.json"
+    config.write_text(config.read_text().replace(str(path), str(tmp_path / "own.npz")))
+    with pytest.raises(InputError, match="has no rewards"):
+        pool.open_runs([str(run)], print)
+
+
+def test_a_run_without_checkpoints_is_refused(copy_run, tmp_path):
+    run = copy_run("other")
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        select.select([str(run)], str(tmp_path), FAST, VALUES)
+
+
+def test_true_scores_are_found_by_step_member_and_way_of_acting(own_run, ranked):
+    """The run acts with 10 candidates; the larger of two tables on one policy counts."""
+    rows = ranking.read_ranking(str(ranked))
+    head = "step,seed,episode,return,length,score"
+    episodes = [(0, 5, 10.0), (1, 5, 30.0), (2, -1, 99.0)]  # the last does not count
+    own = "".join(f"4,1,{e},7.0,{length},{score}\n" for e, length, score in episodes)
+    again = "".join(f"4,1,{e},7.0,5,{e},1\n4,1,{e},7.0,5,{e},10\n" for e in (1, 2, 3))
+    (own_run / "evaluations.csv").write_text(f"{head}\n{own}")
+    found = dict(zip(map(policy_of, rows), truth.true_scores(rows), strict=True))
+    assert found.pop(("4", "1", "10")) == 20.0
+    assert np.isnan(list(found.values())).all()
+    (own_run / "evaluate.csv").write_text(f"{head},num_candidates\n{again}")
+    found = dict(zip(map(policy_of, rows), truth.true_scores(rows), strict=True))
+    assert found["4", "1", "10"] == found["4", "1", "1"] == 2.0
+
+
+def policy_of(row):
+    return row["step"], row["seed"], row["num_candidates"]
+
+
+def test_estimates_are_judged_by_hand():
+    row = {"denoising_loss": "nan", "excess": "0", "distance": "1", "workdir": "r", "value": "1"}
+    rows = [
+        row | {"step": "10", "pessimistic": "3", "td_error": "2"},
+        row | {"step": "20", "pessimistic": "1", "td_error": "nan"},
+        row | {"step": "40", "pessimistic": "2", "td_error": "1"},
+    ]
+    found = judge_select.estimates(rows)
+    assert "denoising_loss" not in found  # no policy has it
+    assert found["td_error"].tolist() == [-2.0, -2.0, -1.0]
+    assert found["last"].tolist() == [0.25, 0.5, 1.0]
+    judged = judge_select.judge_table(found, np.array([90.0, 60.0, 80.0]))
+    assert judged["FQE, pessimistic"].tolist() == [1.0, 0.0, 0.0]
+    assert judged["last"].tolist() == [-0.5, 10.0, 0.0]  # the last one, then all three
