@@ -73,6 +73,17 @@ def _latency(axes: Any, ways: Mapping[str, Mapping]) -> None:
     axes.legend(frameon=False, fontsize=8.5)
 
 
+def _time_to_score(axes: Any, tasks: Mapping[str, Mapping]) -> None:
+    """The runs that have reached the goal of their task."""
+    seconds = {
+        f"{name}, {task}": entry["seconds"]
+        for task, entries in tasks.items()
+        for name, entry in entries.items()
+        if name != "skipped" and entry.get("reached")
+    }
+    _bars(axes, seconds, "Seconds from the command to the score")
+
+
 def _ablations(axes: Any, ablations: Mapping[str, Mapping]) -> None:
     """The paper's speed comparison: its numbers beside those of this machine."""
 
@@ -160,6 +171,7 @@ _PANELS = (
     ("sampling", "Choosing actions", _sampling),
     ("precision", "Numbers in which matrices are multiplied", _precision),
     ("latency", "Choosing one action, by format", _latency),
+    ("time_to_score", "Training up to a score", _time_to_score),
     ("command_buffers", "What is recorded as CUDA graphs", _rates),
     ("roofline", "How near the machine's limit", _roofline),
 )

@@ -20,9 +20,15 @@ PARTS = (
     "precision",
     "command_buffers",
     "latency",
+    "time_to_score",
     "roofline",
 )
-ON_REQUEST = ("precision", "command_buffers", "latency")  # parts that are left out unless named
+ON_REQUEST = (
+    "precision",
+    "command_buffers",
+    "latency",
+    "time_to_score",
+)  # parts that are left out unless named
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
 CURVES = {  # settings whose cost part curves measures one at a time
@@ -70,6 +76,10 @@ class Sizes:
     matmul_size: int = _option(2048, "Rows and columns of the large matrix product")
     num_seeds: int = _option(1, "Seeds that every compiled training program trains at once")
     max_seeds: int = _option(16, "Part seeds tries 1, 2, 4, ... seeds up to so many")
+    max_updates: int = _option(
+        60_000, "Updates in which a run of part time_to_score has to get there"
+    )
+    max_seconds: float = _option(3600.0, "Seconds after which such a run is stopped")
     rounds: int = _option(5, "Times that every program is measured; the median counts")
     seconds: float = _option(2.0, "Length of one measurement")
 
@@ -90,6 +100,7 @@ QUICK = Sizes(
     max_calls=2,
     matmul_size=256,
     max_seeds=2,
+    max_updates=20,
     rounds=1,
     seconds=0.02,
 )
