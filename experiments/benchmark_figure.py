@@ -34,7 +34,7 @@ def describe_sizes(sizes: Mapping[str, Any]) -> str:
     """Writes the title: what the rates can be compared with."""
     dims = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}"
     cut_down = ", networks or samplers cut down: not to be compared with others"
-    is_cut_down = sizes["width"] or sizes["max_calls"]
+    is_cut_down = any(sizes[name] for name in ("width", "depth", "max_calls"))
     return f"{dims}, batch {sizes['batch_size']}" + (cut_down if is_cut_down else "")
 
 

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from edp_jax import InputError, data
 from edp_jax.files import read_json
 from edp_jax.runs import Run
 
-from . import exits
+from . import exits, jobs
 from .cases import Sizes
 
 LEARNERS = ("edp_td3", "diffusion_ql", "bc_diffusion", "edp")
@@ -116,7 +118,7 @@ def watch(command: Sequence[str], workdir: str, goal: float, max_seconds: float)
     """Starts a run, looks at its tables, and stops it at the goal or when its time is over.
 
     Args:
-      command: of the run, which has one member.
+      command: of the run, which has one member; it ends when this process does.
       workdir: its folder.
       goal: mean score of an evaluation.
       max_seconds: that it may take.
@@ -130,7 +132,7 @@ def watch(command: Sequence[str], workdir: str, goal: float, max_seconds: float)
     scores: list[float] = []
     log = f"{workdir}.log"
     with open(log, "w", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(jobs.bound(command), stdout=output, stderr=subprocess.STDOUT)
     try:
         ended = stopping = False
         while not ended:
@@ -180,7 +182,7 @@ def summarize(cold: Watched, warm: Watched, goal: float) -> dict[str, Any]:
         "goal": goal,
         "reached": any(reached),
         "updates": cold.steps[index],
-        "score": cold.scores[index] if any(reached) else max(cold.scores),
+        "score": cold.scores[index] if any(reached) else float(np.nanmax(cold.scores)),
         "seconds": cold.seconds[index],
         "evaluating_seconds": cold.evaluating[index],
         "warm_seconds": cold.seconds[index] - cold.seconds[0] + warm.seconds[0],
