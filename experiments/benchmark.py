@@ -8,6 +8,7 @@ Writes DIR/benchmark.json and DIR/benchmark.png; docs/performance.md tells how t
 """
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from edp_jax.runs import record
 from edp_jax.runs.plots import figure_class
 from edp_jax.training import process, sharding
 
-from . import benchmark_figure, latency, launch
+from . import benchmark_figure, latency, launch, suites, time_to_score
 from .cases import (
     COMMAND_BUFFERS,
     LEARNERS,
@@ -46,6 +47,7 @@ from .cases import (
 from .measure import make_algorithm, measure
 from .paper_speed import compare_with_paper
 
+say = functools.partial(print, flush=True)
 QUICK_LEARNERS = ("edp_td3", "iql")
 FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles in a fraction of the time
 
@@ -60,8 +62,13 @@ def define_flags() -> None:
         f"What to measure, of {', '.join(PARTS)}; by default all but {', '.join(ON_REQUEST)}.",
     )
     flags.DEFINE_list(
-        "learners", None, "Learners that parts learners and roofline measure (by default all)."
+        "learners",
+        None,
+        "Learners that parts learners and roofline (by default all) and time_to_score measure.",
     )
+    tasks = list(time_to_score.GOALS)
+    flags.DEFINE_list("tasks", tasks, "Tasks of part time_to_score.")
+    flags.DEFINE_multi_string("set", [], "KEY=VALUE: a setting of the runs of part time_to_score.")
     flags.DEFINE_string(
         "policy", "", "Run whose policy part latency measures; by default one that knows nothing."
     )
@@ -88,6 +95,8 @@ def main(_: Sequence[str]) -> None:
     _check_names("parts", given.parts, PARTS)
     learners = given.learners or (QUICK_LEARNERS if given.quick else LEARNERS)
     _check_names("learners", learners, LEARNERS)
+    _check_names("tasks", given.tasks, time_to_score.GOALS)
+    changes = suites.parse_pairs("set", given.set)
     chosen = {field.name: given[field.name].value for field in dataclasses.fields(Sizes)}
     sizes = dataclasses.replace(
         QUICK if given.quick else Sizes(),
@@ -100,12 +109,19 @@ def main(_: Sequence[str]) -> None:
     if given.quick:  # read when JAX starts
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"
     with folder_made(given.output, "give another one as --output"):
+        path, timed = os.path.join(given.output, "benchmark.json"), {}
+        if "time_to_score" in given.parts:  # before JAX takes the accelerator
+            before, names = time_to_score.read(path), given.learners or time_to_score.LEARNERS
+            measured = time_to_score.measure(given.tasks, names, changes, sizes, say)
+            timed = time_to_score.merge(before, measured)
         results = run(given.parts, learners, sizes)
         if "latency" in given.parts:
             results["latency"] = measure_latency(policy, scores, sizes)
-        write_json(os.path.join(given.output, "benchmark.json"), results)
+        if timed:
+            results["time_to_score"] = timed
+        write_json(path, results)
         write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
-    print(describe(results), flush=True)
+    say(describe(results))
 
 
 def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str, Any]:
@@ -120,7 +136,7 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     process.check_devices_exist()
     results["machine"] = describe_machine()
     cases = choose_cases(parts, learners, sizes)
-    measured = measure(cases.values(), sizes, lambda line: print(line, flush=True))
+    measured = measure(cases.values(), sizes, say) if cases else {}
     results |= nest({path: measured[case] for path, case in cases.items()})
     if "ablations" in results:
         results["ablations"] = compare_with_paper(results["ablations"])
@@ -144,7 +160,7 @@ def measure_latency(policy: str, scores: Mapping[str, float], sizes: Sizes) -> d
         if not policy:
             settings = make_algorithm(Case("act", 1, MAIN), sizes).settings
             policy = latency.untrained(folder, MAIN, settings, sizes.spec)
-        results = latency.measure(policy, sizes, lambda line: print(line, flush=True))
+        results = latency.measure(policy, sizes, say)
     latency.add_scores(results, scores)
     return results
 
@@ -197,7 +213,7 @@ def measure_seeds(sizes: Sizes) -> list[dict[str, Any]]:
             "peak_rss_bytes": result["peak_rss_bytes"],
             **result["learners"][MAIN],
         }
-        print(f"{num_seeds} seeds: {entry['updates_per_second']:.4g} updates/s in all", flush=True)
+        say(f"{num_seeds} seeds: {entry['updates_per_second']:.4g} updates/s in all")
         entries.append(entry)
     return entries
 
@@ -257,6 +273,7 @@ def describe(results: Mapping[str, Any]) -> str:
                 visit((*path, name), child)
 
     lines += latency.describe(results.get("latency", {}))
+    lines += time_to_score.describe(results.get("time_to_score", {}))
     seeds = {str(entry["seeds"]): entry for entry in results.get("seeds", ())}
     visit((), {**results, "seeds": seeds})
     for name, entry in results.get("roofline", {}).get("learners", {}).items():
@@ -265,7 +282,7 @@ def describe(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _check_names(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
+def _check_names(flag: str, names: Sequence[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             raise InputError(f"--{flag}: {name!r} is unknown: use some of {', '.join(known)}")

@@ -34,7 +34,7 @@ def describe_sizes(sizes: Mapping[str, Any]) -> str:
     """Writes the title: what the rates can be compared with."""
     dims = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}"
     cut_down = ", networks or samplers cut down: not to be compared with others"
-    is_cut_down = sizes["width"] or sizes["max_calls"]
+    is_cut_down = any(sizes[name] for name in ("width", "depth", "max_calls"))
     return f"{dims}, batch {sizes['batch_size']}" + (cut_down if is_cut_down else "")
 
 
@@ -71,6 +71,17 @@ def _latency(axes: Any, ways: Mapping[str, Mapping]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("Milliseconds for one observation: median to 99th percentile")
     axes.legend(frameon=False, fontsize=8.5)
+
+
+def _time_to_score(axes: Any, tasks: Mapping[str, Mapping]) -> None:
+    """The runs that have reached the goal of their task."""
+    seconds = {
+        f"{name}, {task}": entry["seconds"]
+        for task, entries in tasks.items()
+        for name, entry in entries.items()
+        if name != "skipped" and entry.get("reached")
+    }
+    _bars(axes, seconds, "Seconds from the command to the score")
 
 
 def _ablations(axes: Any, ablations: Mapping[str, Mapping]) -> None:
@@ -160,6 +171,7 @@ _PANELS = (
     ("sampling", "Choosing actions", _sampling),
     ("precision", "Numbers in which matrices are multiplied", _precision),
     ("latency", "Choosing one action, by format", _latency),
+    ("time_to_score", "Training up to a score", _time_to_score),
     ("command_buffers", "What is recorded as CUDA graphs", _rates),
     ("roofline", "How near the machine's limit", _roofline),
 )

@@ -1,12 +1,13 @@
 """What experiments.benchmark measures: sizes, and the programs of each of its parts."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from edp_jax import TaskSpec, algorithms
 
-from .paper_speed import ABLATIONS
+from .paper_speed import ABLATIONS, NAIVE
 
 LEARNERS = tuple(algorithms.REGISTRY)
 PARTS = (
@@ -20,9 +21,15 @@ PARTS = (
     "precision",
     "command_buffers",
     "latency",
+    "time_to_score",
     "roofline",
 )
-ON_REQUEST = ("precision", "command_buffers", "latency")  # parts that are left out unless named
+ON_REQUEST = (
+    "precision",
+    "command_buffers",
+    "latency",
+    "time_to_score",
+)  # parts that are left out unless named
 MAIN = "edp_td3"  # the learner of the parts that look at one only
 CHAIN = 256  # width of the paper's networks
 CURVES = {  # settings whose cost part curves measures one at a time
@@ -61,15 +68,24 @@ class Sizes:
     num_transitions: int = _option(1_000_000, "Rows of the random dataset")
     batch_size: int = _option(256, "B")
     max_batch: int = _option(4096, "Part batch doubles B up to so many")
-    max_points: int = _option(8, "Part curves takes so many values of each setting, smallest first")
+    max_points: int = _option(
+        8,
+        "Part curves takes so many values of each setting, smallest first, and part ablations so "
+        "many bars, last first, besides the naive loop",
+    )
     max_observations: int = _option(
         1000, "Part sampling acts on 1, 10, ... observations at once, up to so many"
     )
-    width: int = _option(0, "Width of all hidden layers; 0: as configured")
+    width: int = _option(0, "Upper limit of the width of hidden layers; 0: as configured")
+    depth: int = _option(0, "Upper limit of their number; 0: as configured")
     max_calls: int = _option(0, "Upper limit of sampler calls and candidates; 0: as configured")
     matmul_size: int = _option(2048, "Rows and columns of the large matrix product")
     num_seeds: int = _option(1, "Seeds that every compiled training program trains at once")
     max_seeds: int = _option(16, "Part seeds tries 1, 2, 4, ... seeds up to so many")
+    max_updates: int = _option(
+        60_000, "Updates in which a run of part time_to_score has to get there"
+    )
+    max_seconds: float = _option(3600.0, "Seconds after which such a run is stopped")
     rounds: int = _option(5, "Times that every program is measured; the median counts")
     seconds: float = _option(2.0, "Length of one measurement")
     asked: int = _option(3, "Part latency asks for one action so many times at least")
@@ -84,13 +100,15 @@ QUICK = Sizes(
     action_dim=2,
     num_transitions=1000,
     batch_size=16,
-    max_batch=32,
+    max_batch=16,
     max_points=1,
     max_observations=10,
     width=16,
+    depth=1,
     max_calls=2,
     matmul_size=256,
-    max_seeds=2,
+    max_seeds=1,
+    max_updates=20,
     rounds=1,
     seconds=0.02,
 )
@@ -124,11 +142,12 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
     if "learners" in parts:
         cases |= {("learners", name): case for name, case in training.items()}
     if "ablations" in parts:
-        for title, bar in ABLATIONS.items():
-            if bar.learner:
-                case = Case(bar.kind, batch, bar.learner, bar.changes)
-                cases["ablations", title, "training"] = case
-            if bar.learner and bar.kind == "train":
+        ours = [title for title, bar in ABLATIONS.items() if bar.learner and title != NAIVE]
+        for title in (NAIVE, *ours[-sizes.max_points :]):
+            bar = ABLATIONS[title]
+            case = Case(bar.kind, batch, bar.learner, bar.changes)
+            cases["ablations", title, "training"] = case
+            if bar.kind == "train":
                 cases["ablations", title, "acting"] = Case("act", 1, bar.learner, bar.changes)
     if "batch" in parts:
         batches = powers(batch, 2, sizes.max_batch)
@@ -156,12 +175,19 @@ def choose_cases(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) ->
 
 
 def curve_case(setting: str, value: int, sizes: Sizes) -> Case:
-    """Gives `MAIN` another value of one of `CURVES`."""
+    """Gives `MAIN` another value of one of `CURVES`, or none where the sizes cut it down."""
+    usual = Case("train", sizes.batch_size, MAIN)
+    limits = {
+        "sampler_calls": sizes.max_calls,
+        "width": sizes.width,
+        "num_transitions": sizes.num_transitions,
+    }
+    if value >= (limits.get(setting) or math.inf):
+        return usual
     if setting == "num_transitions":
-        rows = min(value, sizes.num_transitions)
-        return Case("train", sizes.batch_size, MAIN, num_transitions=rows)
+        return dataclasses.replace(usual, num_transitions=value)
     change = ("hidden_dims", (value,) * 3) if setting == "width" else (setting, value)
-    return Case("train", sizes.batch_size, MAIN, (change,))
+    return dataclasses.replace(usual, changes=(change,))
 
 
 def powers(first: int, factor: int, last: int) -> list[int]:

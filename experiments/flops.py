@@ -90,7 +90,8 @@ class Update:
         """
         actions = self._settings.num_backup_actions * self._rows
         critics = self._target_critics * self._critic.forward(actions, self._rows)
-        return self._chain(actions) + critics
+        calls = self._settings.target_calls or self._settings.sampler_calls
+        return self._chain(actions, calls) + critics
 
     def value_target(self) -> int:
         """IQL: target critics; V forward and gradient, and forward once more; B rows."""
@@ -108,7 +109,8 @@ class Update:
     def sampled_action(self) -> int:
         """Diffusion-QL: the sampler's passes of the policy, and back to parameters and inputs."""
         back = self._denoiser.to_params(self._rows) + 2 * self._denoiser.own * self._rows
-        return self._chain(self._rows) + self._settings.sampler_calls * back
+        calls = self._settings.sampler_calls
+        return self._chain(self._rows, calls) + calls * back
 
     def noisy_guidance(self) -> int:
         """DAC: target critics forward at the data's actions; forward and back at noisy ones."""
@@ -159,10 +161,9 @@ class Update:
     def _target_critics(self) -> int:
         return self._settings.num_target_critics or self._settings.num_critics
 
-    def _chain(self, rows: int) -> int:
+    def _chain(self, rows: int, calls: int) -> int:
         """The calls of a sampler; rows that share an observation multiply it once in all."""
-        calls = self._settings.sampler_calls * self._denoiser.forward(rows, 0)
-        return calls + self._denoiser.forward(0, self._rows)
+        return calls * self._denoiser.forward(rows, 0) + self._denoiser.forward(0, self._rows)
 
 
 _FQL = (Update.student_target, Update.flow_action, Update.mean_guidance)

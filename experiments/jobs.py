@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -254,10 +254,19 @@ def _run(
         process.wait()
 
 
+def bound(command: Sequence[str], cores: Sequence[str] = ()) -> list[str]:
+    """A command as one that ends when this process does, and keeps to some cores if any are given.
+
+    Args:
+      command: whose program is given by its path.
+      cores: their numbers.
+    """
+    program = str(pathlib.Path(__file__).with_name("bound.py"))
+    return [sys.executable, "-P", program, str(os.getpid()), ",".join(cores), *command]
+
+
 def _command(job: Job, folder: str, cores: list[str]) -> list[str]:
-    bound = str(pathlib.Path(__file__).with_name("bound.py"))
-    prefix = [sys.executable, "-P", bound, str(os.getpid()), ",".join(cores)]
-    return [*prefix, sys.executable, *job.arguments, f"--workdir={folder}"]
+    return bound([sys.executable, *job.arguments, f"--workdir={folder}"], cores)
 
 
 def _environment(needs: Needs) -> dict[str, str]:

@@ -133,8 +133,8 @@ def make_rows(sizes: Sizes) -> np.ndarray:
 def make_algorithm(case: Case, sizes: Sizes) -> Algorithm:
     """Makes the learner of a case with the settings of `TASK`, as a run would make it."""
     config = configuration.make_config(case.learner, TASK, **dict(case.changes))
-    if sizes.width:
-        config["hidden_dims"] = (sizes.width,) * len(config["hidden_dims"])
+    widths = config["hidden_dims"][: sizes.depth or None]
+    config["hidden_dims"] = tuple(min(width, sizes.width or width) for width in widths)
     for name in ("sampler_calls", "num_candidates"):
         if sizes.max_calls and name in config:
             config[name] = min(config[name], sizes.max_calls)

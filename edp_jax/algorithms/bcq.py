@@ -45,12 +45,13 @@ class Draws(NamedTuple):
 def make_draw(
     settings: Any, policy: DiffusionPolicy
 ) -> Callable[[chex.PRNGKey, networks.Params, Transition], Draws]:
-    """Builds draw(key, averaged actor, batch) -> Draws, for a learner with `groups.Backup`."""
+    """Builds draw(key, averaged actor, batch) -> Draws; of settings with `groups.SampledBackup`."""
+    sampled = edp.target_policy(settings, policy)
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         corruption_key, target_key = jax.random.split(key)
         corruption = policy.draw(corruption_key, batch.action)
-        return Draws(corruption, edp.draw_targets(target_key, settings, policy, params, batch))
+        return Draws(corruption, edp.draw_targets(target_key, settings, sampled, params, batch))
 
     return draw
 

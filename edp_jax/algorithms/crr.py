@@ -149,19 +149,22 @@ def make_edp(settings: EDPCRR, spec: TaskSpec) -> Algorithm:
     policy = edp.diffusion_policy(settings, spec, settings.likelihood)
     critics = edp.make_critics(settings, spec)
     act = edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec)
-    return _make(settings, policy, critics, act, edp.averaged_actor_and_critic)
+    sampled = edp.target_policy(settings, policy)
+    return _make(settings, policy, sampled, critics, act, edp.averaged_actor_and_critic)
 
 
 def make_gaussian(settings: GaussianCRR, spec: TaskSpec) -> Algorithm:
     """CRR with a Gaussian policy; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
     critics = edp.make_critics(settings, spec)
-    return _make(settings, policy, critics, edp.act_by_mean(policy.network), edp.averaged_actor)
+    act = edp.act_by_mean(policy.network)
+    return _make(settings, policy, policy, critics, act, edp.averaged_actor)
 
 
 def _make(
     settings: Any,
     policy: Policy,
+    sampled: Policy,
     critics: networks.Network,
     act: Acting,
     policy_params: Callable[[AgentState], Any],
@@ -171,7 +174,7 @@ def _make(
         shape = (settings.num_baseline_actions, *batch.action.shape)
         return Draws(
             prediction=policy.draw(prediction_key, batch.action),
-            target=edp.draw_targets(target_key, settings, policy, params, batch),
+            target=edp.draw_targets(target_key, settings, sampled, params, batch),
             baseline_noise=jax.random.normal(baseline_key, shape),
         )
 

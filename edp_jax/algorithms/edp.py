@@ -41,13 +41,40 @@ def diffusion_policy(
       InputError: settings that a diffusion cannot have, such as more calls than timesteps.
     """
     schedule = diffusion.make_schedule(settings.schedule, settings.num_timesteps)
-    eta = settings.ddim_eta if settings.sampler == "ddim" else None
-    sampler = diffusion.make_sampler(settings.sampler, schedule, settings.sampler_calls, eta=eta)
+    sampler = _make_sampler(settings, schedule, settings.sampler_calls)
     network = networks.make_noise_net(spec, settings.hidden_dims, settings.activation)
     if likelihood == "learned_std":
         network = networks.with_log_std(network, spec.action_dim)
-    dtype = getattr(settings, "sampler_dtype", "float32")  # of learners whose targets are sampled
-    return DiffusionPolicy(network, schedule, sampler, likelihood, dtype=dtype)
+    return DiffusionPolicy(network, schedule, sampler, likelihood)
+
+
+def target_policy(settings: Any, policy: DiffusionPolicy) -> DiffusionPolicy:
+    """The policy as it samples actions for the critics' targets.
+
+    Args:
+      settings: `groups.SampledBackup` and `groups.Diffusion`.
+      policy: the one that acts, made of the same settings.
+
+    Raises:
+      InputError: `target_calls` is more than there are timesteps.
+    """
+    policy = policy._replace(dtype=settings.sampler_dtype)
+    if not settings.target_calls or settings.sampler == diffusion.ONE_CALL:  # students have none
+        return policy
+    if settings.target_calls > policy.schedule.num_timesteps:
+        raise InputError(
+            f"target_calls={settings.target_calls} is more than "
+            f"num_timesteps={policy.schedule.num_timesteps}: lower it, or use 0"
+        )
+    sampler = _make_sampler(settings, policy.schedule, settings.target_calls)
+    return policy._replace(sampler=sampler)
+
+
+def _make_sampler(
+    settings: Any, schedule: diffusion.NoiseSchedule, num_calls: int
+) -> diffusion.Sampler:
+    eta = settings.ddim_eta if settings.sampler == "ddim" else None
+    return diffusion.make_sampler(settings.sampler, schedule, num_calls, eta=eta)
 
 
 def gaussian_policy(settings: groups.Networks, spec: TaskSpec) -> GaussianPolicy:
@@ -102,7 +129,10 @@ class TargetDraws(NamedTuple):
 def draw_targets(
     key: chex.PRNGKey, settings: Any, policy: Policy, params: networks.Params, batch: Transition
 ) -> TargetDraws:
-    """Samples M = `num_backup_actions` actions per next observation, of the policy `params`."""
+    """Samples M = `num_backup_actions` actions per next observation, of the policy `params`.
+
+    Of a diffusion policy, `policy` is its `target_policy`.
+    """
     x_T_key, chain_key, critics_key = jax.random.split(key, 3)
     x_T = jax.random.normal(x_T_key, (settings.num_backup_actions, *batch.action.shape))
     next_action = policy.sample(params, batch.next_observation, x_T, chain_key)

@@ -88,6 +88,13 @@ class Backup:
 class SampledBackup(Backup):
     """Those of a diffusion policy, which a chain of network calls samples."""
 
+    target_calls: int = setting(
+        0,
+        "network calls per action that is sampled for a target; 0: as many as sampler_calls. Fewer "
+        "train faster",
+        at_least=0,
+        at_most=10_000,
+    )
     sampler_dtype: str = setting(
         "float32",
         "numbers in which the network computes while it samples actions for targets; bfloat16 is "

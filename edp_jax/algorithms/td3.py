@@ -68,12 +68,13 @@ def make_draw(
     settings: EDPTD3, policy: DiffusionPolicy, draw_other: DrawOther | None = None
 ) -> Callable[[chex.PRNGKey, networks.Params, Transition], Draws]:
     """Builds draw(key, averaged actor, batch) -> Draws."""
+    sampled = edp.target_policy(settings, policy)
 
     def draw(key: chex.PRNGKey, params: networks.Params, batch: Transition) -> Draws:
         corruption_key, target_key, guide_key, other_key = jax.random.split(key, 4)
         return Draws(
             corruption=policy.draw(corruption_key, batch.action),
-            target=edp.draw_targets(target_key, settings, policy, params, batch),
+            target=edp.draw_targets(target_key, settings, sampled, params, batch),
             guide=jax.random.randint(guide_key, (), 0, settings.num_critics),
             other=None if draw_other is None else draw_other(other_key, batch),
         )

@@ -6,18 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend import core
 
 from edp_jax import InputError, algorithms
 from edp_jax.algorithms import edp, groups
 from edp_jax.types import TaskSpec
 
 from .builders import (
+    BATCH,
     CONSTANT_GAUSSIAN,
     LINEAR_CRITICS,
     SPEC,
     agent,
     assert_close,
     rows,
+    tiny_learner,
     tiny_settings,
     train_state,
 )
@@ -156,3 +159,52 @@ def test_the_policys_parts():
     quiet = edp.diffusion_policy(own.replace(ddim_eta=0.0), SPEC)
     assert not quiet.sampler.is_stochastic
     assert plain.schedule.num_timesteps == 5 and plain.sampler.num_calls == 2
+
+
+def chains(function, *arguments) -> set[int]:
+    """The lengths of all sampling chains of a function."""
+
+    def lengths(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "scan":
+                yield equation.params["length"]
+            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+                if is_program(inner):
+                    yield from lengths(getattr(inner, "jaxpr", inner))
+
+    def is_program(value):
+        return isinstance(value, core.ClosedJaxpr | core.Jaxpr)
+
+    return set(lengths(jax.make_jaxpr(function)(*arguments).jaxpr))
+
+
+@pytest.mark.parametrize("name", ["edp_crr", "dac", "diffusion_ql"])
+def test_target_calls_shorten_the_chain_of_targets_alone(name):
+    """Acting has `sampler_calls`, and so has the action that Diffusion-QL guides."""
+    learner, key = tiny_learner(name, sampler_calls=4, target_calls=3), jax.random.key(0)
+    state = jax.eval_shape(learner.init, key)
+    params = learner.draw_params(state)
+    assert chains(learner.draw, key, params, BATCH) == {3}
+    draws = jax.eval_shape(learner.draw, key, params, BATCH)
+    guided = chains(learner.update, state, BATCH, learner.settings, draws)
+    assert guided == ({4} if name == "diffusion_ql" else set())
+    assert chains(learner.act, learner.policy_params(state), BATCH.observation, key) == {4}
+
+
+def test_more_target_calls_than_timesteps_are_refused():
+    with pytest.raises(InputError, match="target_calls=6 is more than num_timesteps=5: lower it"):
+        tiny_learner("edp_td3", target_calls=6)
+
+
+def test_numbers_of_targets_alone_are_coarse():
+    """Neither acting nor any loss computes in `sampler_dtype`."""
+    own = tiny_settings("diffusion_ql", sampler_dtype="bfloat16")
+    policy = edp.diffusion_policy(own, SPEC)
+    dtypes = policy.dtype, edp.target_policy(own, policy).dtype
+    assert dtypes == ("float32", "bfloat16")
+
+
+def test_a_student_of_a_teacher_with_target_calls():
+    """It samples no targets itself, and keeps the setting, which says what its teacher was."""
+    student = algorithms.settings("one_call_edp_td3", target_calls=3)
+    assert algorithms.make("one_call_edp_td3", student, SPEC).settings.target_calls == 3

@@ -1,0 +1,153 @@
+"""Part time_to_score of the benchmark: what it starts, what it sees, and when it stops a run."""
+
+import itertools
+import json
+import sys
+import time
+import types
+
+import pytest
+
+from edp_jax import InputError
+from experiments import time_to_score
+from experiments.cases import QUICK
+from experiments.time_to_score import Watched, merge, read, summarize, watch
+
+# Stands for a run: SCORES are those of its evaluations, after 5, 10, ... updates; then it waits.
+STAND_IN = """
+import json, pathlib, signal, sys, time
+folder, scores = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+folder.mkdir()
+about = {"config": {"task": "", "algorithm": ""}, "dataset": {"sha256": ""}, "starts": []}
+record = about | {"format": 2, "members": [{"seed": 0}]}
+times, evaluations = folder / "times.csv", folder / "evaluations.csv"
+times.write_text("step,seconds,evaluating\\n")
+evaluations.write_text("step,seed,episode,return,score,length\\n")
+(folder / "config.json").write_text(json.dumps(record))
+for number, score in enumerate(scores):
+    step = 5 * (number + 1)
+    with times.open("a") as file:
+        file.write(f"{step},{number},{number / 8}\\n")
+    time.sleep(0.3)
+    with evaluations.open("a") as file:
+        file.write(f"{step},0,0,1.0,{score - 1},9\\n{step},0,1,1.0,{score + 1},9\\n")
+while scores[-1] > 0:
+    time.sleep(0.01)
+print("error: the last score is not above 0")
+sys.exit(3)
+"""
+
+
+def watch_stand_in(folder, scores, max_seconds=60.0):
+    command = [sys.executable, "-c", STAND_IN, str(folder / "run"), json.dumps(scores)]
+    return watch(command, str(folder / "run"), 95.0, max_seconds)
+
+
+def test_a_run_is_stopped_at_the_goal(tmp_path):
+    """The mean of its two episodes counts; what the run does behind it does not."""
+    found = watch_stand_in(tmp_path, [94.5, 95.0])
+    assert found.steps == [5, 10] and found.scores == [94.5, 95.0]
+    assert 0.3 < found.seconds[0] < found.seconds[1]
+    last = [total - noted for total, noted in zip(found.evaluating, (0.0, 1 / 8), strict=True)]
+    assert all(0.0 < seconds < found.seconds[1] for seconds in last)
+    assert found.processor_seconds > 0.0
+
+
+def test_a_run_is_stopped_when_its_time_is_over(tmp_path, monkeypatch):
+    """An hour passes with its second evaluation."""
+    table = tmp_path / "run/evaluations.csv"
+
+    def monotonic():
+        return 3600.0 * (table.exists() and table.read_text().count("\n") == 5)
+
+    clock = types.SimpleNamespace(sleep=time.sleep, monotonic=monotonic)
+    monkeypatch.setattr(time_to_score, "time", clock)
+    found = watch_stand_in(tmp_path, [10.0, 20.0])
+    assert found.scores == [10.0, 20.0] and found.seconds == [0.0, 3600.0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "seconds", "code"), [([1.0, -1.0], 60.0, "3"), ([1.0] * 50, 0.0, "(75|-15)")]
+)
+def test_a_run_without_a_result_says_why(tmp_path, scores, seconds, code):
+    """It failed, or was stopped before its first evaluation."""
+    with pytest.raises(InputError, match=f"ended with code {code} after"):
+        watch_stand_in(tmp_path, scores, seconds)
+
+
+COLD = Watched([10, 20, 30], [50.0, 96.0, 90.0], [20.0, 40.0, 60.0], [1.0, 2.0, 3.0], 70.0)
+WARM = Watched([10], [50.0], [12.0], [1.0], 15.0)
+
+
+def test_the_time_to_the_goal_and_what_compiled_programs_save():
+    """The warm run is 8 s ahead at the first evaluation, and so it is at the second."""
+    expected = {"goal": 95.0, "reached": True, "updates": 20, "score": 96.0, "seconds": 40.0}
+    others = {"evaluating_seconds": 2.0, "warm_seconds": 32.0, "processor_seconds": 70.0}
+    assert summarize(COLD, WARM, 95.0) == expected | others
+    missed = summarize(COLD, WARM, 97.0)
+    assert (missed["reached"], missed["updates"], missed["score"]) == (False, 30, 96.0)
+    assert "97 not reached (best 96.0) in 30 updates" in time_to_score.describe_entry(missed)
+
+
+def test_every_run_is_the_public_command(monkeypatch, tmp_path):
+    """One with an empty cache, then one up to its first evaluation with what is in it."""
+    commands = []
+
+    def pretend(command, workdir, goal, max_seconds):
+        commands.append(command)
+        assert (goal, max_seconds) == (70.0, QUICK.max_seconds)
+        return COLD if len(commands) % 2 else WARM
+
+    monkeypatch.setattr(time_to_score, "watch", pretend)
+    monkeypatch.setattr(time_to_score.data, "find_file", lambda task, folder: "there")
+    changes = {"target_calls": 3}
+    task = "kitchen-complete-v0"
+    found = time_to_score.measure([task], ["edp", "edp_td3"], changes, QUICK, lambda line: None)
+    assert list(found[task]) == ["edp target_calls=3", "edp_td3 target_calls=3"]
+    for command in commands:
+        assert command[1:3] == ["-m", "experiments.main"]
+        assert {"--config.seeds=(0,)", "--config.target_calls=3"} <= set(command)
+    (first, second, *_), learners = commands, [command[3] for command in commands]
+    assert learners == [f"--config={name}:{task}" for name in ("edp",) * 2 + ("edp_td3",) * 2]
+    assert f"--config.num_steps={QUICK.max_updates}" in first
+    assert "--config.num_steps=10" in second
+    caches = [arg for command in commands for arg in command if "compilation_cache" in arg]
+    assert [len(set(group)) for _, group in itertools.groupby(caches)] == [1, 1]
+
+
+def test_a_run_that_fails_costs_no_other(monkeypatch):
+    def fail(*_):
+        raise InputError("ended with code 2 after 5 s: no simulator")
+
+    monkeypatch.setattr(time_to_score, "watch", fail)
+    monkeypatch.setattr(time_to_score.data, "find_file", lambda task, folder: "there")
+    lines = []
+    found = time_to_score.measure(["kitchen-complete-v0"], ["edp", "bc"], {}, QUICK, lines.append)
+    assert list(found["kitchen-complete-v0"]) == ["edp", "bc"]
+    assert lines[1] == "kitchen-complete-v0, bc: ended with code 2 after 5 s: no simulator"
+
+
+def test_a_task_without_data_is_skipped_with_a_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    lines = []
+    found = time_to_score.measure(list(time_to_score.GOALS), ["edp"], {}, QUICK, lines.append)
+    assert all(list(entries) == ["skipped"] for entries in found.values())
+    assert f"kitchen-complete-v0: skipped, its data are not in {tmp_path}; python -m" in lines[1]
+
+
+def test_runs_measured_one_at_a_time_come_together(tmp_path):
+    """Newer ones replace older ones, and a task that was skipped once is not any more."""
+    (tmp_path / "benchmark.json").write_text(
+        json.dumps({"time_to_score": {"a": {"edp": 1, "bc": 2}, "b": {"skipped": "no data"}}})
+    )
+    before = read(str(tmp_path / "benchmark.json"))
+    assert merge(before, {"a": {"edp": 3}, "b": {"edp": 4}}) == {
+        "a": {"edp": 3, "bc": 2},
+        "b": {"edp": 4},
+    }
+    assert merge(before, {"b": {"skipped": "gone"}})["b"] == {"skipped": "gone"}
+    assert read(str(tmp_path / "other.json")) == {}
+    (tmp_path / "damaged.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="not the result of a benchmark; remove it"):
+        read(str(tmp_path / "damaged.json"))
