@@ -19,6 +19,7 @@ from edp_jax import InputError, configuration, data, programs
 from edp_jax.algorithms import AgentState
 from edp_jax.configuration import build
 from edp_jax.errors import program
+from edp_jax.evaluation.patience import Patience
 from edp_jax.files import remove_leftovers
 from edp_jax.runs import evaluating, outputs, record
 from edp_jax.runs.lock import locked
@@ -26,7 +27,7 @@ from edp_jax.training import hosts, process, sharding, tables, writers
 from edp_jax.training.checkpoint import Checkpoints, read_notes
 from edp_jax.training.clock import Clock
 from edp_jax.training.recovery import set_unusable_aside
-from edp_jax.training.run import Outcome, Schedule, run
+from edp_jax.training.run import Outcome, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
 
@@ -118,7 +119,7 @@ def train(
     hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
     with contextlib.ExitStack() as held:
         hosts.run_in_zero(lambda: held.enter_context(locked(workdir, say)))
-        return train_on(dataset, settings, workdir, signals, began, begin)
+        return train_on(dataset, settings, workdir, signals, began, begin, held)
 
 
 def train_on(
@@ -128,6 +129,7 @@ def train_on(
     signals: StopSignals,
     began: float,
     begin: Begin,
+    held: contextlib.ExitStack,
 ) -> int:
     """Does what `train` does, in a folder that fits and that no other process trains in.
 
@@ -138,6 +140,7 @@ def train_on(
       signals: what may ask it to stop.
       began: when it was started, in seconds of `time.monotonic`.
       begin: see `edp_jax.training.run.run`.
+      held: what is given back when it ends.
     """
     config, members = settings.config, build.make_members(settings)
     for place in (workdir, os.path.join(workdir, "policy")):
@@ -151,14 +154,16 @@ def train_on(
 
     latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
     checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
-    done = latest or 0
-    if done > settings.run.num_steps:
+    algorithm = build.make_algorithm(settings, dataset)
+    schedule, done = build.make_schedule(settings, algorithm), latest or 0
+    length = "online_steps" if schedule.rounds else "num_steps"
+    if done > schedule.end:
         raise InputError(
-            f"config.num_steps={settings.run.num_steps}: {workdir} holds {done} updates already; "
-            "ask for more, or use a new --workdir"
+            f"config.{length}={config[length]}: {workdir} holds {done} updates already, and that "
+            f"makes {schedule.end}; ask for more, or use a new --workdir"
         )
-    if hosts.run_in_zero(lambda: outputs.is_finished(workdir, settings.run.num_steps)):
-        print(f"finished already: {workdir}; to train longer, raise num_steps")
+    if hosts.run_in_zero(lambda: outputs.is_finished(workdir, schedule.end)):
+        print(f"finished already: {workdir}; to train longer, raise {length}")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
         )
@@ -173,7 +178,6 @@ def train_on(
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
 
-    algorithm = build.make_algorithm(settings, dataset)
     trainer = Trainer(
         algorithm,
         dataset,
@@ -189,6 +193,8 @@ def train_on(
         print(idle, flush=True)
 
     evaluate = build.make_evaluate(settings, dataset, algorithm, signals.check)
+    simulators = held.enter_context(Patience(settings.config["step_seconds"]))
+    online = build.make_online(settings, dataset, trainer, schedule.rounds, simulators)
 
     def leave(outcome: Outcome) -> None:
         """Writes what a run leaves for people, also where it is stopped."""
@@ -199,12 +205,7 @@ def train_on(
         outcome = run(
             trainer,
             workdir,
-            Schedule(
-                settings.run.num_steps,
-                settings.run.log_every,
-                settings.run.eval_every,
-                settings.run.checkpoint_every,
-            ),
+            schedule,
             checkpoints=checkpoints,
             begin=begin,
             evaluate=evaluate and evaluating.noted(evaluate, workdir),
@@ -212,6 +213,7 @@ def train_on(
             writers=extra_writers,
             leave=leave,
             possible_returns=build.possible_returns(settings, dataset),
+            online=online,
         )
     finally:
         writers.close_all(extra_writers)

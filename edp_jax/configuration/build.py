@@ -1,5 +1,6 @@
 """From checked settings to what a run is made of: dataset, learner, evaluation."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,17 @@ import numpy as np
 
 from edp_jax import algorithms, data, evaluation
 from edp_jax.algorithms import AgentState, Algorithm
+from edp_jax.configuration.online import explorer_settings
 from edp_jax.configuration.resolve import Settings
 from edp_jax.evaluation import envs
-from edp_jax.training import divergence
+from edp_jax.training import divergence, rounds
 from edp_jax.training.evaluator import Evaluation, check_environment
 from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
+from edp_jax.training.interaction import Episodes, Interaction
 from edp_jax.training.members import Member, grid, member_settings
+from edp_jax.training.online import Online
+from edp_jax.training.run import Schedule
+from edp_jax.training.trainer import Trainer
 from edp_jax.types import InputError
 
 
@@ -111,4 +117,63 @@ def make_evaluate(
         seconds=settings.config["step_seconds"],
         check_stop=check_stop,
         **options,
+    )
+
+
+def make_schedule(settings: Settings, algorithm: Algorithm) -> Schedule:
+    """When the run logs, evaluates and saves, and when its online phase is."""
+    online, num_steps, phase = settings.online, settings.run.num_steps, None
+    if online.online_steps:
+        phase = rounds.plan(
+            num_steps,
+            online.online_steps,
+            online.online_warmup,
+            online.updates_per_step,
+            algorithm.draws_ahead,
+        )
+    periods = settings.run.log_every, settings.run.eval_every, settings.run.checkpoint_every
+    return Schedule(num_steps, *periods, phase)
+
+
+def make_online(
+    settings: Settings,
+    dataset: data.Dataset,
+    trainer: Trainer,
+    phase: rounds.Rounds | None,
+    call: Callable[[Callable[[], list]], list],
+) -> Online | None:
+    """Builds the online phase as configured; None where there is none.
+
+    Args:
+      settings: of the run.
+      dataset: of the run.
+      trainer: of the run.
+      phase: of the run's schedule.
+      call: calls the functions that step the environments.
+
+    Raises:
+      InputError: there is no such environment.
+    """
+    if phase is None or settings.environment is None:
+        return None
+    online, members = settings.online, trainer.members
+    exploring = explorer_settings(settings.config, online)
+    learner = dataclasses.replace(settings.learner, **exploring)
+    made = envs.make_new(settings.environment, len(members))
+    interaction = Interaction(
+        [Episodes(each, member.seed) for each, member in zip(made, members, strict=True)],
+        rewards_add_up=settings.task.stored_rewards_add_up,
+        call=call,
+    )
+    return Online(
+        trainer.source,
+        dataset,
+        interaction,
+        phase,
+        algorithms.make(settings.algorithm, learner, dataset.spec),
+        num_members=len(members),
+        capacity=online.online_capacity or phase.env_steps(phase.end),
+        share=online.online_share,
+        noise=online.online_noise,
+        reset_optimizer=online.online_optimizer == "reset",
     )

@@ -69,6 +69,9 @@ def check_workdir(
         json.loads(json.dumps(each)) for each in (run.config, config, defaults)
     )
     may_change = set(may_change)
+    phases = [bool(each.get("online_steps")) for each in (previous, config)]
+    if any(phases):  # when the online phase begins is settled, and that it is there at all
+        may_change -= {"num_steps"} if all(phases) else {"num_steps", "online_steps"}
     evaluated = os.path.isfile(os.path.join(workdir, EVALUATIONS))
     scores_of = _last_scores_of(run.starts) or previous
     if evaluated and "none" not in (scores_of.get("env_id"), config.get("env_id")):
