@@ -1,4 +1,4 @@
-"""Acting while learning: the rows of steps, the ends of episodes, and taking an episode up again."""
+"""Acting while learning: the rows of steps, the ends of episodes, taking an episode up again."""
 
 import numpy as np
 import pytest
