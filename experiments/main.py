@@ -21,7 +21,7 @@ from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.evaluation.patience import Patience
 from edp_jax.files import remove_leftovers
-from edp_jax.runs import evaluating, outputs, record
+from edp_jax.runs import evaluating, inherit, outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, sharding, tables, writers
 from edp_jax.training.checkpoint import Checkpoints, read_notes
@@ -156,6 +156,8 @@ def train_on(
     checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
     algorithm = build.make_algorithm(settings, dataset)
     schedule, done = build.make_schedule(settings, algorithm), latest or 0
+    if latest is None and settings.online.init_from:
+        begin, done = inherit.begin_from(settings, dataset)
     length = "online_steps" if schedule.rounds else "num_steps"
     if done > schedule.end:
         raise InputError(
