@@ -21,7 +21,7 @@ from edp_jax.configuration import build
 from edp_jax.errors import program
 from edp_jax.evaluation.patience import Patience
 from edp_jax.files import remove_leftovers
-from edp_jax.runs import evaluating, inherit, outputs, record
+from edp_jax.runs import collected, evaluating, inherit, outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, sharding, tables, writers
 from edp_jax.training.checkpoint import Checkpoints, read_notes
@@ -154,17 +154,17 @@ def train_on(
 
     latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
     checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
-    algorithm = build.make_algorithm(settings, dataset)
-    schedule, done = build.make_schedule(settings, algorithm), latest or 0
+    done, num_updates = latest or 0, settings.num_updates
     if latest is None and settings.online.init_from:
         begin, done = inherit.begin_from(settings, dataset)
-    length = "online_steps" if schedule.rounds else "num_steps"
-    if done > schedule.end:
+    length = "online_steps" if settings.rounds else "num_steps"
+    if done > num_updates:
         raise InputError(
-            f"config.{length}={config[length]}: {workdir} holds {done} updates already, and that "
-            f"makes {schedule.end}; ask for more, or use a new --workdir"
+            f"config.{length}={config[length]}: {workdir} holds {done} updates already, more than "
+            f"these {num_updates}; ask for more, or use a new --workdir"
         )
-    if hosts.run_in_zero(lambda: outputs.is_finished(workdir, schedule.end)):
+    wanted = settings.online.online_data and not collected.is_there(workdir)
+    if not wanted and hosts.run_in_zero(lambda: outputs.is_finished(workdir, num_updates)):
         print(f"finished already: {workdir}; to train longer, raise {length}")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
@@ -180,6 +180,7 @@ def train_on(
     hosts.run_in_zero(lambda: record.write_config(workdir, config, dataset.info, members, done))
     hosts.run_in_all(lambda: record.check_shared(workdir))
 
+    algorithm = build.make_algorithm(settings, dataset)
     trainer = Trainer(
         algorithm,
         dataset,
@@ -196,18 +197,21 @@ def train_on(
 
     evaluate = build.make_evaluate(settings, dataset, algorithm, signals.check)
     simulators = held.enter_context(Patience(settings.config["step_seconds"]))
-    online = build.make_online(settings, dataset, trainer, schedule.rounds, simulators)
+    online = build.make_online(settings, dataset, trainer, simulators)
 
     def leave(outcome: Outcome) -> None:
         """Writes what a run leaves for people, also where it is stopped."""
         wall_seconds = time.monotonic() - began
         outputs.finish(workdir, trainer, dataset, outcome, wall_seconds=wall_seconds)
+        if online is not None and settings.online.online_data:
+            for path in collected.write(workdir, trainer, dataset, online):
+                say(f"collected steps: {path}")
 
     try:
         outcome = run(
             trainer,
             workdir,
-            schedule,
+            build.make_schedule(settings),
             checkpoints=checkpoints,
             begin=begin,
             evaluate=evaluate and evaluating.noted(evaluate, workdir),

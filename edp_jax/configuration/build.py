@@ -11,7 +11,7 @@ from edp_jax.algorithms import AgentState, Algorithm
 from edp_jax.configuration.online import explorer_settings
 from edp_jax.configuration.resolve import Settings
 from edp_jax.evaluation import envs
-from edp_jax.training import divergence, rounds
+from edp_jax.training import divergence
 from edp_jax.training.evaluator import Evaluation, check_environment
 from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
 from edp_jax.training.interaction import Episodes, Interaction
@@ -120,26 +120,17 @@ def make_evaluate(
     )
 
 
-def make_schedule(settings: Settings, algorithm: Algorithm) -> Schedule:
-    """When the run logs, evaluates and saves, and when its online phase is."""
-    online, num_steps, phase = settings.online, settings.run.num_steps, None
-    if online.online_steps:
-        phase = rounds.plan(
-            num_steps,
-            online.online_steps,
-            online.online_warmup,
-            online.updates_per_step,
-            algorithm.draws_ahead,
-        )
-    periods = settings.run.log_every, settings.run.eval_every, settings.run.checkpoint_every
-    return Schedule(num_steps, *periods, phase)
+def make_schedule(settings: Settings) -> Schedule:
+    """When the run logs, evaluates and saves, and when it is online."""
+    run = settings.run
+    periods = run.log_every, run.eval_every, run.checkpoint_every
+    return Schedule(run.num_steps, *periods, settings.rounds)
 
 
 def make_online(
     settings: Settings,
     dataset: data.Dataset,
     trainer: Trainer,
-    phase: rounds.Rounds | None,
     call: Callable[[Callable[[], list]], list],
 ) -> Online | None:
     """Builds the online phase as configured; None where there is none.
@@ -148,15 +139,14 @@ def make_online(
       settings: of the run.
       dataset: of the run.
       trainer: of the run.
-      phase: of the run's schedule.
       call: calls the functions that step the environments.
 
     Raises:
       InputError: there is no such environment.
     """
-    if phase is None or settings.environment is None:
+    online, rounds, members = settings.online, settings.rounds, trainer.members
+    if rounds is None or settings.environment is None:
         return None
-    online, members = settings.online, trainer.members
     exploring = explorer_settings(settings.config, online)
     learner = dataclasses.replace(settings.learner, **exploring)
     made = envs.make_new(settings.environment, len(members))
@@ -169,10 +159,10 @@ def make_online(
         trainer.source,
         dataset,
         interaction,
-        phase,
+        rounds,
         algorithms.make(settings.algorithm, learner, dataset.spec),
         num_members=len(members),
-        capacity=online.online_capacity or phase.env_steps(phase.end),
+        capacity=online.online_capacity or rounds.env_steps(rounds.end),
         share=online.online_share,
         noise=online.online_noise,
         reset_optimizer=online.online_optimizer == "reset",

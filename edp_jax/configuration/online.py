@@ -6,7 +6,7 @@ from typing import Any
 from edp_jax import algorithms
 from edp_jax.algorithms.base import MOST_AHEAD
 from edp_jax.configuration import groups
-from edp_jax.training.rounds import LEAST_STEPS
+from edp_jax.training.rounds import LEAST_STEPS, Rounds, plan
 from edp_jax.types import EnvSpec, InputError
 
 _NEEDED = {  # settings of the data that collected steps could not follow
@@ -18,18 +18,22 @@ _NEEDED = {  # settings of the data that collected steps could not follow
 _EXPLORING = {"online_starting_noise": "starting_noise", "online_candidates": "num_candidates"}
 
 
-def check_online(
-    config: Mapping[str, Any], online: groups.Online, environment: EnvSpec | None
-) -> None:
-    """Refuses an online phase that cannot be, and a run without any update.
+def plan_online(
+    config: Mapping[str, Any],
+    online: groups.Online,
+    environment: EnvSpec | None,
+    draws_ahead: int,
+) -> Rounds | None:
+    """The rounds of the online phase; None where there is none.
 
     Args:
       config: all settings.
       online: of these, those of the phase.
       environment: where the members act; None where there is none.
+      draws_ahead: of the learner.
 
     Raises:
-      InputError: see above.
+      InputError: there cannot be such a phase, or the run would have no update at all.
     """
     if not online.online_steps:
         if not config["num_steps"]:
@@ -37,11 +41,11 @@ def check_online(
                 "config.num_steps=0: nothing would be trained; ask for updates, or set "
                 "--config.online_steps"
             )
-        return
+        return None
     asked, name = f"config.online_steps={online.online_steps}", config["algorithm"]
     if environment is None:
         raise InputError(
-            f"{asked}: {config['task']} has no environment to act in; name one with --config.env_id"
+            f"{asked}: {config['task']:.100} has no environment to act in; name one with --config.env_id"
         )
     if "discount" not in config:
         raise InputError(
@@ -74,6 +78,13 @@ def check_online(
             "the warm-up and a round fit; set it so, or to 0"
         )
     explorer_settings(config, online)
+    return plan(
+        config["num_steps"],
+        online.online_steps,
+        online.online_warmup,
+        online.updates_per_step,
+        draws_ahead,
+    )
 
 
 def explorer_settings(config: Mapping[str, Any], online: groups.Online) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 from edp_jax import algorithms, data
 from edp_jax.configuration import groups
 from edp_jax.configuration.make import all_settings, explain_unknown, make_config
-from edp_jax.configuration.online import check_online
+from edp_jax.configuration.online import plan_online
 from edp_jax.settings import Setting, check
+from edp_jax.training.rounds import Rounds
 from edp_jax.types import EnvSpec, InputError, TaskSpec
 
 
@@ -30,9 +31,15 @@ class Settings:
     run: groups.Run
     source: groups.Source
     online: groups.Online
+    rounds: Rounds | None  # of the online phase
     processes: groups.Processes
     learner: Any  # the learner's settings, see `edp_jax.algorithms`
     sweep: dict[str, tuple[float, ...]]  # values of the settings that are swept
+
+    @property
+    def num_updates(self) -> int:
+        """Updates per seed, those of the online phase included."""
+        return self.run.num_steps if self.rounds is None else self.rounds.end
 
     @property
     def algorithm(self) -> str:
@@ -64,10 +71,9 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     _check_seeds(config["seeds"])
     config |= _absolute_paths(config)
     learner = algorithms.settings(algorithm, **_pick(config, algorithms.find(algorithm).settings))
-    algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
+    made = algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
     online = groups.Online(**_pick(config, groups.Online))
     environment = _environment(config)
-    check_online(config, online, environment)
     return Settings(
         config=config,
         task=_task(config),
@@ -80,6 +86,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         run=groups.Run(**_pick(config, groups.Run)),
         source=groups.Source(**_pick(config, groups.Source)),
         online=online,
+        rounds=plan_online(config, online, environment, made.draws_ahead),
         processes=processes(config),
         learner=learner,
         sweep={name: values for name, values in config["sweep"].items() if values},
