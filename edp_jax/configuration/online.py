@@ -38,14 +38,15 @@ def plan_online(
     if not online.online_steps:
         if not config["num_steps"]:
             raise InputError(
-                "config.num_steps=0: nothing would be trained; ask for updates, or set "
-                "--config.online_steps"
+                "config.num_steps=0 must be at least 1 where nothing is learned in the environment: "
+                "set it to such a value, or set --config.online_steps"
             )
         return None
     asked, name = f"config.online_steps={online.online_steps}", config["algorithm"]
     if environment is None:
         raise InputError(
-            f"{asked}: {config['task']:.100} has no environment to act in; name one with --config.env_id"
+            f"{asked}: {config['task']:.100} has no environment to act in; name one with "
+            "--config.env_id"
         )
     if "discount" not in config:
         raise InputError(

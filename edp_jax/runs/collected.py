@@ -42,7 +42,7 @@ def write(workdir: str, trainer: Trainer, dataset: Dataset, online: Online) -> l
         if len(rows) < 2:
             continue
         path = os.path.join(workdir, _FOLDER, f"{member.name}.hdf5")
-        recipe = {"task": dataset.info["name"], "workdir": workdir} | member.columns
+        recipe = {"data": dataset.info["name"]} | member.columns
         try:
             write_hdf5(path, as_raw(rows, dataset), attributes={"recipe": json.dumps(recipe)})
         except OSError as error:
@@ -59,17 +59,17 @@ def as_raw(rows: np.ndarray, dataset: Dataset) -> RawDataset:
     An episode was cut where a row does not begin where the one before it led.
     """
     steps = unpack(rows, TaskSpec(dataset.observation_dim, dataset.action_dim))
-    terminals = steps.discount == 0
-    follows = (steps.observation[1:] == steps.next_observation[:-1]).all(axis=1)
-    timeouts = ~np.append(follows, False) & ~terminals
+    observations, following = np.asarray(steps.observation), np.asarray(steps.next_observation)
+    terminals = np.asarray(steps.discount) == 0
+    follows = (observations[1:] == following[:-1]).all(axis=1)
     scores = dataset.reference_scores
     return RawDataset(
-        observations=steps.observation,
-        actions=steps.action,
-        rewards=steps.reward,
+        observations=observations,
+        actions=np.asarray(steps.action),
+        rewards=np.asarray(steps.reward),
         terminals=terminals,
-        timeouts=timeouts,
-        next_observations=steps.next_observation,
+        timeouts=~np.append(follows, False) & ~terminals,
+        next_observations=following,
         action_low=np.asarray(dataset.units.action_low),
         action_high=np.asarray(dataset.units.action_high),
         reference_scores=None if scores is None else np.array(scores),

@@ -4,6 +4,7 @@ Every episode begins from a seed that its member's seed and its number give. The
 progress can be saved without the state of its simulator: by its number and the actions so far.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,9 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edp_jax import stepping
+from edp_jax.errors import one_line
 from edp_jax.types import InputError, TaskSpec, Transition, pack
 
 Act = Callable[[np.ndarray, int], np.ndarray]  # observation [R, O], step -> action [R, A]
+
+
+@contextlib.contextmanager
+def _failures_told() -> Iterator[None]:
+    """Tells in one line what a simulator raises, which may be anything."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"an environment failed while its member learned in it ({type(error).__name__}: "
+            f"{one_line(error)[:100]}); mend it: the same command goes on from the last checkpoint"
+        ) from error
 
 
 def _nobody(observation: np.ndarray) -> np.ndarray:
@@ -144,7 +160,11 @@ class Interaction:
         counter = itertools.count(first)
         self._act = lambda observation: act(observation, next(counter))
         packed, sound = [], []
-        for index, step in zip(range(number), self._steps, strict=False):
+        for index in range(number):
+            with _failures_told():
+                step = next(self._steps, None)
+            if step is None:  # all stand still
+                break
             reward = step.reward
             if self._add_up:
                 reward = np.array([each.total for each in self._environments])
@@ -205,7 +225,8 @@ class Interaction:
             def repeat(each=each, number=number, actions=actions, observation=observation) -> list:
                 return [each.take_up(number, actions, observation)]
 
-            left += [] if self._call(repeat)[0] else [member]
+            with _failures_told():
+                left += [] if self._call(repeat)[0] else [member]
         self._steps = self._begin()
         return left
 

@@ -92,12 +92,13 @@ class Online:
         self._copy = jax.jit(self._policies, out_shardings=self._layout)
         self._act = jax.jit(_make_act(explorer, dataset.units, noise))
 
-    def begin(self, state: AgentState, fresh: AgentState) -> AgentState:
-        """The state [R] with which the phase begins; `fresh` is an untrained one."""
+    def begin(self, state: AgentState, init: Callable[[], AgentState]) -> AgentState:
+        """The state [R] with which the phase begins; `init` makes an untrained one."""
         if not self._reset:
             return state
+        untrained = init().networks
         networks = {
-            name: dataclasses.replace(network, opt_state=fresh.networks[name].opt_state)
+            name: dataclasses.replace(network, opt_state=untrained[name].opt_state)
             for name, network in state.networks.items()
         }
         return dataclasses.replace(state, networks=networks)

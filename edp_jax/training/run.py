@@ -199,7 +199,7 @@ def run(
         began = time.perf_counter()
         source, bounds = (None, possible_returns) if step < schedule.num_steps else (online, None)
         if online is not None and step == schedule.num_steps:
-            state = online.begin(state, trainer.init())
+            state = online.begin(state, trainer.init)
         state, metrics = trainer.train(state, stop - step, source)
         progress.chunk_done(stop - step, time.perf_counter() - began)
         step, diverged = stop, hosts.fetch(state.diverged)

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -125,24 +125,43 @@ def kills(bench: Bench, number: int = 100) -> str:
 
     A fifth of them hit two processes that share a run.
     """
-    of_two = number // 5
-    wrong = _kills(bench, number - of_two, lambda name: [bench.start(name, _LONGER)])
-    wrong += _kills(bench, of_two, lambda name: bench.start_two(name, _LONGER))
+    of_two, folder = number // 5, bench.folder / "run"
+    phases = [
+        lambda: any((folder / "checkpoints").glob("*tmp*")),
+        (folder / "policy").exists,
+        lambda: any(folder.glob("summary.json*")),
+        (folder / "evaluations.csv").exists,
+        *[None] * 3,
+    ]
+    wrong = _kills(bench, number - of_two, lambda name: [bench.start(name, _LONGER)], phases)
+    wrong += _kills(bench, of_two, lambda name: bench.start_two(name, _LONGER), phases)
     return judge(wrong, f"{number - of_two} kills of one process, {of_two} of two that share a run")
 
 
 _LONGER = {"num_steps": "600"}
 
 
-def _kills(bench: Bench, number: int, start: Callable[[str], list[subprocess.Popen]]) -> list:
-    """What is wrong after so many kills of runs that `start(name)` starts and goes on with."""
+def online(bench: Bench, number: int = 10) -> str:
+    """SIGKILL at random moments of an online phase, some seconds after its first episode."""
+    settings = {"num_steps": "40", "online_steps": "6000", "online_warmup": "100"}
+    settings |= {"online_capacity": "2000", "online_noise": "0.2", "online_data": "True"}
+    met = bench.folder / "run" / "episodes.csv"
+    phases = [lambda seconds=n: met.exists() and not time.sleep(seconds) for n in (0, 1, 2, 4, 8)]
+    wrong = _kills(bench, number, lambda name: [bench.start(name, settings)], phases)
+    return judge(wrong, f"{number} kills")
+
+
+def _kills(
+    bench: Bench,
+    number: int,
+    start: Callable[[str], list[subprocess.Popen]],
+    phases: Sequence[Callable[[], bool] | None],
+) -> list:
+    """What is wrong after so many kills of runs that `start(name)` starts and goes on with.
+
+    They come when one of `phases` is so, or, where that is None, at a random moment.
+    """
     rng, wrong, done, folder = random.Random(number), [], 0, bench.folder / "run"
-    phases = {
-        "a checkpoint": lambda: any((folder / "checkpoints").glob("*tmp*")),
-        "the policy": (folder / "policy").exists,
-        "the summary": lambda: any(folder.glob("summary.json*")),
-        "an evaluation": (folder / "evaluations.csv").exists,
-    }
 
     def run(name: str) -> list[int]:
         codes = [process.wait() for process in start(name)]
@@ -156,7 +175,7 @@ def _kills(bench: Bench, number: int, start: Callable[[str], list[subprocess.Pop
     while done < number:
         processes, began = start("run"), time.monotonic()
         moment = rng.uniform(0.5, longest)
-        phase = rng.choice([*phases.values(), None, None, None])
+        phase = rng.choice(phases)
         bench.until(
             processes[0], lambda p=phase, t=began + moment: p() if p else time.monotonic() > t
         )
