@@ -38,8 +38,8 @@ def plan_online(
     if not online.online_steps:
         if not config["num_steps"]:
             raise InputError(
-                "config.num_steps=0 must be at least 1 where nothing is learned in the environment: "
-                "set it to such a value, or set --config.online_steps"
+                "config.num_steps=0 must be at least 1 where nothing is learned online: set it so, "
+                "or set --config.online_steps"
             )
         return None
     asked, name = f"config.online_steps={online.online_steps}", config["algorithm"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import make_config
 from edp_jax.files import write_json
 from edp_jax.runs.reader import FORMAT, Run
@@ -22,6 +23,8 @@ from edp_jax.types import InputError
 
 PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # settings of one process
 _SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what returns and scores are of
+# what the steps that are collected depend on
+_ONLINE = frozenset({"num_steps", "env_id", "env_kwargs", *ACTING})
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("gymnasium", "gymnasium-robotics", "mujoco"),
@@ -70,8 +73,8 @@ def check_workdir(
     )
     may_change = set(may_change)
     phases = [bool(each.get("online_steps")) for each in (previous, config)]
-    if any(phases):  # when the online phase begins is settled, and that it is there at all
-        may_change -= {"num_steps"} if all(phases) else {"num_steps", "online_steps"}
+    if any(phases):
+        may_change -= _ONLINE if all(phases) else {*_ONLINE, "online_steps"}
     evaluated = os.path.isfile(os.path.join(workdir, EVALUATIONS))
     scores_of = _last_scores_of(run.starts) or previous
     if evaluated and "none" not in (scores_of.get("env_id"), config.get("env_id")):

@@ -76,7 +76,7 @@ def test_an_episode_is_taken_up_where_it_was(before):
 
 
 def test_a_simulator_that_does_not_repeat_itself_is_noticed_and_its_episode_left():
-    first, again = interaction(forgetful=True), interaction(forgetful=True)
+    first, again = (interaction(forgetful=True, edge=100.0) for _ in range(2))
     first.collect(act, 0, 2)
     saved = first.arrays()
     assert saved["episode"].tolist() == [0, 0] and saved["length"].tolist() == [2, 2]
