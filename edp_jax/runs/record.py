@@ -72,9 +72,13 @@ def check_workdir(
         json.loads(json.dumps(each)) for each in (run.config, config, defaults)
     )
     may_change = set(may_change)
-    phases = [bool(each.get("online_steps")) for each in (previous, config)]
-    if any(phases):
-        may_change -= _ONLINE if all(phases) else {*_ONLINE, "online_steps"}
+    steps = [each.get("online_steps", 0) for each in (previous, config)]
+    if bool(steps[0]) != bool(steps[1]):
+        raise InputError(
+            f"--workdir={workdir}: holds a run with online_steps={steps[0]}, not {steps[1]}; use a "
+            "new --workdir, where --config.init_from=THIS_FOLDER begins where this one is"
+        )
+    may_change -= _ONLINE if all(steps) else set()
     evaluated = os.path.isfile(os.path.join(workdir, EVALUATIONS))
     scores_of = _last_scores_of(run.starts) or previous
     if evaluated and "none" not in (scores_of.get("env_id"), config.get("env_id")):
