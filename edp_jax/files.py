@@ -129,6 +129,15 @@ def sha256_of(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_all(folder: str) -> dict[str, str]:
+    """The sha256 of every file in a folder and those below, by its path from there."""
+    return {
+        os.path.relpath(os.path.join(place, name), folder): sha256_of(os.path.join(place, name))
+        for place, _, names in os.walk(folder)
+        for name in names
+    }
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 

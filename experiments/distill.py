@@ -20,7 +20,7 @@ from absl import flags
 from edp_jax import InputError, algorithms, configuration, data
 from edp_jax.algorithms import AgentState, one_call
 from edp_jax.configuration import Settings, build
-from edp_jax.configuration.groups import Processes
+from edp_jax.configuration.groups import Online, Processes
 from edp_jax.diffusion import SAMPLERS
 from edp_jax.runs import Run
 from edp_jax.settings import describe
@@ -124,7 +124,7 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
     if own["sampler"] == "ddim" and own["ddim_eta"] and "sampler" not in changes:
         own["sampler"] = "ddpm"  # as one that draws noise it is refused like ddpm
     chain = {key: changes.get(key, own[key]) for key in ("sampler", "sampler_calls")}
-    alone = {entry.name: entry.default for entry in describe(Processes)}
+    alone = {entry.name: entry.default for entry in (*describe(Processes), *describe(Online))}
     num_steps = changes.get("num_steps", NUM_STEPS)
     return configuration.resolve(
         own

@@ -19,14 +19,15 @@ from edp_jax import InputError, configuration, data, programs
 from edp_jax.algorithms import AgentState
 from edp_jax.configuration import build
 from edp_jax.errors import program
+from edp_jax.evaluation.patience import Patience
 from edp_jax.files import remove_leftovers
-from edp_jax.runs import evaluating, outputs, record
+from edp_jax.runs import collected, evaluating, inherit, outputs, record
 from edp_jax.runs.lock import locked
 from edp_jax.training import hosts, process, sharding, tables, writers
 from edp_jax.training.checkpoint import Checkpoints, read_notes
 from edp_jax.training.clock import Clock
 from edp_jax.training.recovery import set_unusable_aside
-from edp_jax.training.run import Outcome, Schedule, run
+from edp_jax.training.run import Outcome, run
 from edp_jax.training.signals import StopSignals
 from edp_jax.training.trainer import Trainer
 
@@ -118,7 +119,7 @@ def train(
     hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
     with contextlib.ExitStack() as held:
         hosts.run_in_zero(lambda: held.enter_context(locked(workdir, say)))
-        return train_on(dataset, settings, workdir, signals, began, begin)
+        return train_on(dataset, settings, workdir, signals, began, begin, held)
 
 
 def train_on(
@@ -128,6 +129,7 @@ def train_on(
     signals: StopSignals,
     began: float,
     begin: Begin,
+    held: contextlib.ExitStack,
 ) -> int:
     """Does what `train` does, in a folder that fits and that no other process trains in.
 
@@ -138,6 +140,7 @@ def train_on(
       signals: what may ask it to stop.
       began: when it was started, in seconds of `time.monotonic`.
       begin: see `edp_jax.training.run.run`.
+      held: what is given back when it ends.
     """
     config, members = settings.config, build.make_members(settings)
     for place in (workdir, os.path.join(workdir, "policy")):
@@ -151,14 +154,18 @@ def train_on(
 
     latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
     checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
-    done = latest or 0
-    if done > settings.run.num_steps:
+    done, num_updates = latest or 0, settings.num_updates
+    if latest is None and settings.online.init_from:
+        begin, done = inherit.begin_from(settings, dataset)
+    length = "online_steps" if settings.rounds else "num_steps"
+    if done > num_updates:
         raise InputError(
-            f"config.num_steps={settings.run.num_steps}: {workdir} holds {done} updates already; "
-            "ask for more, or use a new --workdir"
+            f"config.{length}={config[length]}: {workdir} holds {done} updates already, more than "
+            f"these {num_updates}; ask for more, or use a new --workdir"
         )
-    if hosts.run_in_zero(lambda: outputs.is_finished(workdir, settings.run.num_steps)):
-        print(f"finished already: {workdir}; to train longer, raise num_steps")
+    wanted = settings.online.online_data and not collected.is_there(workdir)
+    if not wanted and hosts.run_in_zero(lambda: outputs.is_finished(workdir, num_updates)):
+        print(f"finished already: {workdir}; to train longer, raise {length}")
         print(
             f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
         )
@@ -189,22 +196,22 @@ def train_on(
         print(idle, flush=True)
 
     evaluate = build.make_evaluate(settings, dataset, algorithm, signals.check)
+    simulators = held.enter_context(Patience(settings.config["step_seconds"]))
+    online = build.make_online(settings, dataset, trainer, simulators)
 
     def leave(outcome: Outcome) -> None:
         """Writes what a run leaves for people, also where it is stopped."""
         wall_seconds = time.monotonic() - began
         outputs.finish(workdir, trainer, dataset, outcome, wall_seconds=wall_seconds)
+        if online is not None and settings.online.online_data:
+            for path in collected.write(workdir, trainer, dataset, online):
+                say(f"collected steps: {path}")
 
     try:
         outcome = run(
             trainer,
             workdir,
-            Schedule(
-                settings.run.num_steps,
-                settings.run.log_every,
-                settings.run.eval_every,
-                settings.run.checkpoint_every,
-            ),
+            build.make_schedule(settings),
             checkpoints=checkpoints,
             begin=begin,
             evaluate=evaluate and evaluating.noted(evaluate, workdir),
@@ -212,6 +219,7 @@ def train_on(
             writers=extra_writers,
             leave=leave,
             possible_returns=build.possible_returns(settings, dataset),
+            online=online,
         )
     finally:
         writers.close_all(extra_writers)

@@ -25,6 +25,7 @@ _TITLES = {
     "run": "The run",
     "data": "The data",
     "evaluation": "Evaluation",
+    "online": "Learning in the environment",
     "learner": "The learner",
     "processes": "Several processes",
 }

@@ -145,7 +145,7 @@ def make_jobs(
             f"--config={config_name}:{settings.config['task']}",
         )
         given = [flag for key, value in values.items() for flag in _flags(key, value)]
-        jobs.append(Job(name, workdir, settings.run.num_steps, (*arguments, *given)))
+        jobs.append(Job(name, workdir, settings.num_updates, (*arguments, *given)))
         records.append(
             {"name": name, "config": config_name, "task": task, "overrides": plain(values)}
         )

@@ -146,6 +146,7 @@ def test_a_configuration_of_before_a_setting_has_its_default():
     assert configuration.resolve(earlier) == configuration.resolve(config)
 
 
+ONLINE = {"online_steps": 400, "online_warmup": 50}
 REFUSED = [
     ({"sweep": {"tau": (0.5, 1.5)}}, r"sweep.tau=1.5 must be at least 0 and at most 1"),
     ({"sweep": {"eta": ("a",)}}, "sweep.eta='a' must be number"),
@@ -154,6 +155,15 @@ REFUSED = [
     ({"sweep": {"discount": (0.9,)}, "n_step": 3}, "sweep.discount=.* needs n_step=1"),
     ({"num_steps": 0}, "num_steps=0 must be at least 1"),
     ({"num_steps": True}, "num_steps=True must be integer"),
+    ({"online_warmup": 5}, "online_warmup=5 changes nothing: .* online_steps=0"),
+    (ONLINE | {"env_id": "none"}, "online_steps=400: .* has no environment to act in"),
+    (ONLINE | {"n_step": 3}, "online_steps=400 needs n_step=1"),
+    (ONLINE | {"horizon": 3}, "online_steps=400 needs horizon=1"),
+    (ONLINE | {"return_weighting": 0.1}, "online_steps=400 needs return_weighting=0"),
+    (ONLINE | {"distributed": True}, "online_steps=400 needs distributed=False"),
+    (ONLINE | {"online_warmup": 400}, "online_warmup=400 must be below online_steps=400"),
+    (ONLINE | {"online_capacity": 57}, "online_capacity=57 must be at least 58"),
+    (ONLINE | {"lr_decay_steps": 9, "num_steps": 9}, "the learning rate is 0 after the 9 updates"),
     ({"batch_size": -1}, "batch_size=-1"),
     ({"seeds": ()}, r"seeds=\(\)"),
     ({"seeds": (1, 1)}, r"seeds=\(1, 1\)"),
@@ -202,6 +212,10 @@ def test_useless_values_are_refused_in_one_line(changes, words):
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
+        ("bc", ONLINE, "bc imitates its data and learns nothing from rewards"),
+        ("one_call_edp", ONLINE, "imitates a teacher that stands still; train the teacher online"),
+        ("td3_bc", ONLINE | {"online_starting_noise": 0.5}, "td3_bc has no starting_noise"),
+        ("iql", ONLINE | {"online_candidates": 4}, "iql has no num_candidates"),
         ("edp_iql", {"eta": 0.5}, "edp_iql does not read eta.*edp_td3, edp_cql, diffusion_ql, td3"),
         ("edp_iql", {"sweep": {"eta": (0.5,)}}, "'sweep.eta': edp_iql does not read eta"),
         ("td3_bc", {"num_candidates": 3}, "td3_bc does not read num_candidates"),

@@ -104,6 +104,14 @@ def evaluation_key(state: AgentState) -> chex.PRNGKey:
     return jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
 
 
+def acting_key(key: chex.PRNGKey, env_step: Array) -> chex.PRNGKey:
+    """Randomness of a member's action after so many steps in its environment; `state.key` is its.
+
+    It does not depend on the updates, as `update_key` does not depend on the environment.
+    """
+    return jax.random.fold_in(jax.random.fold_in(key, env_step), 3)
+
+
 def make_init(
     settings: Optimization,
     networks: Mapping[str, Network],

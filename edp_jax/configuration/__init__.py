@@ -6,6 +6,7 @@ data in `edp_jax.data`, those of the run in `groups`.
 
 from edp_jax.configuration.make import (
     DEFAULT_TASK,
+    all_settings,
     explain_unknown,
     list_settings,
     make_config,
@@ -16,6 +17,7 @@ from edp_jax.configuration.resolve import Settings, num_members, processes, reso
 __all__ = [
     "DEFAULT_TASK",
     "Settings",
+    "all_settings",
     "explain_unknown",
     "list_settings",
     "make_config",

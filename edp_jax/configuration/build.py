@@ -1,5 +1,6 @@
 """From checked settings to what a run is made of: dataset, learner, evaluation."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,17 @@ import numpy as np
 
 from edp_jax import algorithms, data, evaluation
 from edp_jax.algorithms import AgentState, Algorithm
+from edp_jax.configuration.online import explorer_settings
 from edp_jax.configuration.resolve import Settings
 from edp_jax.evaluation import envs
 from edp_jax.training import divergence
 from edp_jax.training.evaluator import Evaluation, check_environment
 from edp_jax.training.evaluator import make_evaluate as make_evaluate_in
+from edp_jax.training.interaction import Episodes, Interaction
 from edp_jax.training.members import Member, grid, member_settings
+from edp_jax.training.online import Online
+from edp_jax.training.run import Schedule
+from edp_jax.training.trainer import Trainer
 from edp_jax.types import InputError
 
 
@@ -111,4 +117,53 @@ def make_evaluate(
         seconds=settings.config["step_seconds"],
         check_stop=check_stop,
         **options,
+    )
+
+
+def make_schedule(settings: Settings) -> Schedule:
+    """When the run logs, evaluates and saves, and when it is online."""
+    run = settings.run
+    periods = run.log_every, run.eval_every, run.checkpoint_every
+    return Schedule(run.num_steps, *periods, settings.rounds)
+
+
+def make_online(
+    settings: Settings,
+    dataset: data.Dataset,
+    trainer: Trainer,
+    call: Callable[[Callable[[], list]], list],
+) -> Online | None:
+    """Builds the online phase as configured; None where there is none.
+
+    Args:
+      settings: of the run.
+      dataset: of the run.
+      trainer: of the run.
+      call: calls the functions that step the environments.
+
+    Raises:
+      InputError: there is no such environment.
+    """
+    online, rounds, members = settings.online, settings.rounds, trainer.members
+    if rounds is None or settings.environment is None:
+        return None
+    exploring = explorer_settings(settings.config, online)
+    learner = dataclasses.replace(settings.learner, **exploring)
+    made = envs.make_new(settings.environment, len(members))
+    interaction = Interaction(
+        [Episodes(each, member.seed) for each, member in zip(made, members, strict=True)],
+        rewards_add_up=settings.task.stored_rewards_add_up,
+        call=call,
+    )
+    return Online(
+        trainer.source,
+        dataset,
+        interaction,
+        rounds,
+        algorithms.make(settings.algorithm, learner, dataset.spec),
+        num_members=len(members),
+        capacity=online.online_capacity or rounds.env_steps(rounds.end),
+        share=online.online_share,
+        noise=online.online_noise,
+        reset_optimizer=online.online_optimizer == "reset",
     )

@@ -12,7 +12,7 @@ class Run:
     seeds: tuple[int, ...] = setting(
         (0,), "all trained at once, in one compiled program", at_least=0, at_most=2**31 - 1
     )
-    num_steps: int = setting(1_000_000, "updates per seed", at_least=1, may_change=True)
+    num_steps: int = setting(1_000_000, "updates per seed on the data", at_least=0, may_change=True)
     batch_size: int = setting(256, "transitions of an update", at_least=1)
     log_every: int = setting(
         500,
@@ -102,6 +102,78 @@ class Environment:
         "actions of a chunk that are taken before the policy chooses anew; 0: all (docs/chunks.md)",
         at_least=0,
         may_change=True,
+    )
+
+
+_ONLINE = {"online_steps": range(1, 2**62)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Online:
+    """Training that goes on in the environment, after that on the data (docs/online.md)."""
+
+    online_steps: int = setting(
+        0,
+        "environment steps per seed that are taken and learned from after num_steps updates; 0: "
+        "none",
+        at_least=0,
+        may_change=True,
+    )
+    online_warmup: int = setting(
+        1000,
+        "of these, steps before the first update that can draw them",
+        at_least=0,
+        read_with=_ONLINE,
+    )
+    updates_per_step: int = setting(
+        1, "updates per environment step after that", at_least=1, read_with=_ONLINE
+    )
+    online_share: float = setting(
+        0.5,
+        "share of a batch that is drawn from collected steps, the rest from the data; 0: by their "
+        "numbers, so that all are drawn alike",
+        at_least=0,
+        at_most=1,
+        read_with=_ONLINE,
+    )
+    online_capacity: int = setting(
+        0,
+        "newest collected steps that can be drawn, per seed; 0: all",
+        at_least=0,
+        read_with=_ONLINE,
+    )
+    online_noise: float = setting(
+        0.0,
+        "standard deviation of what is added to actions in [-1, 1] while collecting",
+        at_least=0,
+        read_with=_ONLINE,
+    )
+    online_starting_noise: float = setting(
+        -1.0,
+        "starting_noise while collecting; -1: as in evaluations",
+        at_least=-1,
+        read_with=_ONLINE,
+    )
+    online_candidates: int = setting(
+        0,
+        "num_candidates while collecting; 0: as in evaluations",
+        at_least=0,
+        read_with=_ONLINE,
+    )
+    online_optimizer: str = setting(
+        "keep",
+        "whether the optimisers go on or begin anew with the first online update",
+        one_of=("keep", "reset"),
+        read_with=_ONLINE,
+    )
+    online_data: bool = setting(
+        False,
+        "whether the collected steps are written as D4RL files, to DIR/collected",
+        may_change=True,
+        read_with=_ONLINE,
+    )
+    init_from: str = setting(
+        "", "folder of a run whose newest checkpoint is where this one begins (docs/online.md)"
     )
 
 

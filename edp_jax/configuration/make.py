@@ -33,6 +33,7 @@ def list_settings(algorithm: str) -> dict[str, list[Setting]]:
         "run": settings.describe(groups.Run),
         "data": settings.describe(groups.Source) + data,
         "evaluation": settings.describe(groups.Environment),
+        "online": settings.describe(groups.Online),
         "learner": learner,
         "processes": settings.describe(groups.Processes),
     }

@@ -10,7 +10,9 @@ from typing import Any
 from edp_jax import algorithms, data
 from edp_jax.configuration import groups
 from edp_jax.configuration.make import all_settings, explain_unknown, make_config
+from edp_jax.configuration.online import plan_online
 from edp_jax.settings import Setting, check
+from edp_jax.training.rounds import Rounds
 from edp_jax.types import EnvSpec, InputError, TaskSpec
 
 
@@ -28,9 +30,16 @@ class Settings:
     preprocessing: data.Preprocessing
     run: groups.Run
     source: groups.Source
+    online: groups.Online
+    rounds: Rounds | None  # of the online phase
     processes: groups.Processes
     learner: Any  # the learner's settings, see `edp_jax.algorithms`
     sweep: dict[str, tuple[float, ...]]  # values of the settings that are swept
+
+    @property
+    def num_updates(self) -> int:
+        """Updates per seed, those of the online phase included."""
+        return self.run.num_steps if self.rounds is None else self.rounds.end
 
     @property
     def algorithm(self) -> str:
@@ -62,11 +71,13 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     _check_seeds(config["seeds"])
     config |= _absolute_paths(config)
     learner = algorithms.settings(algorithm, **_pick(config, algorithms.find(algorithm).settings))
-    algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
+    made = algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
+    online = groups.Online(**_pick(config, groups.Online))
+    environment = _environment(config)
     return Settings(
         config=config,
         task=_task(config),
-        environment=_environment(config),
+        environment=environment,
         execute=_execute(config),
         data_dir=data.data_folder(config["data_dir"]),
         action_box=_action_box(config),
@@ -74,6 +85,8 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         preprocessing=data.Preprocessing(**_pick(config, data.Preprocessing)),
         run=groups.Run(**_pick(config, groups.Run)),
         source=groups.Source(**_pick(config, groups.Source)),
+        online=online,
+        rounds=plan_online(config, online, environment, made.draws_ahead),
         processes=processes(config),
         learner=learner,
         sweep={name: values for name, values in config["sweep"].items() if values},
@@ -137,13 +150,17 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
 
 def _absolute_paths(config: Mapping[str, Any]) -> dict[str, str]:
     """The settings that are paths, such that they mean the same in every working directory."""
-    task, folder = config["task"], config["data_dir"]
+    task = config["task"]
     file = data.find_task(task).file_name
     for path in (task, task.partition(":")[2]):
         if file and path and os.path.expanduser(path) == file:
             task = task.removesuffix(path) + os.path.abspath(file)
             break
-    return {"task": task, "data_dir": folder and os.path.abspath(os.path.expanduser(folder))}
+    folders = {name: config[name] for name in ("data_dir", "init_from")}
+    return {"task": task} | {
+        name: folder and os.path.abspath(os.path.expanduser(folder))
+        for name, folder in folders.items()
+    }
 
 
 def _task(config: Mapping[str, Any]) -> data.Task:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edp_jax.data.columns import constant_columns
-from edp_jax.types import InputError
+from edp_jax.types import InputError, Transition, Units
 
 REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion", "unit_magnitude")
 
@@ -26,6 +26,20 @@ class RewardTransform:
     def then(self, scale: float, shift: float) -> "RewardTransform":
         """This transform followed by another scale and shift."""
         return RewardTransform(scale * self.scale, scale * self.shift + shift)
+
+
+def as_learner_sees(steps: Transition, units: Units, rewards: RewardTransform) -> Transition:
+    """Steps [...] in the units of the data, as a learner sees them; numpy or JAX arrays.
+
+    `prepare` does the same to a whole dataset, block by block.
+    """
+    return dataclasses.replace(
+        steps,
+        observation=units.normalize(steps.observation),
+        action=units.scale(steps.action),
+        reward=rewards.apply(steps.reward),
+        next_observation=units.normalize(steps.next_observation),
+    )
 
 
 def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:

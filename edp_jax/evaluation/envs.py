@@ -37,10 +37,15 @@ _PREFIXES = {
 
 @functools.lru_cache(maxsize=4)
 def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
-    """Makes gymnasium environments with observations [O] float32 and actions [A] in a box.
+    """As `make_new`, but they are kept for the next call, since making a kitchen takes seconds.
 
-    They are kept for the next call, since making a kitchen takes seconds. Reset them with a seed
-    before use.
+    Reset them with a seed before use.
+    """
+    return make_new(environment, num_envs)
+
+
+def make_new(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
+    """Makes gymnasium environments with observations [O] float32 and actions [A] in a box.
 
     Args:
       environment: what to make.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edp_jax import configuration
 from edp_jax.errors import one_line
 from edp_jax.runs import Run, Times
 from edp_jax.types import InputError
@@ -58,7 +59,7 @@ class Result:
     @property
     def num_steps(self) -> int:
         """Updates that it was to do."""
-        return self.settings["num_steps"]
+        return _num_updates(self.settings)
 
     @property
     def short_commits(self) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ def read_run(workdir: str) -> list[Result]:
     evaluations, metrics, summary = run.evaluations, run.metrics, run.summary or {}
     steps = [0] if evaluations is None else evaluations.steps
     done = max(summary.get("num_steps", 0), *steps, *metrics.steps, 0)
-    reached = summary.get("num_steps") == run.config["num_steps"]
+    reached = summary.get("num_steps") == _num_updates(run.config)
     critic = metrics.values.get(_CRITIC, np.zeros((len(metrics.steps), len(run.members))))
     results = []
     for index, member in enumerate(run.members):
@@ -225,6 +226,13 @@ def _problems(summary: Mapping[str, Any], scores: np.ndarray) -> tuple[str, ...]
     if "not_evaluated" in summary:
         problems.append(f"not evaluated: {summary['not_evaluated']}")
     return tuple(problems)
+
+
+def _num_updates(config: Mapping[str, Any]) -> int:
+    """Updates that a run was to do, those of an online phase included."""
+    if not config.get("online_steps"):
+        return config["num_steps"]
+    return configuration.resolve(config).num_updates
 
 
 def _possible_returns(summary: Mapping[str, Any], index: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edp_jax.errors import one_line, program
-from edp_jax.evaluation import normalized_score, summarize
+from edp_jax.evaluation import finite_mean, normalized_score, summarize
 from edp_jax.export import PolicyFile, save_policy
 from edp_jax.files import write_json
 from edp_jax.runs import plots
@@ -141,6 +141,7 @@ def summarize_run(
         sound = outcome.diverged < 0
         summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations, sound)
         summary["episodes_not_counted"] = _not_counted(run.evaluations)
+        summary |= _online(run.evaluations, sound)
     else:
         summary["not_evaluated"] = _reason(run, outcome)
     summary["failed_evaluations"] = [
@@ -173,6 +174,12 @@ def describe(summary: Mapping[str, Any]) -> str:
                 )
             )
             lines.append(f"{swept}{over}: {values}")
+        if online := summary.get("online"):
+            before = "" if online["before"] is None else f", before them {online['before']:.1f}"
+            lines.append(
+                f"{online['env_steps']:,} steps in the environment per seed: lowest evaluation "
+                f"since {online['lowest']:.1f}{before}"
+            )
         if summary[f"behaviour_{summary['unit']}"] is not None:
             level = summary[f"behaviour_{summary['unit']}"]
             lines.append(f"{summary['unit']} of the dataset's behaviour: {level:.1f}")
@@ -204,6 +211,24 @@ def _not_counted(evaluations: Evaluations) -> int:
     """How many episodes do not count, of members that still had others which do."""
     missing = (evaluations.lengths < 0) & ~np.isnan(evaluations.means)[..., None]
     return int(missing.sum())
+
+
+def _online(evaluations: Evaluations, sound: np.ndarray) -> dict[str, Any]:
+    """What came of the online phase, mean of the sound members: at its begin, lowest and last."""
+    if evaluations.env_steps is None or not sound.any():
+        return {}
+    means = finite_mean(np.where(sound, evaluations.means, np.nan), axis=1)
+    offline, online = np.split(means, [np.count_nonzero(evaluations.env_steps == 0)])
+    if not np.isfinite(online).any():
+        return {}
+    return {
+        "online": {
+            "env_steps": int(evaluations.env_steps[-1]),
+            "before": float(offline[-1]) if len(offline) else None,
+            "lowest": float(np.nanmin(online)),
+            "last": float(online[-1]),
+        }
+    }
 
 
 def _measures(run: Run, evaluations: Evaluations, sound: np.ndarray) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Panel(NamedTuple):
     steps: np.ndarray  # [T] updates
     curves: list[Curve]
     reference: float | None = None  # level of the dataset's behaviour policy
+    switch: int | None = None  # updates after which the run went online
 
 
 def panels(run: Run, behaviour: float | None = None) -> list[Panel]:
@@ -47,11 +48,13 @@ def panels(run: Run, behaviour: float | None = None) -> list[Panel]:
       environment, every loss, a panel each. Nothing where there are no rows yet.
     """
     evaluations, metrics = run.evaluations, run.metrics
+    switch = run.config["num_steps"] if run.config.get("online_steps") else None
     if evaluations is not None:
         label = {"score": "Normalised score", "return": "Return"}[evaluations.unit]
-        return [Panel(label, evaluations.steps, _curves(run, evaluations.means), behaviour)]
+        curves = _curves(run, evaluations.means)
+        return [Panel(label, evaluations.steps, curves, behaviour, switch)]
     return [
-        Panel(name, metrics.steps, _curves(run, values))
+        Panel(name, metrics.steps, _curves(run, values), switch=switch)
         for name, values in metrics.values.items()
         if name.endswith("/loss")
     ]
@@ -163,6 +166,9 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
     if panel.reference is not None:
         style = {"color": "#555555", "linewidth": 1.1, "linestyle": (0, (5, 3))}
         axes.axhline(panel.reference, label="dataset's behaviour policy", **style)
+    if panel.switch is not None and panel.switch < max(panel.steps):
+        style = {"color": "#c0392b", "linewidth": 1.1, "linestyle": (0, (1, 2))}
+        axes.axvline(panel.switch, label="from here on in the environment", **style)
     axes.set_ylabel(panel.label)
     axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     axes.margins(x=0.02)

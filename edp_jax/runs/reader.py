@@ -36,6 +36,7 @@ class Evaluations:
     returns: np.ndarray  # [T, R, E]
     lengths: np.ndarray  # [T, R, E] steps
     scores: np.ndarray | None  # [T, R, E]; None where some evaluation has no scores
+    env_steps: np.ndarray | None = None  # [T] of each member until then; None of an offline run
 
     @property
     def unit(self) -> str:
@@ -115,7 +116,7 @@ class Run:
     @functools.cached_property
     def evaluations(self) -> Evaluations | None:
         """The evaluations; None where there was none yet."""
-        steps, cells = self._read_table("evaluations.csv")
+        steps, cells = self._read_table(tables.EVALUATIONS)
         if not steps:
             return None
         size = max(len(rows) for of_members in cells for rows in of_members)
@@ -128,12 +129,14 @@ class Run:
                     returns[t, r, e], lengths[t, r, e] = float(row["return"]), int(row["length"])
                     scored = scored and row["score"] != ""
                     scores[t, r, e] = float(row["score"] or "nan")
-        return Evaluations(np.array(steps), returns, lengths, scores if scored else None)
+        taken = [of_members[0][0].get("env_steps") for of_members in cells]
+        env_steps = None if None in taken else np.array(taken, int)
+        return Evaluations(np.array(steps), returns, lengths, scores if scored else None, env_steps)
 
     @functools.cached_property
     def metrics(self) -> Metrics:
         """The metrics; T is 0 where there are none yet."""
-        steps, cells = self._read_table("metrics.csv")
+        steps, cells = self._read_table(tables.METRICS)
         own = {"step", *self.members[0].columns}
         names = [name for name in cells[0][0][0] if name not in own] if steps else []
         values = {
@@ -201,7 +204,7 @@ class Run:
         sound = self.checkpoint_steps
         kept = f"last, best or one of {', '.join(map(str, sound))}"
         if which == "best":
-            table = os.path.join(self.workdir, "evaluations.csv")
+            table = os.path.join(self.workdir, tables.EVALUATIONS)
             if (step := best.find_best(table, sound).step) is None:
                 raise InputError(f"{self.workdir}: no checkpoint was evaluated; use {kept}")
             return step

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import make_config
 from edp_jax.files import write_json
 from edp_jax.runs.reader import FORMAT, Run
@@ -22,6 +23,8 @@ from edp_jax.types import InputError
 
 PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # settings of one process
 _SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what returns and scores are of
+# what the steps that are collected depend on
+_ONLINE = frozenset({"num_steps", "env_id", "env_kwargs", *ACTING})
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("gymnasium", "gymnasium-robotics", "mujoco"),
@@ -69,6 +72,13 @@ def check_workdir(
         json.loads(json.dumps(each)) for each in (run.config, config, defaults)
     )
     may_change = set(may_change)
+    steps = [each.get("online_steps", 0) for each in (previous, config)]
+    if bool(steps[0]) != bool(steps[1]):
+        raise InputError(
+            f"--workdir={workdir}: holds a run with online_steps={steps[0]}, not {steps[1]}; use a "
+            "new --workdir, where --config.init_from=THIS_FOLDER begins where this one is"
+        )
+    may_change -= _ONLINE if all(steps) else set()
     evaluated = os.path.isfile(os.path.join(workdir, EVALUATIONS))
     scores_of = _last_scores_of(run.starts) or previous
     if evaluated and "none" not in (scores_of.get("env_id"), config.get("env_id")):

@@ -1,13 +1,13 @@
 """Where the batches of a training come from.
 
-A `BatchSource` gives the compiled program the batches of any updates. There are two: `Resident`,
-here, keeps the whole dataset on every device; `stream.Streamed` keeps it on the host and sends
-batches ahead. Both draw the same rows for the same update, so a training leaves the same numbers
-with either.
+A `BatchSource` gives the compiled program the batches of any updates. Two of them give those of a
+dataset: `Resident`, here, keeps the whole of it on every device; `stream.Streamed` keeps it on the
+host and sends batches ahead. Both draw the same rows for the same update, so a training leaves the
+same numbers with either. `online.Online` mixes theirs with steps that the policies take meanwhile.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,11 @@ class Rows(NamedTuple):
 class Batches(Protocol):
     """The batches of some updates: a pytree of arrays, an argument of the compiled program."""
 
+    @property
+    def member_axis(self) -> Any:
+        """0 where leaves are [R, ...], None where members share them; or a tree of these."""
+        ...
+
     def take(self, state: AgentState, steps: jax.Array) -> Transition:
         """Gives one member's batches, inside the compiled program.
 
@@ -65,16 +70,14 @@ class Batches(Protocol):
 class BatchSource(Protocol):
     """Gives the batches of all members."""
 
-    @property
-    def member_axis(self) -> int | None:
-        """0 where the leaves of its `Batches` are [R, ...], None where members share them."""
-        ...
-
-    def spans(self, state: AgentState, start: int, end: int) -> Iterator[tuple[int, Batches]]:
+    def spans(
+        self, newest: Callable[[], AgentState], start: int, end: int
+    ) -> Iterator[tuple[int, Batches]]:
         """Covers the updates from `start` to `end` - 1 by spans that follow each other.
 
         Args:
-          state: of all members [R]; only its keys are looked at, and only before the first span.
+          newest: gives the states of all members [R] after the spans so far. The devices may still
+            be at work on them.
           start: number of updates done.
           end: number of updates after the last span.
 
@@ -133,6 +136,8 @@ class ResidentRows:
     spec: TaskSpec = struct.field(pytree_node=False)
     batch_size: int = struct.field(pytree_node=False)
 
+    member_axis = None
+
     def take(self, state: AgentState, steps: jax.Array) -> Transition:
         """As `Batches.take`."""
 
@@ -146,8 +151,6 @@ class ResidentRows:
 class Resident:
     """A `BatchSource` that keeps the dataset on every device that trains."""
 
-    member_axis = None
-
     def __init__(self, dataset: HasRows, num_members: int, batch_size: int):
         """Copies the dataset to the devices.
 
@@ -160,8 +163,10 @@ class Resident:
         rows, boundaries = sharding.put((dataset.rows, row_boundaries(dataset.weights)), layout)
         self._batches = ResidentRows(rows, boundaries, dataset.spec, batch_size)
 
-    def spans(self, state: AgentState, start: int, end: int) -> Iterator[tuple[int, ResidentRows]]:
+    def spans(
+        self, newest: Callable[[], AgentState], start: int, end: int
+    ) -> Iterator[tuple[int, ResidentRows]]:
         """As `BatchSource.spans`: one span, since all rows are there."""
-        del state
+        del newest
         if start < end:
             yield end, self._batches

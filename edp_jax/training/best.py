@@ -11,7 +11,7 @@ from edp_jax.evaluation import episode_means, finite_mean
 from edp_jax.training.tables import read_lines
 from edp_jax.types import InputError
 
-_EPISODE = ("episode", "return", "length", "score")  # columns that members do not differ in
+_EPISODE = ("env_steps", "episode", "return", "length", "score")  # members do not differ in them
 
 
 class Best(NamedTuple):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -16,12 +15,13 @@ import orbax.checkpoint as ocp
 
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
-from edp_jax.files import write_json, writing
+from edp_jax.files import sha256_of_all, write_json, writing
 from edp_jax.training import hosts, sharding
 from edp_jax.types import InputError
 
 _DIGESTS = "sha256.json"  # ours, in the folder of a checkpoint
 _METADATA = "_CHECKPOINT_METADATA"  # orbax's file about a checkpoint, with what is ours in it
+_MORE = "more"  # the name of `arrays` beside the fields of a state
 _PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
 
 
@@ -70,27 +70,35 @@ class Checkpoints:
             return {}
         return read_notes(self._folder, self._latest)
 
-    def save(self, step: int, state: AgentState, notes: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: AgentState,
+        notes: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Saves the states of all members after `step` updates, unless they are saved. Collective.
 
         Args:
           step: updates done.
           state: [R].
           notes: what JSON can hold; `read_notes` returns it.
+          arrays: more of them, which `arrays` returns; none is empty.
 
         Raises:
           InputError: the disk is full, or the folder cannot be written.
         """
         if step == self.latest_step:
             return
-        arrays = jax.tree.map(_fetch_to_zero, _with_key_data(state))
+        fields = vars(jax.tree.map(_fetch_to_zero, _with_key_data(state)))
+        content = ocp.args.PyTreeSave(fields | ({_MORE: dict(arrays)} if arrays else {}))
         path = os.path.join(self._folder, str(step))
 
         def write() -> None:
-            about, content = {"notes": dict(notes or {})}, ocp.args.PyTreeSave(arrays)
+            about = {"notes": dict(notes or {})}
             with _trouble_told(f"checkpoint {path!r}: cannot be saved"):
                 self._manager.save(step, args=content, force=True, custom_metadata=about)
-                write_json(os.path.join(path, _DIGESTS), _digests(path))
+                write_json(os.path.join(path, _DIGESTS), sha256_of_all(path))
             self._delete_old()
 
         hosts.run_in_zero(write)
@@ -116,6 +124,13 @@ class Checkpoints:
     def restore(self, like: AgentState) -> AgentState:
         """The newest sound state; see `restore`. Collective."""
         return restore(self._folder, self._latest, like)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the newest sound state was saved with as `arrays`; empty without."""
+        if self._latest is None:
+            return {}
+        return _read(os.path.join(self._folder, str(self._latest))).get(_MORE, {})
 
     def close(self) -> None:
         """Frees what the folder's manager holds."""
@@ -154,7 +169,7 @@ def restore(folder: str, step: int | None, like: AgentState) -> AgentState:
 
     def read() -> dict[str, Any]:
         try:
-            return _read(path, target)
+            return _read(path, vars(target))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"checkpoint {path!r}: cannot be read ({one_line(error)[:90]}); move it away to go "
@@ -166,6 +181,7 @@ def restore(folder: str, step: int | None, like: AgentState) -> AgentState:
             lambda array, old: sharding.put(array, old.sharding), part, getattr(target, name)
         )
         for name, part in hosts.run_in_all(read).items()
+        if name != _MORE
     }
     return dataclasses.replace(like, **saved | {"key": jax.random.wrap_key_data(saved["key"])})
 
@@ -208,7 +224,7 @@ def find_damage(folder: str, step: int) -> str | None:
     path = os.path.join(os.path.abspath(folder), str(step))
     try:
         if os.path.exists(os.path.join(path, _DIGESTS)):
-            saved, found = _read_json(os.path.join(path, _DIGESTS)), _digests(path)
+            saved, found = _read_json(os.path.join(path, _DIGESTS)), sha256_of_all(path)
             wrong = sorted(name for name in saved if found.get(name) != saved[name])
             return f"{wrong[0]} is not as it was saved" if wrong else None
         _read(path)
@@ -222,19 +238,6 @@ def read_notes(folder: str, step: int) -> dict[str, Any]:
     return _about(folder, step).get("notes", {})
 
 
-def _digests(path: str) -> dict[str, str]:
-    """The sha256 of every file in a folder and those below, by its name there."""
-    digests = {}
-    for place, _, names in os.walk(path):
-        for name in names:
-            whole = os.path.join(place, name)
-            with open(whole, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            digests[os.path.relpath(whole, path)] = digest
-    digests.pop(_DIGESTS, None)
-    return digests
-
-
 def _about(folder: str, step: int) -> dict[str, Any]:
     """What `save` wrote of its own into orbax's file about a checkpoint."""
     about = _read_json(os.path.join(folder, str(step), _METADATA))
@@ -246,15 +249,15 @@ def _read_json(path: str) -> Any:
         return json.load(file)
 
 
-def _read(path: str, target: AgentState | None = None) -> dict[str, Any]:
+def _read(path: str, target: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Reads the arrays of a checkpoint, in either format of orbax.
 
     Args:
       path: its folder.
-      target: what they are to fit; None: anything.
+      target: what they are to fit, by the fields of a state; None, and what is not in it: anything.
 
     Returns:
-      The fields of a state with numpy arrays, those that were saved.
+      The fields of a state with numpy arrays, those that were saved, and `_MORE`.
 
     Raises:
       ValueError: they do not fit. Orbax raises errors of other kinds as well.
@@ -268,7 +271,7 @@ def _read(path: str, target: AgentState | None = None) -> dict[str, Any]:
     ):
         like = saved = reader.metadata(place).item_metadata["default"].tree
         if target is not None:
-            like = {name: getattr(target, name) for name in saved}
+            like = {name: target.get(name, saved[name]) for name in saved}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
         wanted = ocp.args.Composite(default=ocp.args.PyTreeRestore(like, as_numpy))
         arrays = reader.restore(place, args=wanted)["default"]

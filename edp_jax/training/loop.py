@@ -48,20 +48,27 @@ def compiler_options(platform: str) -> dict[str, int | str]:
     return {name: value for name, value in options.items() if name not in flags}
 
 
-def make_program(algorithm: Algorithm, mesh: Mesh, member_axis: int | None) -> Any:
+def make_program(algorithm: Algorithm, mesh: Mesh) -> Any:
     """Makes the training program: `make_advance` of all members at once.
 
     Args:
       algorithm: the learner.
       mesh: devices, over which the members are spread; see `sharding.member_mesh`.
-      member_axis: of the batches, see `batches.BatchSource`.
 
     Returns:
       The function, which JAX compiles when it is called or lowered. It takes arrays [R, ...] but
       for the two numbers, and gives the memory of the state to its result.
     """
+    of_one = make_advance(algorithm)
+
+    def advance(
+        state: AgentState, totals: Totals, batches: Batches, *others: Any
+    ) -> tuple[AgentState, Totals]:
+        of_all = jax.vmap(of_one, in_axes=(0, 0, batches.member_axis, 0, None, None))
+        return of_all(state, totals, batches, *others)
+
     return jax.jit(
-        jax.vmap(make_advance(algorithm), in_axes=(0, 0, member_axis, 0, None, None)),
+        advance,
         donate_argnums=0,
         out_shardings=sharding.over_members(mesh),
         compiler_options=compiler_options(mesh.devices.flat[0].platform),

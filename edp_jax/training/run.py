@@ -7,23 +7,23 @@ same numbers as a run that was not.
 import contextlib
 import dataclasses
 import functools
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from edp_jax.algorithms.base import AgentState
-from edp_jax.errors import one_line
-from edp_jax.evaluation import episode_means
-from edp_jax.training import best, divergence, hosts, tables
-from edp_jax.training.checkpoint import Checkpoints, saved_steps
+from edp_jax.training import hosts, sharding
+from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.journal import Journal
 from edp_jax.training.members import Member
-from edp_jax.training.progress import Progress, headline
+from edp_jax.training.online import Online
+from edp_jax.training.progress import Progress
+from edp_jax.training.rounds import Rounds
 from edp_jax.training.trainer import Trainer
 from edp_jax.training.writers import Writer
 from edp_jax.types import InputError
@@ -31,23 +31,36 @@ from edp_jax.types import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When things happen, in updates."""
+    """When things happen, in updates.
 
-    num_steps: int
+    What falls into a round of the online phase happens at the end of the round.
+    """
+
+    num_steps: int  # on the data
     log_every: int
     eval_every: int
     checkpoint_every: int
+    rounds: Rounds | None = None  # of the online phase, which begins after `num_steps`
+
+    @property
+    def end(self) -> int:
+        """Updates of the whole run."""
+        return self.num_steps if self.rounds is None else self.rounds.end
 
     def due(self, step: int, period: int) -> bool:
-        """Whether what happens once per `period`, and at the end, does so after update `step`."""
-        return step % period == 0 or step == self.num_steps
+        """Whether what happens once per `period`, and at both ends, does so after update `step`."""
+        since = self.rounds.updates if self.rounds and step > self.num_steps else 1
+        return step % period < since or step in (self.num_steps, self.end)
 
     def stops(self, start: int) -> Iterator[int]:
-        """The steps after `start` at which something is due; the last one is `num_steps`."""
+        """The steps after `start` at which something is due; the last one is `end`."""
         periods = self.log_every, self.eval_every, self.checkpoint_every
-        while start < self.num_steps:
-            following = ((start // period + 1) * period for period in periods)
-            start = min(self.num_steps, *following)
+        while start < self.end:
+            following = min((start // period + 1) * period for period in periods)
+            if start < self.num_steps:
+                start = min(self.num_steps, following)
+            elif self.rounds is not None:
+                start = min(self.end, self.rounds.next_end(following))
             yield start
 
 
@@ -77,8 +90,9 @@ def run(
     writers: Sequence[Writer] = (),
     leave: Callable[[Outcome], None] = lambda outcome: None,
     possible_returns: tuple[np.ndarray, np.ndarray] | None = None,
+    online: Online | None = None,
 ) -> Outcome:
-    """Trains from the newest checkpoint up to `schedule.num_steps`.
+    """Trains from the newest checkpoint up to `schedule.end`.
 
     Metrics go to DIR/metrics.csv, episodes to DIR/evaluations.csv. Rows newer than the checkpoint
     are dropped at the start. The state is saved before it is evaluated. An evaluation that fails is
@@ -99,6 +113,7 @@ def run(
       leave: called with what the run has reached, once, before `run` returns or before it raises
         what ended it after its state was saved. Collective.
       possible_returns: see `divergence.possible_returns`; None where the learner has no values.
+      online: gives the batches after `schedule.num_steps`, with the rounds of the schedule.
 
     Returns:
       What `leave` got.
@@ -107,14 +122,19 @@ def run(
       Stopped: `check_stop` or an evaluation raised it; the state is saved.
     """
     members = trainer.members
-    start = checkpoints.latest_step or 0
-    state = checkpoints.restore(trainer.init()) if start else begin(trainer.init())
+    saved = checkpoints.latest_step is not None
+    state = checkpoints.restore(trainer.init()) if saved else begin(trainer.init())
+    start = sharding.first_value(state.step)
     if start:
         print(f"going on from update {start:,}", flush=True)
+    if online is not None and start > schedule.num_steps:
+        _restore(online, checkpoints, members)
     evaluated_until = start if evaluate is None else start - 1
-    record = _Record(workdir, members, start, evaluated_until, writers, checkpoints.notes)
+    record = Journal(
+        workdir, members, start, evaluated_until, writers, checkpoints.notes, schedule.rounds
+    )
     checkpoints.keep_best(record.best.step)
-    progress = Progress(members, start, schedule.num_steps)
+    progress = Progress(members, start, schedule.end)
     evaluated: str | None = None
 
     def reached(step: int, state: AgentState, *, finished: bool) -> Outcome:
@@ -131,7 +151,8 @@ def run(
         )
 
     def save(step: int, state: AgentState) -> None:
-        checkpoints.save(step, state, record.notes)
+        arrays = online.arrays() if online is not None and step > schedule.num_steps else None
+        checkpoints.save(step, state, record.notes, arrays)
 
     @contextlib.contextmanager
     def nothing_lost(step: int, state: AgentState) -> Iterator[None]:
@@ -161,7 +182,7 @@ def run(
                 else:
                     evaluated = record.evaluation(step, result)
                     checkpoints.keep_best(record.best.step)
-        if step < schedule.num_steps:
+        if step < schedule.end:
             with nothing_lost(step, state):
                 check_stop()
 
@@ -170,24 +191,29 @@ def run(
         look(start, state, evaluation_due=True)
 
     step, diverged = start, hosts.fetch(state.diverged)
-    if start < schedule.num_steps:
+    if start < schedule.end:
         print("compiling", flush=True)
     for stop in schedule.stops(start):
         if (diverged >= 0).all():
             break
         began = time.perf_counter()
-        state, metrics = trainer.train(state, stop - step)
+        source, bounds = (None, possible_returns) if step < schedule.num_steps else (online, None)
+        if online is not None and step == schedule.num_steps:
+            state = online.begin(state, trainer.init)
+        state, metrics = trainer.train(state, stop - step, source)
         progress.chunk_done(stop - step, time.perf_counter() - began)
         step, diverged = stop, hosts.fetch(state.diverged)
         hosts.run_in_zero(functools.partial(record.metrics, step, metrics))
-        record.warn(step, metrics, diverged, possible_returns)
+        if online is not None:
+            record.episodes(online.take_finished())
+        record.warn(step, metrics, diverged, bounds)  # collected rewards may be larger
         evaluation_due = schedule.due(step, schedule.eval_every)
         look(step, state, evaluation_due)
         if schedule.due(step, schedule.checkpoint_every):
             save(step, state)
-        ended = step == schedule.num_steps
+        ended = step == schedule.end
         progress.show(evaluated, always=ended or (evaluation_due and evaluate is not None))
-    finished = step == schedule.num_steps and not (diverged >= 0).all()
+    finished = step == schedule.end and not (diverged >= 0).all()
     if not finished:
         save(step, state)
     outcome = reached(step, state, finished=finished)
@@ -195,102 +221,12 @@ def run(
     return outcome
 
 
-class _Record:
-    """The tables and other writers of a run. In process 0 only; the others write nothing."""
-
-    def __init__(
-        self,
-        workdir: str,
-        members: Sequence[Member],
-        start: int,
-        evaluated_until: int,
-        writers: Sequence[Writer],
-        notes: Mapping[str, Any],
-    ):
-        self._members, self._writers = members, list(writers)
-        # step and reason, of evaluations
-        self.failures = [(step, reason) for step, reason in notes.get("failures", ())]
-        self._told: set[str] = set()
-        self._tables: dict[str, tables.CsvTable] = {}
-        found = hosts.run_in_zero(lambda: self._open(workdir, start, evaluated_until))
-        self.was_evaluated = bool(found[0])
-        self.best = best.Best(*found[1:])  # of the evaluations whose state is saved
-
-    def _open(self, workdir: str, start: int, evaluated_until: int) -> tuple:
-        """Cuts the tables; returns whether `start` was evaluated, and the parts of the best."""
-        lines = tables.read_lines(os.path.join(workdir, tables.EVALUATIONS))
-        was_evaluated = lines is not None and start in lines.steps
-        for name, until in ((tables.METRICS, start), (tables.EVALUATIONS, evaluated_until)):
-            path = os.path.join(workdir, name)
-            tables.truncate(path, until)
-            self._tables[name] = tables.CsvTable(path)
-        saved = saved_steps(os.path.join(workdir, "checkpoints"))
-        return was_evaluated, *best.find_best(os.path.join(workdir, tables.EVALUATIONS), saved)
-
-    @property
-    def rows_so_far(self) -> dict[str, Any]:
-        return {name: table.rows_so_far for name, table in self._tables.items()}
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """Notes that are saved beside the arrays of a checkpoint, for the next start of the run."""
-        return self.rows_so_far | {"failures": self.failures}
-
-    def metrics(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Writes metrics [R]."""
-        rows = tables.metric_rows(step, self._members, metrics)
-        self._tables[tables.METRICS].append(rows)
-        self._write(step, metrics)
-
-    def warn(
-        self,
-        step: int,
-        metrics: Mapping[str, np.ndarray],
-        diverged: np.ndarray,
-        possible_returns: tuple[np.ndarray, np.ndarray] | None,
-    ) -> None:
-        """Warns once of every member that has diverged, and of values that are too large."""
-        for member, update in zip(self._members, diverged, strict=True):
-            if update >= 0:
-                self._warn_once(str(member), divergence.describe(member, int(update)))
-        if possible_returns is not None:
-            line = divergence.describe_values(step, self._members, metrics, possible_returns)
-            self._warn_once("values", line)
-
-    def _warn_once(self, about: str, line: str | None) -> None:
-        if line is not None and about not in self._told and hosts.is_process_zero():
-            self._told.add(about)
-            print(f"warning: {line}", file=sys.stderr, flush=True)
-
-    def evaluation(self, step: int, result: Evaluation) -> str:
-        """Writes an evaluation and returns its headline."""
-        rows = tables.evaluation_rows(step, self._members, result)
-        hosts.run_in_zero(lambda: self._tables[tables.EVALUATIONS].append(rows))
-        self.best = self.best.better(step, result.values, result.lengths)
-        for fault in result.faults:
-            self._note(step, fault)
-        means = {"evaluation/return": episode_means(result.returns, result.lengths)}
-        if result.scores is not None:
-            means["evaluation/score"] = episode_means(result.scores, result.lengths)
-        self._write(step, means)
-        return headline(self._members, result)
-
-    def failure(self, step: int, reason: str) -> str:
-        """Notes an evaluation that has no result, and returns its headline."""
-        self._note(step, reason)
-        return "evaluation failed"
-
-    def _note(self, step: int, reason: str) -> None:
-        self.failures.append((step, reason))
-        print(f"warning: evaluation at update {step:,}: {reason}", file=sys.stderr, flush=True)
-
-    def _write(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Hands metrics to the writers; one that fails is told, and gets no more."""
-        for writer in tuple(self._writers):
-            try:
-                writer.write(step, self._members, metrics)
-            except Exception as error:
-                self._writers.remove(writer)
-                name = type(writer).__name__
-                line = f"warning: {name} gets no more metrics: {one_line(error)}"
-                print(line, file=sys.stderr, flush=True)
+def _restore(online: Online, checkpoints: Checkpoints, members: Sequence[Member]) -> None:
+    """Takes up the episodes in progress; tells of simulators that do not repeat themselves."""
+    for member in online.restore(checkpoints.arrays):
+        print(
+            f"warning: {members[member]}: its simulator does not repeat itself, so the episode in "
+            "progress is left; the next one begins, and numbers differ from a run without a stop",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -65,6 +65,8 @@ class Window:
     first: jax.Array  # [] the first of these updates
     spec: TaskSpec = struct.field(pytree_node=False)
 
+    member_axis = 0
+
     def take(self, state: AgentState, steps: jax.Array) -> Transition:
         """As `Batches.take`, for steps of this window."""
         del state
@@ -73,8 +75,6 @@ class Window:
 
 class Streamed:
     """A `BatchSource` that keeps the dataset on the host."""
-
-    member_axis = 0
 
     def __init__(self, dataset: HasRows, num_members: int, batch_size: int, draws_ahead: int):
         """Takes numpy rows; they are not copied.
@@ -102,9 +102,11 @@ class Streamed:
         self._keys: jax.Array | None = None  # and of all, on the devices
         self._windows: dict[int, concurrent.futures.Future[Window]] = {}
 
-    def spans(self, state: AgentState, start: int, end: int) -> Iterator[tuple[int, Window]]:
+    def spans(
+        self, newest: Callable[[], AgentState], start: int, end: int
+    ) -> Iterator[tuple[int, Window]]:
         """As `BatchSource.spans`: a span for each window that the updates touch."""
-        self._draw_for(state)
+        self._draw_for(newest())
         while start < end:
             number = start // self.window_size
             start = min(end, (number + 1) * self.window_size)

@@ -1,4 +1,4 @@
-"""The tables of a run: metrics.csv and evaluations.csv.
+"""The tables of a run: metrics.csv, evaluations.csv, and of an online run episodes.csv.
 
 Floats are written with the fewest digits that read back to the same value, so the tables of a run
 that was stopped and taken up again equal those of one that was not, byte for byte. A checkpoint
@@ -17,10 +17,12 @@ import numpy as np
 
 from edp_jax.files import write_bytes, writing
 from edp_jax.training.evaluator import Evaluation
+from edp_jax.training.interaction import Finished
 from edp_jax.training.members import Member
+from edp_jax.training.rounds import Rounds
 from edp_jax.types import InputError
 
-METRICS, EVALUATIONS = "metrics.csv", "evaluations.csv"
+METRICS, EVALUATIONS, EPISODES = "metrics.csv", "evaluations.csv", "episodes.csv"
 
 
 def metric_rows(
@@ -42,20 +44,26 @@ def metric_rows(
     ]
 
 
-def evaluation_rows(step: int, members: Sequence[Member], evaluation: Evaluation) -> list[dict]:
+def evaluation_rows(
+    step: int, members: Sequence[Member], evaluation: Evaluation, env_steps: int | None = None
+) -> list[dict]:
     """Makes the rows of evaluations.csv for one step.
 
     Args:
       step: updates done.
       members: R of them.
       evaluation: E episodes of each. Without scores that column is left empty.
+      env_steps: that each member has taken in its environment while it was trained; None where the
+        run is not one that does.
 
     Returns:
-      R E rows with the columns step, seed, the swept settings, episode, return, length and score.
+      R E rows with the columns step, env_steps (unless None), seed, the swept settings, episode,
+      return, length and score.
     """
     returns, lengths, scores, _ = evaluation
+    time = {"step": step} | ({} if env_steps is None else {"env_steps": env_steps})
     return [
-        {"step": step}
+        time
         | member.columns
         | {
             "episode": episode,
@@ -65,6 +73,28 @@ def evaluation_rows(step: int, members: Sequence[Member], evaluation: Evaluation
         }
         for index, member in enumerate(members)
         for episode in range(returns.shape[1])
+    ]
+
+
+def episode_rows(
+    rounds: Rounds, members: Sequence[Member], finished: Sequence[Finished]
+) -> list[dict]:
+    """Makes the rows of episodes.csv: of what the members met while they were trained.
+
+    Args:
+      rounds: of the online phase.
+      members: R of them.
+      finished: episodes that have ended.
+
+    Returns:
+      A row for each with the columns step (updates done at the end of the round in which it ended),
+      env_steps (of the member until then), seed, the swept settings, episode, return and length.
+    """
+    return [
+        {"step": rounds.end_of_round(each.env_step), "env_steps": each.env_step}
+        | members[each.member].columns
+        | {"episode": each.episode, "return": each.total, "length": each.length}
+        for each in finished
     ]
 
 
@@ -202,7 +232,7 @@ def find_disagreement(workdir: str, step: int, notes: Mapping[str, Any]) -> str 
     Returns:
       The first difference; None where there is none, or where nothing was noted.
     """
-    for name, last in ((METRICS, step), (EVALUATIONS, step - 1)):
+    for name, last in ((METRICS, step), (EPISODES, step), (EVALUATIONS, step - 1)):
         if name in notes:
             difference = find_difference(os.path.join(workdir, name), last, notes[name])
             if difference is not None:

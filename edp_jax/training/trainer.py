@@ -28,6 +28,7 @@ class Trainer:
     Attributes:
       algorithm: the learner.
       members: R of them; member i is at index i of every array [R, ...].
+      source: gives the batches of the dataset.
     """
 
     def __init__(
@@ -71,10 +72,8 @@ class Trainer:
         self._replicated = sharding.replicated(mesh)
         settings = member_settings(algorithm.settings, self.members)
         self._settings = sharding.put(settings, self._over_members)
-        self._source = _make_source(
-            dataset, size, batch_size, algorithm.draws_ahead, data_placement
-        )
-        self._advance = loop.make_program(algorithm, mesh, self._source.member_axis)
+        self.source = _make_source(dataset, size, batch_size, algorithm.draws_ahead, data_placement)
+        self._advance = loop.make_program(algorithm, mesh)
         self._copy = jax.jit(
             lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self._over_members
         )
@@ -90,7 +89,7 @@ class Trainer:
         return loop.init_members(self.algorithm, [member.seed for member in self.members])
 
     def train(
-        self, state: AgentState, num_updates: int
+        self, state: AgentState, num_updates: int, source: BatchSource | None = None
     ) -> tuple[AgentState, dict[str, np.ndarray]]:
         """Does some updates of every member.
 
@@ -101,6 +100,7 @@ class Trainer:
         Args:
           state: of all members [R]. Its arrays are given away: go on with the returned state.
           num_updates: per member, at least 1.
+          source: gives the batches; None: `self.source`.
 
         Returns:
           The new states [R], and the metrics [R], averaged over these updates; NaN where a member
@@ -114,7 +114,11 @@ class Trainer:
         start = step = sharding.first_value(state.step)
         end = step + num_updates
         before, totals, previous = self._copy(state.networks), None, None
-        for span_end, batches in self._source.spans(state, start, end):
+
+        def newest() -> AgentState:
+            return state
+
+        for span_end, batches in (source or self.source).spans(newest, start, end):
             if totals is None:
                 totals = self._zero_totals(state, batches)
             span = self._put(step, span_end - step)
@@ -131,14 +135,14 @@ class Trainer:
     def lower(self, state: AgentState) -> jax.stages.Lowered:
         """Returns the program of `train` before it is compiled, to ask for its cost and memory."""
         step = sharding.first_value(state.step)
-        _, batches = next(iter(self._source.spans(state, step, step + 1)))
+        _, batches = next(iter(self.source.spans(lambda: state, step, step + 1)))
         totals = self._zero_totals(state, batches)
         return self._advance.lower(state, totals, batches, self._settings, *self._put(step, 1))
 
     def _zero_totals(self, state: AgentState, batches: Any) -> loop.Totals:
         """Totals before the first update, [R] each."""
         if self._metric_shapes is None:  # tracing an update takes a moment
-            axes = (0, self._source.member_axis, 0)
+            axes = (0, batches.member_axis, 0)
             one_update = jax.vmap(loop.make_one_update(self.algorithm), in_axes=axes)
             self._metric_shapes = jax.eval_shape(one_update, state, batches, self._settings)
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self._metric_shapes)

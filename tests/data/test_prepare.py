@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edp_jax import data, settings
-from edp_jax.types import ACTION_LIMIT, InputError, TaskSpec
+from edp_jax.data.rewards import as_learner_sees
+from edp_jax.types import ACTION_LIMIT, InputError, TaskSpec, pack
 
 TASK = dataclasses.replace(data.find_task("mine.npz"), max_episode_steps=None)
 
@@ -50,6 +51,15 @@ def test_units_lead_from_the_stored_numbers_to_the_learners(raw):
     limit = np.float32(ACTION_LIMIT)
     np.testing.assert_array_equal(seen.action[:, 0], [-limit, -0.5, 0, 0.5, limit])
     np.testing.assert_array_equal(units.unscale(seen.action[1:4]), raw.actions[1:4])
+
+
+@pytest.mark.parametrize("transform", ["none", "standardize"])
+def test_new_steps_become_what_a_learner_sees_as_the_datasets_did(raw, transform):
+    dataset = prepare(raw, normalize_observations=True, reward_transform=transform, reward_shift=1)
+    stored = prepare(dataclasses.replace(raw, actions=raw.actions / 2)).transitions
+    stored = dataclasses.replace(stored, action=raw.actions[:5])
+    seen = as_learner_sees(stored, dataset.units, dataset.reward_transform)
+    np.testing.assert_array_equal(pack(seen), dataset.rows)
 
 
 def test_actions_of_the_learners_own_box_keep_their_bits(raw):

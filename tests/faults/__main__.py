@@ -2,7 +2,7 @@
 
 python -m tests.faults                  all kinds; some hours on two cores
 python -m tests.faults locks disk       these
-python -m tests.faults kills=10         with 10 instead of 100 (also locks, soak, fuzz)
+python -m tests.faults kills=10         with 10 instead of 100 (also locks, soak, fuzz, online)
 """
 
 import sys
@@ -38,6 +38,7 @@ PROGRAMS: dict[str, Callable[..., str]] = {
     "hosts": hosts.deaths,
     "saves": hosts.saves,
     "kills": processes.kills,
+    "online": processes.online,
     "soak": processes.soak,
     "fuzz": fuzz.report,
     "sweeps": sweeps,

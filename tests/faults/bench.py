@@ -157,7 +157,10 @@ class Bench:
         """What two runs left that is not the same bit for bit, times and speeds aside."""
         ours, theirs = self.folder / name, self.folder / reference
         different = []
-        for file in files or ("metrics.csv", "evaluations.csv", "policy", "summary.json"):
+        files = files or ("metrics.csv", "evaluations.csv", "policy", "summary.json")
+        online = [path.relative_to(theirs) for path in theirs.glob("collected/*")]
+        online += ["episodes.csv"] if online else []
+        for file in (*files, *map(str, online)):
             try:
                 if _content(ours, file) != _content(theirs, file):
                     different.append(file)

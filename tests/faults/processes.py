@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edp_jax.training import tables
+from edp_jax.training.checkpoint import saved_steps
 from tests.faults import simulators as kinds
 from tests.faults.bench import Bench, judge
 
@@ -125,24 +127,60 @@ def kills(bench: Bench, number: int = 100) -> str:
 
     A fifth of them hit two processes that share a run.
     """
-    of_two = number // 5
-    wrong = _kills(bench, number - of_two, lambda name: [bench.start(name, _LONGER)])
-    wrong += _kills(bench, of_two, lambda name: bench.start_two(name, _LONGER))
-    return judge(wrong, f"{number - of_two} kills of one process, {of_two} of two that share a run")
-
-
-_LONGER = {"num_steps": "600"}
-
-
-def _kills(bench: Bench, number: int, start: Callable[[str], list[subprocess.Popen]]) -> list:
-    """What is wrong after so many kills of runs that `start(name)` starts and goes on with."""
-    rng, wrong, done, folder = random.Random(number), [], 0, bench.folder / "run"
+    of_two, folder = number // 5, bench.folder / "run"
     phases = {
         "a checkpoint": lambda: any((folder / "checkpoints").glob("*tmp*")),
         "the policy": (folder / "policy").exists,
         "the summary": lambda: any(folder.glob("summary.json*")),
         "an evaluation": (folder / "evaluations.csv").exists,
     }
+
+    def choose(rng: random.Random, seconds: float) -> Callable[[], bool]:
+        moment = time.monotonic() + rng.uniform(0.5, seconds)
+        return rng.choice([*phases.values(), *[lambda: time.monotonic() > moment] * 3])
+
+    wrong = _kills(bench, number - of_two, lambda name: [bench.start(name, _LONGER)], choose)
+    wrong += _kills(bench, of_two, lambda name: bench.start_two(name, _LONGER), choose)
+    return judge(wrong, f"{number - of_two} kills of one process, {of_two} of two that share a run")
+
+
+_LONGER = {"num_steps": "600"}
+
+
+def online(bench: Bench, number: int = 10) -> str:
+    """SIGKILL in an online phase, some time after its metrics have reached a random update."""
+    settings = {"num_steps": "40", "online_steps": "3000", "online_warmup": "100"}
+    settings |= {"online_capacity": "1000", "online_noise": "0.2", "online_data": "True"}
+    settings |= {"checkpoint_every": "200", "eval_every": "1000"}
+    updates, folder = [], bench.folder / "run"
+
+    def reached() -> int:
+        lines = tables.read_lines(str(folder / "metrics.csv"))
+        return max(lines.steps) if lines and lines.steps else 0
+
+    def choose(rng: random.Random, seconds: float) -> Callable[[], bool]:
+        del seconds
+        saved = max([40, *saved_steps(str(folder / "checkpoints"))])
+        update, delay = rng.randint(saved + 1, saved + 1000), rng.uniform(0, 0.1)
+        updates.append(update)
+        return lambda: reached() >= update and not time.sleep(delay)
+
+    wrong = _kills(bench, number, lambda name: [bench.start(name, settings)], choose)
+    return judge(wrong, f"{number} kills after updates {', '.join(map(str, updates))}")
+
+
+def _kills(
+    bench: Bench,
+    number: int,
+    start: Callable[[str], list[subprocess.Popen]],
+    choose: Callable[[random.Random, float], Callable[[], bool]],
+) -> list:
+    """What is wrong after so many kills of runs that `start(name)` starts and goes on with.
+
+    They come when that is so which `choose` gives, called with a generator and the seconds that a
+    run takes; a run that ends before is compared and begun anew.
+    """
+    rng, wrong, done, folder = random.Random(number), [], 0, bench.folder / "run"
 
     def run(name: str) -> list[int]:
         codes = [process.wait() for process in start(name)]
@@ -154,12 +192,8 @@ def _kills(bench: Bench, number: int, start: Callable[[str], list[subprocess.Pop
     run("reference")
     longest = time.monotonic() - began
     while done < number:
-        processes, began = start("run"), time.monotonic()
-        moment = rng.uniform(0.5, longest)
-        phase = rng.choice([*phases.values(), None, None, None])
-        bench.until(
-            processes[0], lambda p=phase, t=began + moment: p() if p else time.monotonic() > t
-        )
+        processes = start("run")
+        bench.until(processes[0], choose(rng, longest))
         rng.shuffle(processes)
         for process in processes:
             time.sleep(rng.choice([0, 0.001, 0.01]))

@@ -52,6 +52,23 @@ def make_run(tmp_path):
 
 
 @pytest.fixture
+def make_online_run(make_run, tmp_path):
+    """make_online_run(steps, members) -> Run online from update 10 on, 5 steps per update."""
+
+    def make(steps, members=MEMBERS) -> Run:
+        record = make_record(members)
+        record["config"] |= {"num_steps": 10, "online_steps": 50}
+        lines = evaluation_lines(steps, members, episodes=1)
+        timed = [line.replace(",", f",{5 * (int(line[:2]) - 10)},", 1) for line in lines]
+        names = ",".join(members[0])
+        head = f"step,env_steps,{names},episode,return,length,score\n"
+        (tmp_path / "evaluations.csv").write_text(head + "".join(timed))
+        return make_run(record=record)
+
+    return make
+
+
+@pytest.fixture
 def metric_lines():
     """Row of member r at step t: the metrics t + r, 2 t and NaN."""
     return [

@@ -46,6 +46,19 @@ def test_a_summary_holds_the_measures_of_all_evaluations(make_run, run_record, e
     ]
 
 
+def test_what_came_of_an_online_phase(make_online_run):
+    """Means over seeds 3 and 4, (t + 100 r) / 10: 6.0, then 6.5 and 7.0; without seed 4 less 5."""
+    run = make_online_run((10, 15, 20), SEEDS)
+    summary = outputs.summarize_run(run, DATASET, outcome(), 75.0)
+    expected = {"env_steps": 50, "before": 6.0, "lowest": 6.5, "last": 7.0}
+    assert summary["online"] == pytest.approx(expected)
+    assert outputs.describe(summary).splitlines()[1] == (
+        "50 steps in the environment per seed: lowest evaluation since 6.5, before them 6.0"
+    )
+    summary = outputs.summarize_run(run, DATASET, outcome(diverged=(-1, 12)), 75.0)
+    assert summary["online"]["lowest"] == pytest.approx(1.5)
+
+
 def test_what_does_not_count_is_said(make_run, run_record, episode_lines):
     """Seed 4 diverged; an episode of seed 3 was broken, so that 2.1 of update 20 stands alone."""
     lines = episode_lines((10, 20), SEEDS)

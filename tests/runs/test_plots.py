@@ -56,6 +56,16 @@ def test_without_evaluations_every_loss_is_drawn(make_run, metric_lines):
     assert lines_of(first)["eta 2.0"] == [7.5, 12.5] and lines_of(second)["eta 0.5"] == [10, 20]
 
 
+def test_an_online_run_has_a_mark_where_it_left_the_data(make_online_run):
+    (panel,) = plots.panels(make_online_run((10, 20)))
+    (axes,) = plots.draw("title", [panel]).axes
+    handles, labels = axes.get_legend_handles_labels()
+    assert list(handles[labels.index("from here on in the environment")].get_xdata()) == [10, 10]
+    (panel,) = plots.panels(make_online_run((10,)))  # it has not left them yet
+    (axes,) = plots.draw("title", [panel]).axes
+    assert "from here on in the environment" not in axes.get_legend_handles_labels()[1]
+
+
 def test_a_run_without_rows_has_no_panels(make_run):
     assert plots.panels(make_run()) == []
 

@@ -27,7 +27,7 @@ def test_evaluations_have_the_axes_time_member_episode(make_run, episode_lines, 
     np.testing.assert_array_equal(found.returns, returns_at((10, 20)))
     np.testing.assert_allclose(found.scores, found.returns / 10)
     np.testing.assert_array_equal(found.lengths, np.broadcast_to([7, 8], (2, 4, 2)))
-    assert found.unit == "score"
+    assert (found.unit, found.env_steps) == ("score", None)
     np.testing.assert_allclose(found.means[0], [1.05, 11.05, 21.05, 31.05])
 
 
@@ -42,6 +42,13 @@ def test_where_a_score_is_missing_returns_are_compared(make_run, episode_lines):
     found = make_run(lines).evaluations
     assert found.scores is None and found.unit == "return"
     np.testing.assert_array_equal(found.means[:, 1], [110.5, 120.5])
+
+
+def test_the_evaluations_of_an_online_run_have_environment_steps(make_online_run):
+    """The other columns are read as without them: (t + 100 r) / 10."""
+    evaluations = make_online_run((10, 20)).evaluations
+    assert evaluations.env_steps.tolist() == [0, 50]
+    np.testing.assert_allclose(evaluations.means, [[1, 11, 21, 31], [2, 12, 22, 32]])
 
 
 def test_the_number_of_episodes_may_change(make_run, episode_lines):

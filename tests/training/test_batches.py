@@ -46,7 +46,7 @@ def test_every_row_of_a_large_dataset_can_be_drawn():
 def test_resident_batches_are_rows_of_the_dataset(tiny_rows):
     """An observation tells which row it is from; all parts have to come from the same."""
     dataset = tiny_rows()
-    ((end, resident),) = batches.Resident(dataset, 1, 8).spans(states((5,)), 2, 6)
+    ((end, resident),) = batches.Resident(dataset, 1, 8).spans(lambda: states((5,)), 2, 6)
     taken = resident.take(AgentState(np.int32(0), jax.random.key(5), {}), np.arange(2, 6))
     assert end == 6 and taken.reward.shape == (4, 8)
     index = np.argmax(np.asarray(taken.observation)[..., None, 0] == dataset.rows[:, 0], axis=-1)
@@ -87,8 +87,8 @@ def test_one_source_serves_one_agent_after_another(tiny_learner, tiny_rows):
     resident = batches.Resident(tiny_rows(), 1, 8)
     for seed in (1, 2, 1):
         member = AgentState(np.int32(0), jax.random.key(seed), {})
-        ((end, window),) = streamed.spans(states((seed,)), 2, 6)
-        ((_, rows),) = resident.spans(states((seed,)), 2, 6)
+        ((end, window),) = streamed.spans(lambda seed=seed: states((seed,)), 2, 6)
+        ((_, rows),) = resident.spans(lambda seed=seed: states((seed,)), 2, 6)
         window = jax.tree.map(lambda leaf: leaf[0], window)
         assert_same(window.take(member, np.arange(2, 6)), rows.take(member, np.arange(2, 6)))
 
@@ -96,7 +96,7 @@ def test_one_source_serves_one_agent_after_another(tiny_learner, tiny_rows):
 def test_a_window_is_gathered_while_the_one_before_is_in_use(monkeypatch, tiny_rows):
     monkeypatch.setattr(stream, "MAX_WINDOW", 4)
     source = stream.Streamed(tiny_rows(), 2, 8, draws_ahead=4)
-    spans = source.spans(states(SEEDS), 13, 18)
+    spans = source.spans(lambda: states(SEEDS), 13, 18)
     end, first = next(spans)
     assert end == 16 and first.rows.shape == (2, 4, 8, 10) and first.first.tolist() == [12, 12]
     assert sorted(source._windows) == [3, 4]  # and no more: the host's memory is bounded
