@@ -1,7 +1,6 @@
 """Neural networks: noise prediction, policies, critics and values (EDP, 2305.20081, App. B).
 
-Each `make_...` function returns a `Network`: two functions over plain pytrees of parameters. This
-is the only module that knows flax.linen.
+Each `make_...` function returns a `Network`: functions over plain pytrees. Only here is flax.linen.
 
 In shapes, [...] are the axes of a batch. Where a network has several inputs, the action may have
 more axes in front than the others: observations [B, O] go with actions [M, B, A], which are M
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edp_jax.ops import ACTIVATIONS, matmul, mish
+from edp_jax.ops import ACTIVATIONS, layer_norm, matmul, mish
 from edp_jax.types import Array, InputError, TaskSpec
 
 Params = Any
@@ -61,6 +60,15 @@ class Dense(nn.Module):
         return bias + sum(matmul(x, part) for x, part in zip(inputs, parts, strict=True))
 
 
+class LayerNorm(nn.Module):
+    """`ops.layer_norm` with a learned scale and bias, [..., F] -> [..., F]."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        ones, zeros, width = nn.initializers.ones, nn.initializers.zeros, x.shape[-1:]
+        return layer_norm(x, self.param("scale", ones, width), self.param("bias", zeros, width))
+
+
 class MLP(nn.Module):
     """Multilayer perceptron on one or more inputs, with a linear output.
 
@@ -81,7 +89,7 @@ class MLP(nn.Module):
         """Inputs [..., *] of any widths -> [..., out_dim]."""
         x = Dense(self.hidden_dims[0])(*inputs)
         for width in (*self.hidden_dims[1:], None):
-            x = nn.LayerNorm()(x) if self.layer_norm else x
+            x = LayerNorm()(x) if self.layer_norm else x
             x = ACTIVATIONS[self.activation](x)
             x = Dense(width or self.out_dim)(x)
         return x
