@@ -1,6 +1,7 @@
 """Neural networks: noise prediction, policies, critics and values (EDP, 2305.20081, App. B).
 
-Each `make_...` function returns a `Network`: functions over plain pytrees. Only here is flax.linen.
+Each `make_...` function returns a `Network`: two functions over plain pytrees of parameters. This
+is the only module that knows flax.linen.
 
 In shapes, [...] are the axes of a batch. Where a network has several inputs, the action may have
 more axes in front than the others: observations [B, O] go with actions [M, B, A], which are M
@@ -224,9 +225,7 @@ def make_critics(
     """
     _check_layers(hidden_dims, activation)
     if num_critics < 1:
-        raise InputError(
-            f"num_critics={num_critics} is too small: use at least 1 (the paper's learners use 2)"
-        )
+        raise InputError(f"num_critics={num_critics} is too small: use at least 1 (usual are 2)")
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
     member = _network(net, _observation(spec), _action(spec))
 
