@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edp_jax.ops import ACTIVATIONS, matmul, mish
+from edp_jax.ops import ACTIVATIONS, layer_norm, matmul, mish
 from edp_jax.types import Array, InputError, TaskSpec
 
 Params = Any
@@ -61,6 +61,15 @@ class Dense(nn.Module):
         return bias + sum(matmul(x, part) for x, part in zip(inputs, parts, strict=True))
 
 
+class LayerNorm(nn.Module):
+    """`ops.layer_norm` with a learned scale and bias, [..., F] -> [..., F]."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        ones, zeros, width = nn.initializers.ones, nn.initializers.zeros, x.shape[-1:]
+        return layer_norm(x, self.param("scale", ones, width), self.param("bias", zeros, width))
+
+
 class MLP(nn.Module):
     """Multilayer perceptron on one or more inputs, with a linear output.
 
@@ -81,7 +90,7 @@ class MLP(nn.Module):
         """Inputs [..., *] of any widths -> [..., out_dim]."""
         x = Dense(self.hidden_dims[0])(*inputs)
         for width in (*self.hidden_dims[1:], None):
-            x = nn.LayerNorm()(x) if self.layer_norm else x
+            x = LayerNorm()(x) if self.layer_norm else x
             x = ACTIVATIONS[self.activation](x)
             x = Dense(width or self.out_dim)(x)
         return x
@@ -216,9 +225,7 @@ def make_critics(
     """
     _check_layers(hidden_dims, activation)
     if num_critics < 1:
-        raise InputError(
-            f"num_critics={num_critics} is too small: use at least 1 (the paper's learners use 2)"
-        )
+        raise InputError(f"num_critics={num_critics} is too small: use at least 1 (usual are 2)")
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
     member = _network(net, _observation(spec), _action(spec))
 

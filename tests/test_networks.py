@@ -227,3 +227,25 @@ def test_matmul_has_the_gradients_of_a_matrix_product():
     np.testing.assert_allclose(
         kernel_gradient, np.tensordot(x, g, axes=((0, 1), (0, 1))), rtol=1e-5, atol=1e-5
     )
+
+
+def test_layer_norm_and_its_gradients():
+    """Those of its formula, in float64, with any batch shape; a row of one number has no spread."""
+    rng = np.random.default_rng(0)
+    x, g = (rng.standard_normal((2, 3, 5)) for _ in range(2))
+    x[1, 2] = 0.5
+    scale, bias = rng.standard_normal((2, 5))
+    mean, deviation = x.mean(-1, keepdims=True), np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    normal = (x - mean) / deviation
+    back = g * scale
+    along = (back * normal).mean(-1, keepdims=True)
+    expected = (
+        normal * scale + bias,
+        (back - back.mean(-1, keepdims=True) - normal * along) / deviation,
+        (g * normal).sum((0, 1)),
+        g.sum((0, 1)),
+    )
+    x, scale, bias, g = (array.astype(np.float32) for array in (x, scale, bias, g))
+    value, pull_back = jax.vjp(ops.layer_norm, x, scale, bias)
+    for found, number in zip((value, *pull_back(g)), expected, strict=True):
+        np.testing.assert_allclose(found, number, rtol=1e-4, atol=1e-4 * np.abs(number).max())

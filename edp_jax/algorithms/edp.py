@@ -49,32 +49,24 @@ def diffusion_policy(
 
 
 def target_policy(settings: Any, policy: DiffusionPolicy) -> DiffusionPolicy:
-    """The policy as it samples actions for the critics' targets.
-
-    Args:
-      settings: `groups.SampledBackup` and `groups.Diffusion`.
-      policy: the one that acts, made of the same settings.
+    """The policy as `groups.SampledBackup` and `groups.Diffusion` let it sample for targets.
 
     Raises:
       InputError: `target_calls` is more than there are timesteps.
     """
-    policy = policy._replace(dtype=settings.sampler_dtype)
-    if not settings.target_calls or settings.sampler == diffusion.ONE_CALL:  # students have none
+    policy, calls = policy._replace(dtype=settings.sampler_dtype), settings.target_calls
+    if not calls or settings.sampler == diffusion.ONE_CALL:  # students sample no targets
         return policy
-    if settings.target_calls > policy.schedule.num_timesteps:
-        raise InputError(
-            f"target_calls={settings.target_calls} is more than "
-            f"num_timesteps={policy.schedule.num_timesteps}: lower it, or use 0"
-        )
-    sampler = _make_sampler(settings, policy.schedule, settings.target_calls)
-    return policy._replace(sampler=sampler)
+    if calls > (most := policy.schedule.num_timesteps):
+        raise InputError(f"target_calls={calls} is more than num_timesteps={most}: use 0")
+    return policy._replace(sampler=_make_sampler(settings, policy.schedule, calls))
 
 
 def _make_sampler(
-    settings: Any, schedule: diffusion.NoiseSchedule, num_calls: int
+    settings: Any, schedule: diffusion.NoiseSchedule, calls: int
 ) -> diffusion.Sampler:
     eta = settings.ddim_eta if settings.sampler == "ddim" else None
-    return diffusion.make_sampler(settings.sampler, schedule, num_calls, eta=eta)
+    return diffusion.make_sampler(settings.sampler, schedule, calls, eta=eta)
 
 
 def gaussian_policy(settings: groups.Networks, spec: TaskSpec) -> GaussianPolicy:
