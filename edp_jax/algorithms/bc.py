@@ -7,7 +7,7 @@ from flax import struct
 
 from edp_jax import networks
 from edp_jax.acting import Acting
-from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms import base, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Policy
 from edp_jax.settings import redefined
@@ -31,13 +31,13 @@ class GaussianBC(groups.Average, groups.FeedForward, groups.Optimization):
 def make_diffusion(settings: DiffusionBC, spec: TaskSpec) -> Algorithm:
     """The denoising loss alone (EDP, 2305.20081, Eq. 5); acts with one sample."""
     policy = edp.diffusion_policy(settings, spec)
-    return _make(settings, policy, edp.act_by_sample(edp.acting_policy(settings, policy), spec))
+    return _make(settings, policy, ways.by_sample(ways.acting_policy(settings, policy), spec))
 
 
 def make_gaussian(settings: GaussianBC, spec: TaskSpec) -> Algorithm:
     """The likelihood of the dataset's actions under a Gaussian; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
-    return _make(settings, policy, edp.act_by_mean(policy.network))
+    return _make(settings, policy, ways.by_mean(policy.network))
 
 
 def _make(settings: Any, policy: Policy, act: Acting) -> Algorithm:

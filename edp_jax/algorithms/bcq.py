@@ -8,7 +8,7 @@ import jax
 from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms import base, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Corruption, DiffusionPolicy
 from edp_jax.settings import redefined
@@ -85,7 +85,7 @@ def make(settings: EDPBCQ, spec: TaskSpec) -> Algorithm:
         init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
         draw=make_draw(settings, policy),
         update=make_update(policy, critics),
-        act=edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec),
+        act=ways.by_choice(settings, ways.acting_policy(settings, policy), critics, spec),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor_and_critic,
         draws_ahead=base.draws_ahead(settings),

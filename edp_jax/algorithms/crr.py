@@ -14,7 +14,7 @@ from flax import struct
 
 from edp_jax import losses, networks
 from edp_jax.acting import Acting
-from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms import base, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND, Policy, Prediction
 from edp_jax.settings import redefined, setting
@@ -148,7 +148,7 @@ def make_edp(settings: EDPCRR, spec: TaskSpec) -> Algorithm:
     """EDP-CRR; acts by a choice among samples."""
     policy = edp.diffusion_policy(settings, spec, settings.likelihood)
     critics = edp.make_critics(settings, spec)
-    act = edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec)
+    act = ways.by_choice(settings, ways.acting_policy(settings, policy), critics, spec)
     sampled = edp.target_policy(settings, policy)
     return _make(settings, policy, sampled, critics, act, edp.averaged_actor_and_critic)
 
@@ -157,7 +157,7 @@ def make_gaussian(settings: GaussianCRR, spec: TaskSpec) -> Algorithm:
     """CRR with a Gaussian policy; acts with its mean."""
     policy = edp.gaussian_policy(settings, spec)
     critics = edp.make_critics(settings, spec)
-    act = edp.act_by_mean(policy.network)
+    act = ways.by_mean(policy.network)
     return _make(settings, policy, policy, critics, act, edp.averaged_actor)
 
 

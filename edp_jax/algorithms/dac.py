@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import diffusion, losses, networks
-from edp_jax.algorithms import base, bcq, edp, groups
+from edp_jax.algorithms import base, bcq, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import DiffusionPolicy, select_by_energy
 from edp_jax.settings import redefined, setting
@@ -181,10 +181,10 @@ def make(settings: DAC, spec: TaskSpec) -> Algorithm:
         init=base.make_init(settings, parts, without_average=("dual",)),
         draw=bcq.make_draw(settings, policy),
         update=make_update(policy, critics),
-        act=edp.act_by(
+        act=ways.by_critics(
             choose,
             settings.num_candidates,
-            edp.acting_policy(settings, policy),
+            ways.acting_policy(settings, policy),
             critics,
             spec,
             at_random=settings.selection_temperature > 0,

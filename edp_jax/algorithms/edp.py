@@ -5,7 +5,7 @@ the noise network once, and adds the learner's guidance to the denoising loss (E
 Eq. 10). A Gaussian policy fits in as well; its prediction has no denoising loss.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from edp_jax import acting, diffusion, losses, networks
-from edp_jax.acting import Acting
+from edp_jax import diffusion, losses, networks
 from edp_jax.algorithms import base, groups
 from edp_jax.algorithms.base import AgentState, Metrics, TrainState
 from edp_jax.policy import (
@@ -22,9 +21,6 @@ from edp_jax.policy import (
     GaussianPolicy,
     Policy,
     Prediction,
-    is_noise,
-    select_by_energy,
-    take_candidate,
 )
 from edp_jax.types import Array, InputError, TaskSpec, Transition
 
@@ -217,86 +213,3 @@ def averaged_actor(state: AgentState) -> networks.Params:
 def averaged_actor_and_critic(state: AgentState) -> dict[str, networks.Params]:
     """The averaged policy and critics, which act: `Algorithm.policy_params`."""
     return {name: state.networks[name].target_params for name in ("actor", "critic")}
-
-
-def acting_policy(settings: groups.Diffusion, policy: DiffusionPolicy) -> DiffusionPolicy:
-    """The policy as it acts: in float32, and from less noise than in targets, where that is set."""
-    return policy.with_noise_scale(settings.starting_noise)._replace(dtype="float32")
-
-
-def act_by_mean(network: networks.Network) -> Acting:
-    """Acts with what a feed-forward network gives for the observation, without randomness."""
-    return Acting(lambda params, observation, numbers: network.apply(params, observation), {})
-
-
-def act_by_sample(policy: DiffusionPolicy, spec: TaskSpec) -> Acting:
-    """Acts with one sample of the averaged actor."""
-    return _sampling(policy, 1, spec)
-
-
-# (policy_params, observation [..., O], q [C, M, ...] of M candidates, Gumbel noise [M, ...] or
-# None) -> index [...] of one
-Choose = Callable[[Any, Array, Array, Array | None], Array]
-
-
-def act_by_choice(
-    settings: groups.Selection, policy: Policy, critics: networks.Network, spec: TaskSpec
-) -> Acting:
-    """Acts on {"actor", "critic"} by energy-based action selection (EDP Eq. 13).
-
-    Of M = `num_candidates` samples, one is drawn with probability softmax(min_i Q_i / temperature).
-    """
-
-    def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
-        del params, observation
-        return select_by_energy(jnp.min(q, axis=0), settings.selection_temperature, noise)
-
-    at_random = settings.selection_temperature > 0
-    return act_by(choose, settings.num_candidates, policy, critics, spec, at_random=at_random)
-
-
-def act_by(
-    choose: Choose,
-    num_candidates: int,
-    policy: Policy,
-    critics: networks.Network,
-    spec: TaskSpec,
-    *,
-    at_random: bool,
-) -> Acting:
-    """Acts on {"actor", "critic", ...} with one of M samples, chosen by what critics say.
-
-    `at_random` says whether the choice reads Gumbel noise.
-    """
-    sample = _sampling(policy, num_candidates, spec)
-    chooses = num_candidates > 1
-    choice = {acting.CHOICE_NOISE: (num_candidates,)} if chooses and at_random else {}
-
-    def run(params: Mapping[str, Any], observation: Array, numbers: acting.Numbers) -> Array:
-        actions = sample.run(params["actor"], observation, numbers)
-        if not chooses:
-            return actions
-        q = critics.apply(params["critic"], observation, actions)
-        noise = jnp.moveaxis(numbers[acting.CHOICE_NOISE], -1, 0) if choice else None
-        return take_candidate(actions, choose(params, observation, q, noise))
-
-    return Acting(run, {**sample.shapes, **choice})
-
-
-def _sampling(policy: Policy, count: int, spec: TaskSpec) -> Acting:
-    """Gives M = `count` samples [M, ..., A] of the averaged actor; a single one as [..., A]."""
-    shapes: dict[str, tuple[int, ...]] = {acting.NOISE: (count, spec.action_dim)}
-    if policy.num_noisy_calls:
-        shapes[acting.STEP_NOISE] = (policy.num_noisy_calls, count, spec.action_dim)
-
-    def first(candidates: Array) -> Array:
-        """[..., M, A] -> [M, ..., A]."""
-        return jnp.squeeze(candidates, -2) if count == 1 else jnp.moveaxis(candidates, -2, 0)
-
-    def run(params: networks.Params, observation: Array, numbers: acting.Numbers) -> Array:
-        x_T, steps = first(numbers[acting.NOISE]), numbers.get(acting.STEP_NOISE)
-        if steps is not None and is_noise(steps):
-            steps = jax.vmap(first)(jnp.moveaxis(steps, -3, 0))
-        return policy.sample(params, observation, x_T, steps)
-
-    return Acting(run, shapes)

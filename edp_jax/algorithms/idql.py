@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import networks
-from edp_jax.algorithms import edp, groups, iql
+from edp_jax.algorithms import edp, groups, iql, ways
 from edp_jax.algorithms.base import AgentState, Algorithm
 from edp_jax.policy import DiffusionPolicy, Policy
 from edp_jax.settings import setting
@@ -87,6 +87,6 @@ def assemble(
         v = value.apply(params["value"], observation)
         return choose_by_expectile(jnp.min(q, axis=0), v, settings.expectile, noise)
 
-    acting: Policy = edp.acting_policy(settings, policy)
-    act = edp.act_by(choose, settings.num_candidates, acting, critics, spec, at_random=True)
+    acting: Policy = ways.acting_policy(settings, policy)
+    act = ways.by_critics(choose, settings.num_candidates, acting, critics, spec, at_random=True)
     return iql.assemble(settings, spec, policy, critics, act, policy_params, make_guidance)

@@ -14,7 +14,7 @@ from flax import struct
 
 from edp_jax import losses, networks
 from edp_jax.acting import Acting
-from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms import base, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Policy, Prediction
 from edp_jax.settings import redefined, setting
@@ -158,7 +158,7 @@ def make_edp(settings: EDPIQL, spec: TaskSpec) -> Algorithm:
     """EDP-IQL; acts by a choice among samples."""
     policy = edp.diffusion_policy(settings, spec, settings.likelihood)
     critics = edp.make_critics(settings, spec)
-    act = edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec)
+    act = ways.by_choice(settings, ways.acting_policy(settings, policy), critics, spec)
     return assemble(settings, spec, policy, critics, act, edp.averaged_actor_and_critic)
 
 
@@ -167,7 +167,7 @@ def make_gaussian(settings: GaussianIQL, spec: TaskSpec) -> Algorithm:
     policy = edp.gaussian_policy(settings, spec)
     critics = edp.make_critics(settings, spec)
     return assemble(
-        settings, spec, policy, critics, edp.act_by_mean(policy.network), edp.averaged_actor
+        settings, spec, policy, critics, ways.by_mean(policy.network), edp.averaged_actor
     )
 
 

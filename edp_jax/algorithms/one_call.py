@@ -25,7 +25,7 @@ import optax
 from flax import struct
 
 from edp_jax import diffusion, networks
-from edp_jax.algorithms import base, edp, fql, groups
+from edp_jax.algorithms import base, edp, fql, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics, TrainState
 from edp_jax.policy import DiffusionPolicy
 from edp_jax.settings import setting
@@ -147,7 +147,7 @@ def maker(make_teacher: Callable[[Any, TaskSpec], Algorithm]) -> Callable[..., A
 
     def make(settings: Any, spec: TaskSpec) -> Algorithm:
         untrained = make_teacher(settings, spec)
-        student = edp.acting_policy(settings, edp.diffusion_policy(settings, spec))
+        student = ways.acting_policy(settings, edp.diffusion_policy(settings, spec))
         chain = student._replace(sampler=_chain_sampler(settings, student.schedule))
         critics = _critics(settings, spec)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp, groups
+from edp_jax.algorithms import base, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Corruption, DiffusionPolicy, Prediction
 from edp_jax.settings import setting
@@ -145,7 +145,7 @@ def assemble(
         init=base.make_init(settings, {"actor": policy.network, "critic": critics}),
         draw=draw,
         update=update,
-        act=edp.act_by_choice(settings, edp.acting_policy(settings, policy), critics, spec),
+        act=ways.by_choice(settings, ways.acting_policy(settings, policy), critics, spec),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor_and_critic,
         draws_ahead=base.draws_ahead(settings),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import base, edp, groups, td3
+from edp_jax.algorithms import base, edp, groups, td3, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import ACTION_BOUND
 from edp_jax.settings import redefined
@@ -89,7 +89,7 @@ def make(settings: TD3BC, spec: TaskSpec) -> Algorithm:
         init=base.make_init(settings, {"actor": actor, "critic": critics}),
         draw=draw,
         update=make_update(actor, critics),
-        act=edp.act_by_mean(actor),
+        act=ways.by_mean(actor),
         draw_params=edp.averaged_actor,
         policy_params=edp.averaged_actor,
         draws_ahead=base.MOST_AHEAD,  # `draw` looks at no parameters

@@ -9,7 +9,7 @@ import pytest
 from jax.extend import core
 
 from edp_jax import InputError, algorithms
-from edp_jax.algorithms import edp, groups
+from edp_jax.algorithms import edp, groups, ways
 from edp_jax.types import TaskSpec
 
 from .builders import (
@@ -53,7 +53,7 @@ PARAMS = {"actor": jnp.array(1.0), "critic": {"w": jnp.array([[2.0], [-1.0]])}}
 
 def act_with(temperature: float):
     selection = groups.Selection(num_candidates=3, selection_temperature=temperature)
-    return edp.act_by_choice(selection, Fixed(CANDIDATES), LINEAR_CRITICS, TaskSpec(1, 1))
+    return ways.by_choice(selection, Fixed(CANDIDATES), LINEAR_CRITICS, TaskSpec(1, 1))
 
 
 def test_temperature_zero_takes_the_best_smallest_value():
@@ -80,7 +80,7 @@ def test_rows_choose_each_for_themselves():
 
 
 def test_one_candidate_needs_no_critic():
-    act = edp.act_by_choice(groups.Selection(num_candidates=1), Fixed((0.3,)), None, TaskSpec(1, 1))
+    act = ways.by_choice(groups.Selection(num_candidates=1), Fixed((0.3,)), None, TaskSpec(1, 1))
     assert_close(act(PARAMS, jnp.zeros((2, 1)), jax.random.key(0)), jnp.full((2, 1), 0.3))
 
 
@@ -90,7 +90,7 @@ def test_acting_by_choice_samples_at_the_observation():
         network=CONSTANT_GAUSSIAN.network._replace(apply=lambda params, s: 0.1 * s)
     )
     params = PARAMS | {"actor": {"log_std": jnp.array([-3.0])}}
-    act = edp.act_by_choice(
+    act = ways.by_choice(
         groups.Selection(num_candidates=4, selection_temperature=0.0),
         policy,
         LINEAR_CRITICS,

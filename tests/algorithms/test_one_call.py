@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edp_jax import InputError, TaskSpec, algorithms, diffusion
-from edp_jax.algorithms import edp, one_call
+from edp_jax.algorithms import edp, one_call, ways
 from edp_jax.networks import Network
 from edp_jax.policy import DiffusionPolicy
 
@@ -127,7 +127,7 @@ def test_it_learns_from_the_chain_of_the_averaged_teacher():
     state = jax.jit(learner.init)(jax.random.key(0))
     draws = jax.jit(learner.draw)(jax.random.key(1), learner.draw_params(state), BATCH)
     own = tiny_settings("edp", sampler="dpm_solver_2", sampler_calls=4, starting_noise=0.6)
-    policy = edp.acting_policy(own, edp.diffusion_policy(own, SPEC))
+    policy = ways.acting_policy(own, edp.diffusion_policy(own, SPEC))
     teacher = state.networks["teacher"].params
     expected = jax.jit(policy.sample)(teacher, draws.observation, draws.noise, jax.random.key(2))
     assert_close(draws.action, expected)
