@@ -60,6 +60,7 @@ def define_flags() -> None:
 
 def main(_: Sequence[str]) -> None:
     process.check_devices_exist()
+    process.set_precision("auto")
     values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
     workdirs = [os.path.abspath(workdir) for workdir in find_runs(values["runs"])]
     out = os.path.abspath(os.path.expanduser(values["out"] or ranking.folder_of(workdirs)))

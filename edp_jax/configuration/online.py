@@ -6,6 +6,8 @@ from typing import Any
 from edp_jax import algorithms
 from edp_jax.algorithms.base import MOST_AHEAD
 from edp_jax.configuration import groups
+from edp_jax.configuration.make import all_settings
+from edp_jax.settings import check
 from edp_jax.training.rounds import LEAST_STEPS, Rounds, plan
 from edp_jax.types import EnvSpec, InputError
 
@@ -60,13 +62,6 @@ def plan_online(
     for key, (value, reason) in _NEEDED.items():
         if config.get(key, value) != value:
             raise InputError(f"{asked} needs {key}={value}: {reason}; set --config.{key}={value}")
-    decay = config["lr_decay_steps"]
-    if 0 < decay <= config["num_steps"]:
-        raise InputError(
-            f"{asked}: with lr_decay_steps={decay} the learning rate is 0 after the "
-            f"{config['num_steps']} updates on the data; set --config.lr_decay_steps=0, or a "
-            "larger number"
-        )
     if online.online_warmup >= online.online_steps:
         raise InputError(
             f"config.online_warmup={online.online_warmup} must be below online_steps="
@@ -79,20 +74,26 @@ def plan_online(
             "the warm-up and a round fit; set it so, or to 0"
         )
     explorer_settings(config, online)
-    return plan(
+    rounds = plan(
         config["num_steps"],
         online.online_steps,
         online.online_warmup,
         online.updates_per_step,
         draws_ahead,
     )
+    if 0 < (decay := config["lr_decay_steps"]) < rounds.end:
+        raise InputError(
+            f"{asked}: with lr_decay_steps={decay} the learning rate is 0 before the {rounds.end} "
+            "updates of the run are done; set --config.lr_decay_steps=0, or at least to that"
+        )
+    return rounds
 
 
 def explorer_settings(config: Mapping[str, Any], online: groups.Online) -> dict[str, Any]:
     """The settings of the learner that are others while it collects.
 
     Raises:
-      InputError: the learner does not have them.
+      InputError: the learner does not have them, or not with these values.
     """
     defaults, wanted = groups.Online(), {}
     for own, name in _EXPLORING.items():
@@ -103,5 +104,6 @@ def explorer_settings(config: Mapping[str, Any], online: groups.Online) -> dict[
                     f"config.{own}={value}: {config['algorithm']} has no {name}; leave it out, or "
                     "explore with --config.online_noise"
                 )
+            check(all_settings(config["algorithm"])[name], value, f"config.{own}")
             wanted[name] = value
     return wanted

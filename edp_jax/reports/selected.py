@@ -12,7 +12,7 @@ from edp_jax.selection.figure import draw
 _NOTE = (
     "Fitted Q evaluation of recorded data alone: the discounted return that is estimated from the "
     "start of held-out episodes, with its 95 % bootstrap interval, in units of the stored rewards. "
-    "The order is by the pessimistic estimate. Of the first, "
+    "The order is by the pessimistic estimate. Verdict: "
 )
 
 Rows = Sequence[Mapping[str, str]]

@@ -16,7 +16,7 @@ from edp_jax.training import hosts, sharding
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
-_OF_THE_NEW_RUN = {"lr_decay_steps"} | {
+_OF_THE_NEW_RUN = {"lr_decay_steps", "action_low", "action_high"} | {
     entry.name
     for group in (groups.Run, groups.Online, groups.Processes)
     for entry in describe(group)
@@ -84,6 +84,13 @@ def _compare(asked: str, run: Run, settings: Settings, dataset: Dataset) -> None
             f"{asked}: its dataset was another file than {settings.task.name} is now; name a run "
             "on the same data, whose units the networks know"
         )
+    for side in ("action_low", "action_high"):  # an environment may have brought another box
+        there, here = run.dataset.get(side, dataset.info[side]), dataset.info[side]
+        if there != here:
+            raise InputError(
+                f"{asked}: its actions lay in another box, {side}={there!r:.60}, not {here!r:.60}; "
+                "set --config.action_low and --config.action_high as in its config.json"
+            )
 
 
 def _find(asked: str, run: Run, member: Member) -> int:

@@ -10,7 +10,9 @@ import numpy as np
 
 from edp_jax import configuration, data
 from edp_jax.algorithms.groups import ACTING
+from edp_jax.configuration.groups import Online
 from edp_jax.runs import Run
+from edp_jax.settings import describe
 from edp_jax.training.members import Member
 from edp_jax.types import InputError, Transition, Units
 
@@ -165,9 +167,16 @@ def open_runs(
 
 
 def settings_of(run: Run) -> configuration.Settings:
-    """The settings of a run, with the box of its actions as it is recorded."""
+    """The settings of a run, with the box of its actions as it is recorded.
+
+    They name no environment, so of an online run they are those of an offline one.
+    """
     box = {name: tuple(run.dataset.get(name, ())) for name in ("action_low", "action_high")}
-    return configuration.resolve(run.config | box | {"env_id": "none", "env_kwargs": "{}"})
+    offline = {entry.name: entry.default for entry in describe(Online)}
+    offline |= {"num_steps": max(1, run.config["num_steps"])}
+    return configuration.resolve(
+        run.config | box | offline | {"env_id": "none", "env_kwargs": "{}"}
+    )
 
 
 def _short(name: str | os.PathLike[str]) -> str:

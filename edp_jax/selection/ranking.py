@@ -25,7 +25,7 @@ class Ranking(NamedTuple):
     low: np.ndarray  # [P] ends of its 95 % interval
     high: np.ndarray  # [P]
     pessimistic: np.ndarray  # [P] what the order is by
-    as_good: np.ndarray  # [P] bool: cannot be told from the first
+    as_good: np.ndarray  # [P] bool: not surely lower than the first
 
 
 def rank(values: np.ndarray, seed: int = 0) -> Ranking:

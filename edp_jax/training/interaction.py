@@ -16,6 +16,7 @@ from edp_jax.errors import one_line
 from edp_jax.types import InputError, TaskSpec, Transition, pack
 
 Act = Callable[[np.ndarray, int], np.ndarray]  # observation [R, O], step -> action [R, A]
+Call = Callable[[Callable[[], list]], list]  # as `evaluation.patience.Patience` calls functions
 
 
 @contextlib.contextmanager
@@ -30,10 +31,6 @@ def _failures_told() -> Iterator[None]:
             f"an environment failed while its member learned in it ({type(error).__name__}: "
             f"{one_line(error)[:100]}); mend it: the same command goes on from the last checkpoint"
         ) from error
-
-
-def _nobody(observation: np.ndarray) -> np.ndarray:
-    raise ValueError(f"nobody acts on observations {observation.shape}")
 
 
 class Finished(NamedTuple):
@@ -64,22 +61,21 @@ class Episodes:
           environment: observations [O], actions [A] in a box.
           seed: of the member.
         """
-        self._environment, self._seed, self._is_taken_up = environment, seed, False
+        self._environment, self._seed = environment, seed
         self.action_space = environment.action_space
         self.number, self.actions, self.total, self.length = 0, [], 0.0, 0
         self.observation = np.zeros(environment.observation_space.shape, np.float32)
 
     def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict]:
-        """Begins the episode `number`; one that was taken up again goes on instead."""
+        """Begins the episode `number`; one that is in progress goes on instead."""
         del seed
-        if not self._is_taken_up:
+        if not self.actions:
             numbers = np.random.SeedSequence((self._seed, self.number)).generate_state(1)
             observation, _ = self._environment.reset(seed=int(numbers[0] >> 1))
             self.observation = np.asarray(observation, np.float32)
-            self.actions, self.total, self.length = [], 0.0, 0
+            self.total, self.length = 0.0, 0
             if not np.isfinite(self.observation).all():
                 raise InputError(f"the first observation of episode {self.number} is not finite")
-        self._is_taken_up = False
         return self.observation, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
@@ -96,13 +92,16 @@ class Episodes:
             self.number, self.actions = self.number + 1, []
         return observation, float(reward), bool(terminated), bool(truncated), {}
 
-    def take_up(self, number: int, actions: np.ndarray, observation: np.ndarray) -> bool:
+    def take_up(
+        self, number: int, actions: np.ndarray, observation: np.ndarray, call: Call
+    ) -> bool:
         """Brings the environment to where another one was, by repeating its actions.
 
         Args:
           number: of the episode.
           actions: [L, A] taken in it.
           observation: [O] where they led.
+          call: calls the functions that reset and step.
 
         Returns:
           Whether they lead there again. Otherwise the episode is left, and the next one is begun.
@@ -110,15 +109,14 @@ class Episodes:
         self.number, self.actions = number, []
         if not len(actions):
             return True
-        self.reset()
+        call(lambda: [self.reset()])
         for action in actions:
-            self.step(action)
+            call(lambda action=action: [self.step(action)])
             if self.number != number:
                 break
         same = self.number == number and np.array_equal(self.observation, observation)
         if not same:
             self.number, self.actions = number + 1, []
-        self._is_taken_up = same
         return same
 
 
@@ -130,7 +128,7 @@ class Interaction:
         environments: Sequence[Episodes],
         *,
         rewards_add_up: bool = False,
-        call: Callable[[Callable[[], list]], list] = lambda function: function(),
+        call: Call = lambda function: function(),
     ):
         """Takes the environments, which are reset when the first step is asked for.
 
@@ -138,18 +136,16 @@ class Interaction:
           environments: R of them.
           rewards_add_up: whether the data store, as a reward, the sum of what the environment has
             paid in an episode so far, see `tasks.Task.stored_rewards_add_up`.
-          call: calls the functions that reset and step, as `evaluation.patience.Patience` does.
+          call: calls the functions that reset and step, each for one step.
         """
         self._environments, self._add_up, self._call = environments, rewards_add_up, call
-        self._act: Callable[[np.ndarray], np.ndarray] = _nobody
-        self._steps = self._begin()
         self.finished: list[Finished] = []
 
     def collect(self, act: Act, first: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Takes some steps in every environment. The episodes that end go to `finished`.
 
         Args:
-          act: the members' policies. One that gives NaN stands still from then on.
+          act: the members' policies. One that gives NaN stands still until the next call.
           first: steps that were taken before.
           number: T, how many to take.
 
@@ -157,12 +153,18 @@ class Interaction:
           Packed rows [R, T, D] in the units of the data, and how many [R] of each member's rows,
           the first ones, hold a step: those with numbers that are not finite are left out.
         """
-        counter = itertools.count(first)
-        self._act = lambda observation: act(observation, next(counter))
+        counter, seeds = itertools.count(first), range(len(self._environments))
+        steps = stepping.run(  # anew each time, so that what is in progress is all in `arrays`
+            self._environments,
+            lambda observation: act(observation, next(counter)),
+            seeds,  # which `Episodes` does not look at
+            restart=True,
+            call=self._call,
+        )
         packed, sound = [], []
         for index in range(number):
             with _failures_told():
-                step = next(self._steps, None)
+                step = next(steps, None)
             if step is None:  # all stand still
                 break
             reward = step.reward
@@ -221,19 +223,7 @@ class Interaction:
         for member, each in enumerate(self._environments):
             actions = arrays["actions"][member, : arrays["length"][member]]
             number, observation = int(arrays["episode"][member]), arrays["observation"][member]
-
-            def repeat(each=each, number=number, actions=actions, observation=observation) -> list:
-                return [each.take_up(number, actions, observation)]
-
             with _failures_told():
-                left += [] if self._call(repeat)[0] else [member]
-        self._steps = self._begin()
+                same = each.take_up(number, actions, observation, self._call)
+            left += [] if same else [member]
         return left
-
-    def _begin(self) -> Iterator[stepping.Step]:
-        seeds = range(len(self._environments))  # which `Episodes` does not look at
-
-        def choose(observation: np.ndarray) -> np.ndarray:
-            return self._act(observation)
-
-        return stepping.run(self._environments, choose, seeds, restart=True, call=self._call)

@@ -98,6 +98,31 @@ def test_a_member_that_gives_nan_stands_still_and_the_others_go_on():
     assert counts.tolist() == [0, 0]
 
 
+def test_a_member_that_gave_nan_goes_on_as_it_does_after_a_stop():
+    def late(observation, step):
+        return np.where(step < 2, 1.0, np.nan) * act(observation, step)
+
+    ours, again = interaction(), interaction()
+    assert ours.collect(late, 0, 4)[1].tolist() == [2, 2]
+    assert again.take_up(ours.arrays()) == []
+    for found, expected in zip(ours.collect(act, 4, 6), again.collect(act, 4, 6), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert {each.episode for each in again.finished} == {0} and len(again.finished) == 2
+
+
+def test_each_step_of_an_episode_that_is_taken_up_has_its_own_time():
+    calls = []
+
+    def call(function):
+        calls.append(function())
+        return calls[-1]
+
+    first = interaction((1,), edge=100.0)
+    first.collect(act, 0, 5)
+    again = Interaction([Episodes(Drift(edge=100.0), 1)], call=call)
+    assert again.take_up(first.arrays()) == [] and len(calls) == 1 + 5
+
+
 def test_a_step_with_numbers_that_are_not_finite_is_left_out_and_ends_the_episode():
     class Broken(Drift):
         def step(self, action):
