@@ -133,7 +133,7 @@ def training(task: Task, members: Sequence[Member], mesh: Mesh) -> jax.stages.Tr
     over, everywhere = sharding.over_members(mesh), sharding.replicated(mesh)
     state, totals, settings = (_laid_out(tree, over) for tree in (state, totals, settings))
     batches, number = (_laid_out(tree, everywhere) for tree in (batches, np.int32(0)))
-    program = loop.make_program(algorithm, mesh, None)
+    program = loop.make_program(algorithm, mesh)
     return program.trace(state, totals, batches, settings, number, number)
 
 

@@ -83,7 +83,7 @@ def measure(run: Run, step: int, num_episodes: int) -> Steps:
     if settings.environment is None:
         raise InputError(f"--workdir={run.workdir}: this run has no environment to act in")
     process.set_precision(settings.run.matmul_precision)
-    dataset = build.load_dataset(settings, str(run.workdir), lambda line: None)
+    dataset = build.load_dataset(settings, str(run.workdir), lambda line: None, run.dataset)
     algorithm = build.make_algorithm(settings, dataset)
     state = run.state(algorithm, step)
     living = np.flatnonzero(np.asarray(state.diverged) < 0)

@@ -35,6 +35,7 @@ _OF_STUDENT = (
     *("num_steps", "guidance", "spread", "student_rate"),
     *("sampler", "sampler_calls", "starting_noise"),
 )
+_BOX = ("action_low", "action_high")  # of the actions, which an environment may have brought
 _OF_RUN = ("eval_episodes", "env_id", "batch_size")  # by default as in the teacher's run
 
 
@@ -134,6 +135,7 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
         | {key: value for key, value in changes.items() if key not in chain}
         | {f"chain_{key.removeprefix('sampler_')}": value for key, value in chain.items()}
         | {entry.name: entry.default for entry in describe(one_call.Student) if entry.name in chain}
+        | {side: teacher.dataset[side] for side in _BOX if side in teacher.dataset}
         | {"algorithm": name}
     )
 

@@ -116,7 +116,7 @@ def evaluate(
     ways = ways_to_act(settings.algorithm, settings.learner, learner_given)
     for way in ways:  # refuses what cannot be built, before anything is run
         algorithms.make(settings.algorithm, way, TaskSpec(1, 1))
-    dataset = build.load_dataset(settings, workdir, lambda line: None)
+    dataset = build.load_dataset(settings, workdir, lambda line: None, run.dataset)
     if dataset.info["sha256"] != run.dataset["sha256"]:
         raise InputError(
             f"--workdir={workdir}: its dataset {settings.task.name} has changed since; restore it"

@@ -9,6 +9,7 @@ on each (docs/scale-out.md).
 import contextlib
 import functools
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -111,7 +112,10 @@ def train(
 
     process.set_precision(settings.run.matmul_precision)
     hosts.run_in_all(lambda: sharding.check_members(len(members)))
-    dataset = hosts.run_in_zero_first(lambda: build.load_dataset(settings, workdir, progress))
+    recorded = hosts.run_in_all(lambda: record.recorded_dataset(workdir))
+    dataset = hosts.run_in_zero_first(
+        lambda: build.load_dataset(settings, workdir, progress, recorded)
+    )
     begin = hosts.run_in_all(lambda: make_begin(dataset))
     shared = record.shared_settings(config, dataset.info)
     hosts.check_same_in_all("configuration or dataset", shared)
@@ -167,7 +171,8 @@ def train_on(
     if not wanted and hosts.run_in_zero(lambda: outputs.is_finished(workdir, num_updates)):
         print(f"finished already: {workdir}; to train longer, raise {length}")
         print(
-            f"to score it, or let it act in other ways: {program('evaluate')} --workdir={workdir}"
+            "to score it, or let it act in other ways: "
+            f"{program('evaluate')} --workdir={shlex.quote(workdir)}"
         )
         return 0
     kinds = settings.run.writers if hosts.is_process_zero() else ()

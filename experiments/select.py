@@ -9,6 +9,7 @@ Writes ranking.csv and ranking.png; `experiments.report` shows them.
 """
 
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -169,7 +170,7 @@ def export_command(contender: pool.Contender) -> str:
     if member.point:
         flags_given += ["--point=" + ",".join(f"{name}={value}" for name, value in member.point)]
     flags_given += [f"--{k}={v}" for k, v in contender.acting.items() if v != own[k]]
-    return " ".join([program("export"), *flags_given, "--out=policy.edp"])
+    return f"{program('export')} {shlex.join([*flags_given, '--out=policy.edp'])}"
 
 
 def print_ranking(rows: Sequence[Mapping[str, Any]], behaviour: float, discount: float) -> None:

@@ -1,7 +1,7 @@
 """From checked settings to what a run is made of: dataset, learner, evaluation."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,12 @@ from edp_jax.training.trainer import Trainer
 from edp_jax.types import InputError
 
 
-def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], None]) -> data.Dataset:
+def load_dataset(
+    settings: Settings,
+    workdir: str,
+    progress: Callable[[str], None],
+    recorded: Mapping[str, Any] | None = None,
+) -> data.Dataset:
     """Reads the task's dataset, says what is in it, and makes it ready for training.
 
     Args:
@@ -30,6 +35,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
       workdir: arrays that are large for the free memory lie on its disk, and all of them where the
         dataset is to stay on the host.
       progress: called with every line to show.
+      recorded: what config.json of the run says of its dataset; None before its first start.
 
     Raises:
       InputError: the data cannot be had or used, do not fit the environment, or are fewer than a
@@ -59,6 +65,7 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
         info,
         settings.preprocessing,
         action_box=settings.action_box,
+        recorded_box=_recorded_box(recorded or {}),
         environment_box=box,
         progress=progress,
         storage=storage,
@@ -69,6 +76,11 @@ def load_dataset(settings: Settings, workdir: str, progress: Callable[[str], Non
             f"has {dataset.size} transitions; set --config.batch_size to at most that"
         )
     return dataset
+
+
+def _recorded_box(recorded: Mapping[str, Any]) -> tuple | None:
+    low, high = recorded.get("action_low"), recorded.get("action_high")
+    return (low, high) if low and high else None
 
 
 def make_algorithm(settings: Settings, dataset: data.Dataset) -> Algorithm:

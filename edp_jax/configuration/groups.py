@@ -117,6 +117,7 @@ class Online:
         "environment steps per seed that are taken and learned from after num_steps updates; 0: "
         "none",
         at_least=0,
+        at_most=2**31 - 1,
         may_change=True,
     )
     online_warmup: int = setting(
@@ -126,7 +127,11 @@ class Online:
         read_with=_ONLINE,
     )
     updates_per_step: int = setting(
-        1, "updates per environment step after that", at_least=1, read_with=_ONLINE
+        1,
+        "updates per environment step after that",
+        at_least=1,
+        at_most=1000,
+        read_with=_ONLINE,
     )
     online_share: float = setting(
         0.5,
@@ -140,6 +145,7 @@ class Online:
         0,
         "newest collected steps that can be drawn, per seed; 0: all",
         at_least=0,
+        at_most=2**31 - 1,
         read_with=_ONLINE,
     )
     online_noise: float = setting(

@@ -17,6 +17,7 @@ _NEEDED = {  # settings of the data that collected steps could not follow
     "return_weighting": (0, "an episode in progress has no return yet"),
     "distributed": (False, "the environments of all seeds step in one process"),
 }
+MOST_UPDATES = 2**31 - 1  # of a run: they are counted in int32
 _EXPLORING = {"online_starting_noise": "starting_noise", "online_candidates": "num_candidates"}
 
 
@@ -67,6 +68,11 @@ def plan_online(
             f"config.online_warmup={online.online_warmup} must be below online_steps="
             f"{online.online_steps}: else nothing is learned from them; set it so"
         )
+    if online.online_share == 1 and not online.online_warmup:
+        raise InputError(
+            "config.online_warmup=0: with online_share=1 the first updates would have nothing to "
+            "draw; set --config.online_warmup to at least 1"
+        )
     least = max(online.online_warmup, LEAST_STEPS + MOST_AHEAD)
     if 0 < online.online_capacity < least:
         raise InputError(
@@ -81,6 +87,11 @@ def plan_online(
         online.updates_per_step,
         draws_ahead,
     )
+    if rounds.end > MOST_UPDATES:
+        raise InputError(
+            f"{asked}: with updates_per_step={online.updates_per_step} the run has {rounds.end} "
+            f"updates, more than can be counted ({MOST_UPDATES}); lower one of them"
+        )
     if 0 < (decay := config["lr_decay_steps"]) < rounds.end:
         raise InputError(
             f"{asked}: with lr_decay_steps={decay} the learning rate is 0 before the {rounds.end} "

@@ -34,6 +34,7 @@ def find(
     *,
     given: tuple | None = None,
     declared: tuple | None = None,
+    recorded: tuple | None = None,
     environment: tuple | None = None,
 ) -> Box:
     """Finds the box of the stored actions and checks that they lie in it.
@@ -45,6 +46,7 @@ def find(
       raw: the dataset.
       given: low and high that the user gave, each a number or one per column.
       declared: those of the dataset.
+      recorded: those that the run began with, where it goes on.
       environment: those of the environment.
 
     Raises:
@@ -56,6 +58,7 @@ def find(
     candidates = {
         "as configured": _sides(raw, given),
         "declared by the data": _sides(raw, declared),
+        "as the run began with": _sides(raw, recorded),
         _ENVIRONMENT: _sides(raw, environment),
     }
     candidates = {why: box for why, box in candidates.items() if box is not None}

@@ -101,6 +101,7 @@ def prepare(
     options: Preprocessing,
     *,
     action_box: tuple | None = None,
+    recorded_box: tuple | None = None,
     environment_box: tuple | None = None,
     progress: Progress = print,
     storage: Storage = MEMORY,
@@ -113,7 +114,10 @@ def prepare(
       info: what `load` says of it.
       options: what is done to the numbers.
       action_box: low and high of the stored actions, each a number or one per column. None: the box
-        that the dataset declares, else that of the environment, else [-1, 1].
+        that the dataset declares, else the recorded one, else that of the environment, else
+        [-1, 1].
+      recorded_box: low and high that the run began with, where it goes on or is evaluated: the
+        environment may be another one now.
       environment_box: low and high of the environment's actions, where there is one.
       progress: takes the lines that say which box was taken, and what looks wrong with it.
       storage: where the rows lie.
@@ -126,7 +130,13 @@ def prepare(
     longest = int(np.bincount(episode).max(initial=0))
     _check_episodes(raw, options, longest)
     declared = None if raw.action_low is None else (raw.action_low, raw.action_high)
-    box = boxes.find(raw, given=action_box, declared=declared, environment=environment_box)
+    box = boxes.find(
+        raw,
+        given=action_box,
+        declared=declared,
+        recorded=recorded_box,
+        environment=environment_box,
+    )
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")

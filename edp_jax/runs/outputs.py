@@ -1,6 +1,7 @@
 """What a run leaves whenever it stops, at its end or before: a summary, a picture, the policies."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -98,7 +99,7 @@ def finish(
     if run.evaluations is not None:
         print(f"all episodes: {os.path.join(workdir, 'evaluations.csv')}")
     if not outcome.evaluates:
-        print(f"to choose among its checkpoints: {program('select')} --runs={workdir}")
+        print(f"to choose among its checkpoints: {program('select')} --runs={shlex.quote(workdir)}")
     print(f"policy, for edp_jax.load_policy: {os.path.join(workdir, 'policy')}", flush=True)
 
 

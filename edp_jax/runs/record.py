@@ -236,6 +236,11 @@ def _is_file(task: str) -> bool:
     return os.path.isabs(task) or os.path.isabs(task.partition(":")[2])
 
 
+def recorded_dataset(workdir: str) -> Mapping[str, Any] | None:
+    """What config.json of the run in a folder says of its dataset; None where there is no run."""
+    return Run(workdir).dataset if _has_config(workdir) else None
+
+
 def _has_config(workdir: str) -> bool:
     return os.path.isfile(os.path.join(workdir, "config.json"))
 

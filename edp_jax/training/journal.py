@@ -93,9 +93,10 @@ class Journal:
             if each.length < 0:
                 line = (
                     f"{self._members[each.member]}, episode {each.episode}: the environment gave "
-                    f"a NaN or infinite number; that step, {each.env_step:,}, is left out"
+                    f"a NaN or infinite number; that step, {each.env_step:,}, and others like it are "
+                    "left out"
                 )
-                self._warn_once(line, line)
+                self._warn_once(f"broken {each.member}", line)
 
     def warn(
         self,
