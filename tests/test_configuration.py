@@ -162,6 +162,11 @@ REFUSED = [
     (ONLINE | {"return_weighting": 0.1}, "online_steps=400 needs return_weighting=0"),
     (ONLINE | {"distributed": True}, "online_steps=400 needs distributed=False"),
     (ONLINE | {"online_warmup": 400}, "online_warmup=400 must be below online_steps=400"),
+    (ONLINE | {"online_warmup": 0, "online_share": 1.0}, "online_warmup=0: with online_share=1"),
+    (
+        {"online_steps": 2**31 - 1, "online_warmup": 1, "updates_per_step": 2},
+        "updates_per_step=2 the run has .* more than can be counted",
+    ),
     (ONLINE | {"online_capacity": 57}, "online_capacity=57 must be at least 58"),
     (ONLINE | {"lr_decay_steps": 50, "num_steps": 9}, "the learning rate is 0 before the 359"),
     (ONLINE | {"online_starting_noise": -0.5}, "online_starting_noise=-0.5 must be at least 0"),

@@ -93,8 +93,8 @@ class Journal:
             if each.length < 0:
                 line = (
                     f"{self._members[each.member]}, episode {each.episode}: the environment gave "
-                    f"a NaN or infinite number; that step, {each.env_step:,}, and others like it are "
-                    "left out"
+                    f"a NaN or infinite number; that step, {each.env_step:,}, and others like it "
+                    "are left out"
                 )
                 self._warn_once(f"broken {each.member}", line)
 

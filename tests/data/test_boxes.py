@@ -41,6 +41,9 @@ def test_the_first_known_box_is_taken_and_said():
     assert box.lines == ("actions: box [-1 to 1, -3 to 3], declared by the data",)
     box = boxes.find(raw, environment=declared)
     assert box.lines == ("actions: box [-1 to 1, -3 to 3], that of the environment",)
+    box = boxes.find(raw, recorded=([-2.0, -2.0], [2.0, 2.0]), environment=declared)
+    np.testing.assert_array_equal([box.low, box.high], [[-2, -2], [2, 2]])
+    assert box.lines[0] == "actions: box -2 to 2, as the run began with"
     assert "the default: no bounded one" in boxes.find(raw).lines[0]
 
 

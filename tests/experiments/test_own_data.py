@@ -82,6 +82,15 @@ def test_without_an_environment_the_box_has_to_be_given(tmp_path, recorded, trai
     assert not (tmp_path / "run" / "evaluations.csv").exists()
 
 
+def test_a_run_that_goes_on_without_its_environment_keeps_the_box(tmp_path, recorded, train):
+    """Half as large as Pendulum's, so that they lie in [-1, 1], the box without an environment."""
+    small = recorded | {"action": recorded["action"] / 2}
+    train(small, env_id="Pendulum-v1")
+    train(small, env_id="none", num_steps=8)
+    dataset = json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]
+    assert (dataset["action_low"], dataset["action_high"]) == ([-2.0], [2.0])
+
+
 def test_the_box_of_the_file_goes_before_the_environments(tmp_path, recorded, train):
     train(recorded | {"action_low": [-2.5], "action_high": [2.5]}, env_id="Pendulum-v1")
     dataset = json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]
