@@ -103,7 +103,8 @@ def test_what_does_not_fit_is_refused_by_the_flags_of_this_program(teacher, stud
 def run_of(learner: str, **changes) -> Run:
     """What `student_settings` reads of a run."""
     config = configuration.make_config(learner, "builtin/hopper-medium", **changes)
-    return types.SimpleNamespace(config=config, workdir="DIR", members=())
+    box = {"action_low": [-2.0], "action_high": [2.0]}
+    return types.SimpleNamespace(config=config, workdir="DIR", members=(), dataset=box)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_settings_are_the_teachers_but_for_what_a_student_does_otherwise():
     assert (learner.sampler, learner.sampler_calls, learner.starting_noise) == ("one_call", 1, 0.5)
     assert (learner.chain_sampler, learner.chain_calls, learner.teacher_step) == ("ddim", 7, 5)
     assert learner.eta == 0.3 and settings.run.num_steps == settings.run.eval_every == 10
-    assert not settings.processes.distributed
+    assert not settings.processes.distributed and settings.action_box == ((-2.0,), (2.0,))
 
 
 def test_members_that_diverged_get_no_student_and_other_data_are_refused(teacher, student, capsys):
