@@ -148,6 +148,12 @@ def test_true_scores_are_found_by_step_member_and_way_of_acting(own_run, ranked)
     (own_run / "evaluate.csv").write_text(f"{head},num_candidates\n{again}")
     found = dict(zip(map(policy_of, rows), truth.true_scores(rows), strict=True))
     assert found["4", "1", "10"] == found["4", "1", "1"] == 2.0
+    other = "".join(f"4,1,{e},700.0,5,\n" for e in range(9))  # of an environment without scores
+    (own_run / "evaluate_other.csv").write_text(f"{head}\n{other}")
+    found = dict(zip(map(policy_of, rows), truth.true_scores(rows), strict=True))
+    assert found["4", "1", "10"] == 2.0
+    found = truth.true_scores(rows, "evaluate_other.csv")  # where none has scores, returns count
+    assert found[np.isfinite(found)].tolist() == [700.0]
 
 
 def policy_of(row):
