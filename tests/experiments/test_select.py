@@ -134,6 +134,16 @@ def test_a_run_without_checkpoints_is_refused(copy_run, tmp_path):
         select.select([str(run)], str(tmp_path), FAST, VALUES)
 
 
+def test_a_run_without_checkpoints_is_refused_before_others_are_examined(
+    own_run, copy_run, tmp_path, monkeypatch
+):
+    run = copy_run("other")
+    shutil.rmtree(run / "checkpoints")
+    monkeypatch.setattr(select, "examine", lambda *_: pytest.fail("this takes minutes"))
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        select.select([str(own_run), str(run)], str(tmp_path), FAST, VALUES)
+
+
 def test_true_scores_are_found_by_step_member_and_way_of_acting(own_run, ranked):
     """The run acts with 10 candidates; the larger of two tables on one policy counts."""
     rows = ranking.read_ranking(str(ranked))
