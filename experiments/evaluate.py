@@ -105,9 +105,9 @@ def evaluate(
         use.
     """
     run, table = Run(workdir), request.table or os.path.join(workdir, TABLE)
+    settings = configuration.resolve(run.config | {"eval_episodes": request.episodes})
     for path in filter(None, (table, request.video)):
         check_writable(path)
-    settings = configuration.resolve(run.config | {"eval_episodes": request.episodes})
     process.set_precision(settings.run.matmul_precision)
     acting, step = _acting(settings, request, workdir), run.find_checkpoint(request.step)
     horizon = settings.preprocessing.horizon

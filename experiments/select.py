@@ -56,7 +56,13 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "num_updates", default.num_updates, "Updates of the fitted critics.", lower_bound=1
     )
-    flags.DEFINE_integer("seed", 0, "Other episodes are held out, other numbers drawn.")
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Other episodes are held out, other numbers drawn.",
+        lower_bound=0,
+        upper_bound=2**31 - 1,
+    )
 
 
 def main(_: Sequence[str]) -> None:
@@ -95,8 +101,8 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     tell(f"{used:,} of {total:,} rows; {len(split.starts)} episodes held out")
     began, examined = time.monotonic(), list[Examined]()
     given = {name: values[name] for name in ACTING}
-    for source, ways in zip(sources, all_ways(sources, given), strict=True):
-        steps = pool.steps_of(source.run, values["step"])
+    steps_of_each = [pool.steps_of(source.run, values["step"]) for source in sources]
+    for source, steps, ways in zip(sources, steps_of_each, all_ways(sources, given), strict=True):
         found = list(
             examine(source, steps, ways, recorded, split, values["samples"], settings.seed)
         )

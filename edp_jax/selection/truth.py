@@ -17,7 +17,7 @@ TABLES = "evaluat*.csv"  # evaluations.csv, and what `experiments.evaluate` writ
 
 
 def true_scores(rows: Sequence[Mapping[str, str]], tables: str = TABLES) -> np.ndarray:
-    """Finds the mean score of each policy, or its return where the task has no scores.
+    """Finds the mean score of each policy, or its return where none has scores.
 
     What a table does not say of how a policy acted is as in the run. Where several tables have
     episodes of a policy, the one with the most of them counts.
@@ -32,13 +32,14 @@ def true_scores(rows: Sequence[Mapping[str, str]], tables: str = TABLES) -> np.n
     Raises:
       InputError: a run is gone, or a table is none of episodes.
     """
-    known: dict[str, dict[tuple, list[float]]] = {}
-    scores = []
-    for row in rows:
-        workdir = row["workdir"]
-        if workdir not in known:
-            known[workdir] = _read(workdir, tables)
-        scores.append(np.mean(known[workdir].get(_key(row, _swept(workdir)), [np.nan])))
+    for unit in ("score", "return"):
+        known = {path: _read(path, tables, unit) for path in {row["workdir"] for row in rows}}
+        scores = [
+            np.mean(known[path].get(_key(row, _swept(path)), [np.nan]))
+            for path, row in ((row["workdir"], row) for row in rows)
+        ]
+        if not np.isnan(scores).all():  # scores of some and returns of others do not compare
+            break
     return np.array(scores)
 
 
@@ -58,8 +59,8 @@ def _plain(text: str) -> float | str:
         return text
 
 
-def _read(workdir: str, tables: str) -> dict[tuple, list[float]]:
-    """Scores of the episodes of each policy of a run."""
+def _read(workdir: str, tables: str, unit: str) -> dict[tuple, list[float]]:
+    """The episodes of each policy of a run, in the column `unit`; others are left out."""
     own = {name: str(value) for name, value in acting_of(settings_of(Run(workdir)).learner).items()}
     member = _swept(workdir)
     found: dict[tuple, list[float]] = {}
@@ -68,9 +69,8 @@ def _read(workdir: str, tables: str) -> dict[tuple, list[float]]:
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
-                    if int(row["length"]) >= 0:
-                        score = float(row["score"] or row["return"])
-                        episodes.setdefault(_key(own | row, member), []).append(score)
+                    if int(row["length"]) >= 0 and row[unit]:
+                        episodes.setdefault(_key(own | row, member), []).append(float(row[unit]))
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise InputError(
                 f"{path}: no table of episodes ({one_line(error)[:80]}); name others with --tables"

@@ -75,7 +75,7 @@ class Episodes:
             self.observation = np.asarray(observation, np.float32)
             self.total, self.length = 0.0, 0
             if not np.isfinite(self.observation).all():
-                raise InputError(f"the first observation of episode {self.number} is not finite")
+                raise ValueError(f"the first observation of episode {self.number} is not finite")
         return self.observation, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:

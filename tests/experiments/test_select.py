@@ -134,6 +134,16 @@ def test_a_run_without_checkpoints_is_refused(copy_run, tmp_path):
         select.select([str(run)], str(tmp_path), FAST, VALUES)
 
 
+def test_a_run_without_checkpoints_is_refused_before_others_are_examined(
+    own_run, copy_run, tmp_path, monkeypatch
+):
+    run = copy_run("other")
+    shutil.rmtree(run / "checkpoints")
+    monkeypatch.setattr(select, "examine", lambda *_: pytest.fail("this takes minutes"))
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        select.select([str(own_run), str(run)], str(tmp_path), FAST, VALUES)
+
+
 def test_true_scores_are_found_by_step_member_and_way_of_acting(own_run, ranked):
     """The run acts with 10 candidates; the larger of two tables on one policy counts."""
     rows = ranking.read_ranking(str(ranked))
@@ -148,6 +158,12 @@ def test_true_scores_are_found_by_step_member_and_way_of_acting(own_run, ranked)
     (own_run / "evaluate.csv").write_text(f"{head},num_candidates\n{again}")
     found = dict(zip(map(policy_of, rows), truth.true_scores(rows), strict=True))
     assert found["4", "1", "10"] == found["4", "1", "1"] == 2.0
+    other = "".join(f"4,1,{e},700.0,5,\n" for e in range(9))  # of an environment without scores
+    (own_run / "evaluate_other.csv").write_text(f"{head}\n{other}")
+    found = dict(zip(map(policy_of, rows), truth.true_scores(rows), strict=True))
+    assert found["4", "1", "10"] == 2.0
+    found = truth.true_scores(rows, "evaluate_other.csv")  # where none has scores, returns count
+    assert found[np.isfinite(found)].tolist() == [700.0]
 
 
 def policy_of(row):
