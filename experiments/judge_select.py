@@ -38,8 +38,9 @@ def main(_: Sequence[str]) -> None:
         known = np.flatnonzero(~np.isnan(scores))
         if len(known) < 2:
             raise InputError(
-                f"--selection={folder}: {len(known)} of {len(rows)} policies have a true score; "
-                "score them with experiments.evaluate"
+                f"--selection={folder}: {len(known)} of {len(rows)} policies have a true score, "
+                "too few to put in order; "
+                + ("score them with experiments.evaluate" if len(rows) > 1 else "select among more")
             )
         print(f"{folder}: {len(known)} of {len(rows)} policies have a true score")
         judged.append(judge_table(estimates([rows[index] for index in known]), scores[known]))
