@@ -57,6 +57,8 @@ def begin_from(
     if (diverged[chosen] >= 0).all():
         raise InputError(f"{asked}: the members of that run have diverged; name another one")
     print(f"begins where {run.title} is after {step:,} updates, in {folder}", flush=True)
+    if run.config.get("online_steps"):
+        print("without the steps that it has collected; they can be data: online_data", flush=True)
 
     def begin(untrained: AgentState) -> AgentState:
         taken = jax.tree.map(lambda leaf: leaf[chosen], (networks, diverged))

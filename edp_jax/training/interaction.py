@@ -29,7 +29,8 @@ def _failures_told() -> Iterator[None]:
     except Exception as error:
         raise InputError(
             f"an environment failed while its member learned in it ({type(error).__name__}: "
-            f"{one_line(error)[:100]}); mend it: the same command goes on from the last checkpoint"
+            f"{one_line(error)[:100]}); mend it: the same command goes on from the "
+            "last checkpoint, if there is one"
         ) from error
 
 
