@@ -225,7 +225,7 @@ def make_critics(
     """
     _check_layers(hidden_dims, activation)
     if num_critics < 1:
-        raise InputError(f"num_critics={num_critics} is too small: use at least 1 (usual are 2)")
+        raise InputError(f"num_critics={num_critics} is too small: use at least 1, usually 2")
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
     member = _network(net, _observation(spec), _action(spec))
 

@@ -22,6 +22,7 @@ from edp_jax.configuration import build
 from edp_jax.evaluation import envs
 from edp_jax.files import check_writable
 from edp_jax.runs import Run, plots
+from edp_jax.selection import judge
 from edp_jax.training import process
 from edp_jax.training.evaluator import episode_seeds
 
@@ -192,9 +193,7 @@ def make_bins(steps: Steps, num_bins: int = NUM_BINS) -> list[Bin]:
 
 def rank_correlation(steps: Steps) -> float:
     """Spearman's correlation of disagreement and error."""
-    error = np.abs(steps.value - steps.followed)
-    ranks = [np.argsort(np.argsort(each)) for each in (steps.disagreement, error)]
-    return float(np.corrcoef(ranks)[0, 1])
+    return judge.rank_correlation(steps.disagreement, np.abs(steps.value - steps.followed))
 
 
 def draw(title: str, bins: Sequence[Bin]) -> Any:

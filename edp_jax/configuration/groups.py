@@ -122,7 +122,7 @@ class Online:
     )
     online_warmup: int = setting(
         1000,
-        "of these, steps before the first update that can draw them",
+        "of these, steps that are only collected, before the first online update",
         at_least=0,
         read_with=_ONLINE,
     )
@@ -135,8 +135,8 @@ class Online:
     )
     online_share: float = setting(
         0.5,
-        "share of a batch that is drawn from collected steps, the rest from the data; 0: by their "
-        "numbers, so that all are drawn alike",
+        "share of a batch that is drawn from collected steps, the rest from the data; 0: every "
+        "step is as likely, collected or recorded",
         at_least=0,
         at_most=1,
         read_with=_ONLINE,
@@ -150,7 +150,7 @@ class Online:
     )
     online_noise: float = setting(
         0.0,
-        "standard deviation of what is added to actions in [-1, 1] while collecting",
+        "standard deviation of the noise on actions, which are in [-1, 1], while collecting",
         at_least=0,
         read_with=_ONLINE,
     )

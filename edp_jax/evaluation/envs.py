@@ -37,15 +37,17 @@ _PREFIXES = {
 
 @functools.lru_cache(maxsize=4)
 def make(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
-    """As `make_new`, but they are kept for the next call, since making a kitchen takes seconds.
+    """Does what `make_new` does, and returns the same environments when it is called again.
 
-    Reset them with a seed before use.
+    Making a kitchen takes seconds, so environments are kept. Reset them with a seed before use.
     """
     return make_new(environment, num_envs)
 
 
 def make_new(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
-    """Makes gymnasium environments with observations [O] float32 and actions [A] in a box.
+    """Makes gymnasium environments that nothing else uses.
+
+    Each gives observations [O] float32 and takes actions [A] from a box.
 
     Args:
       environment: what to make.

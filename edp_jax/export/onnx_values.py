@@ -76,7 +76,10 @@ def combine(operation: str, values: Sequence[Value]) -> Value | None:
 
 
 def _sum(parts: Sequence[tuple[Value, float]], *alike: Value) -> Value:
-    """The sum of values times numbers, in the shape that they and `alike` broadcast to."""
+    """Adds up values, each times a number.
+
+    The result has the shape to which these values, and those in `alike`, broadcast together.
+    """
     shape = joint_shape([*(value for value, _ in parts), *alike])
     terms: dict[Tensor, float] = {}
     constant = np.zeros((1,) * len(shape))

@@ -229,7 +229,7 @@ def _problems(summary: Mapping[str, Any], scores: np.ndarray) -> tuple[str, ...]
 
 
 def _num_updates(config: Mapping[str, Any]) -> int:
-    """Updates that a run was to do, those of an online phase included."""
+    """How many updates a run is configured to do, on its data and in its online phase."""
     if not config.get("online_steps"):
         return config["num_steps"]
     return configuration.resolve(config).num_updates

@@ -6,10 +6,10 @@ import numpy as np
 
 
 def rank_correlation(estimate: np.ndarray, truth: np.ndarray) -> float:
-    """Spearman's correlation of estimates [P] and true scores [P]; equal ones share their ranks.
+    """Spearman's rank correlation of two arrays [P]; equal numbers share the mean of their ranks.
 
     Returns:
-      NaN where all estimates or all scores are equal, or there are fewer than two.
+      NaN where all numbers of an array are equal, or there are fewer than two.
     """
     if len(truth) < 2 or np.ptp(estimate) == 0 or np.ptp(truth) == 0:
         return np.nan

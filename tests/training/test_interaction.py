@@ -25,7 +25,10 @@ def steps_of(rows, counts, member):
 
 
 def test_rows_are_what_the_environment_gave():
-    """Of every step, the actions as the environment got them; after an end a new observation."""
+    """Compares 40 rows with an environment that is stepped by hand, clipped actions included.
+
+    A row that follows the end of an episode begins with the next episode's first observation.
+    """
     ours = interaction((1,))
     rows, counts = ours.collect(act, 0, 40)
     steps, env = steps_of(rows, counts, 0), Episodes(Drift(), 1)
