@@ -9,6 +9,7 @@ of its own with a folder in --out. Runs that have finished are skipped, others g
 checkpoints, so the same command goes on after Ctrl-C and after a crash.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -22,7 +23,8 @@ from etils import epath
 
 from edp_jax import InputError
 from edp_jax.errors import one_line
-from edp_jax.files import plain
+from edp_jax.files import plain, writing
+from edp_jax.runs.lock import locked
 from edp_jax.training.hosts import Stopped
 from edp_jax.training.signals import StopSignals
 
@@ -71,7 +73,25 @@ def main(_: Sequence[str]) -> int:
     if values["launcher"] == "print":
         print("\n".join(commands(listed)))
         return 0
-    write_record(out, records)
+    options = launchers.Options(
+        values["at_once"],
+        values["address"],
+        suites.parse_pairs("slurm", values["slurm"]),
+        os.path.join("" if mirror.is_remote(out) else out, ".slurm"),
+    )
+    with alone(out):
+        write_record(out, records)
+        return train(listed, out, values["launcher"], needs, options)
+
+
+def train(
+    listed: Sequence[Job],
+    out: str,
+    launcher: str,
+    needs: jobs.Needs,
+    options: launchers.Options,
+) -> int:
+    """Trains those runs of a sweep that have not finished; returns the exit code."""
     todo = [job for job in listed if not jobs.is_finished(job)]
     print(
         f"{len(listed)} runs in {out}, {len(listed) - len(todo)} have finished before", flush=True
@@ -79,18 +99,12 @@ def main(_: Sequence[str]) -> int:
     if not todo:
         return 0
     print(f"each of the others gets {needs}", flush=True)
-    if values["launcher"] == "local" and not needs.gpus and leases.gpus():
+    if launcher == "local" and not needs.gpus and leases.gpus():
         print("this machine has GPUs; --gpus=1 gives every run one", flush=True)
-    options = launchers.Options(
-        values["at_once"],
-        values["address"],
-        suites.parse_pairs("slurm", values["slurm"]),
-        os.path.join("" if mirror.is_remote(out) else out, ".slurm"),
-    )
     for job in todo:
         jobs.forget_status(job)
     with (
-        launchers.LAUNCHERS[values["launcher"]](todo, needs, options) as pending,
+        launchers.LAUNCHERS[launcher](todo, needs, options) as pending,
         StopSignals() as signals,  # Ray has handlers of its own
         Board() as shown,
     ):
@@ -107,6 +121,22 @@ def commands(listed: Sequence[Job]) -> Iterator[str]:
                 "name a folder on a disk"
             )
         yield shlex.join(["python", *job.arguments, f"--workdir={job.workdir}"])
+
+
+@contextlib.contextmanager
+def alone(out: str) -> Iterator[None]:
+    """Keeps other sweeps out of a folder during the block; remote storage has no such lock.
+
+    Raises:
+      InputError: another sweep runs there.
+    """
+    if mirror.is_remote(out):
+        yield
+        return
+    with writing(out):
+        os.makedirs(out, exist_ok=True)
+    with locked(out, flag="--out"):
+        yield
 
 
 def write_record(out: str, records: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""One process at a time trains in the folder of a run."""
+"""One process at a time trains in the folder of a run, or of a sweep."""
 
 import contextlib
 import errno
@@ -20,7 +20,9 @@ PATIENCE = 4 * BEAT  # seconds without one after which a process of another mach
 
 
 @contextlib.contextmanager
-def locked(workdir: str, tell: Callable[[str], None] = print) -> Iterator[None]:
+def locked(
+    workdir: str, tell: Callable[[str], None] = print, flag: str = "--workdir"
+) -> Iterator[None]:
     """Keeps other processes from training in a folder during the block.
 
     On one machine the operating system frees the lock when the process ends, however it ends. Not
@@ -30,6 +32,7 @@ def locked(workdir: str, tell: Callable[[str], None] = print) -> Iterator[None]:
     Args:
       workdir: DIR; it exists.
       tell: takes a line where it has to be seen whether another machine's process is alive.
+      flag: that names DIR on the command line, for the message.
 
     Raises:
       InputError: another process trains there. The message has its host and number.
@@ -42,7 +45,7 @@ def locked(workdir: str, tell: Callable[[str], None] = print) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
-                raise _in_use(workdir, _owner(path)[0]) from error
+                raise _in_use(flag, workdir, _owner(path)[0]) from error
             freed_by_system = ("",)
         else:
             freed_by_system = ("", _machine())
@@ -50,7 +53,7 @@ def locked(workdir: str, tell: Callable[[str], None] = print) -> Iterator[None]:
         if machine not in freed_by_system:
             tell(f"{owner} had this folder last; looking for {PATIENCE:g} s whether it is alive")
             if _is_alive(path):
-                raise _in_use(workdir, owner)
+                raise _in_use(flag, workdir, owner)
         me = f"process {os.getpid()} on {socket.gethostname()}\n{_machine()}\n"
         with writing(path):
             file.truncate(0)
@@ -66,10 +69,10 @@ def locked(workdir: str, tell: Callable[[str], None] = print) -> Iterator[None]:
                 file.truncate(0)
 
 
-def _in_use(workdir: str, owner: str) -> InputError:
+def _in_use(flag: str, workdir: str, owner: str) -> InputError:
     return InputError(
-        f"--workdir={workdir}: {owner or 'another process'} trains there now; wait for it, end it, "
-        "or use a new --workdir"
+        f"{flag}={workdir}: {owner or 'another process'} trains there now; wait for it, end it, "
+        f"or use a new {flag}"
     )
 
 

@@ -183,6 +183,15 @@ def test_a_sweep_that_is_stopped_asks_the_same_of_its_runs(job, capsys):
     assert sweep.report(rows, "x") == 75 and "the same command goes on" in capsys.readouterr().out
 
 
+def test_a_second_sweep_of_a_folder_is_refused(tmp_path):
+    out = str(tmp_path / "sweep")
+    with sweep.alone(out):
+        with pytest.raises(InputError, match=f"--out={out}: process {os.getpid()} on .* there now"):
+            sweep.alone(out).__enter__()
+    with sweep.alone(out):  # it is free again
+        pass
+
+
 def test_without_slurm_nothing_is_started(job, tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="needs submitit")
     monkeypatch.setenv("PATH", "")
