@@ -157,7 +157,8 @@ def train_on(
         return tables.find_disagreement(workdir, step, read_notes(folder, step))
 
     latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
-    checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
+    schedule = build.make_schedule(settings)
+    checkpoints = Checkpoints(folder, latest, settings.run.keep_last, schedule.keeps)
     done, num_updates = latest or 0, settings.num_updates
     if latest is None and settings.online.init_from:
         begin, done = inherit.begin_from(settings, dataset)
@@ -216,7 +217,7 @@ def train_on(
         outcome = run(
             trainer,
             workdir,
-            build.make_schedule(settings),
+            schedule,
             checkpoints=checkpoints,
             begin=begin,
             evaluate=evaluate and evaluating.noted(evaluate, workdir),

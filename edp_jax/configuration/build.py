@@ -136,7 +136,7 @@ def make_schedule(settings: Settings) -> Schedule:
     """When the run logs, evaluates and saves, and when it is online."""
     run = settings.run
     periods = run.log_every, run.eval_every, run.checkpoint_every
-    return Schedule(run.num_steps, *periods, settings.rounds)
+    return Schedule(run.num_steps, *periods, settings.rounds, run.keep_every)
 
 
 def make_online(
