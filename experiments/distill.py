@@ -131,6 +131,7 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
         own
         | alone
         | {"eval_every": num_steps, "checkpoint_every": max(1, num_steps // 4), "writers": ()}
+        | {"best_by": "score"}
         | {"ddim_eta": 0.0, "teacher_step": step}
         | {key: value for key, value in changes.items() if key not in chain}
         | {f"chain_{key.removeprefix('sampler_')}": value for key, value in chain.items()}

@@ -24,8 +24,9 @@ from edp_jax.evaluation.patience import Patience
 from edp_jax.files import remove_leftovers
 from edp_jax.runs import collected, evaluating, inherit, outputs, record
 from edp_jax.runs.lock import locked
+from edp_jax.selection import pool, recommend
 from edp_jax.training import hosts, process, sharding, tables, writers
-from edp_jax.training.checkpoint import Checkpoints, read_notes
+from edp_jax.training.checkpoint import Checkpoints, read_notes, saved_steps
 from edp_jax.training.clock import Clock
 from edp_jax.training.recovery import set_unusable_aside
 from edp_jax.training.run import Outcome, run
@@ -113,8 +114,14 @@ def train(
     process.set_precision(settings.run.matmul_precision)
     hosts.run_in_all(lambda: sharding.check_members(len(members)))
     recorded = hosts.run_in_all(lambda: record.recorded_dataset(workdir))
+    by_data = settings.run.best_by == "fqe"
+
+    def accept(raw: data.RawDataset) -> None:
+        if by_data:
+            pool.check(recommend.ASKED, settings.task.name, raw)
+
     dataset = hosts.run_in_zero_first(
-        lambda: build.load_dataset(settings, workdir, progress, recorded)
+        lambda: build.load_dataset(settings, workdir, progress, recorded, accept)
     )
     begin = hosts.run_in_all(lambda: make_begin(dataset))
     shared = record.shared_settings(config, dataset.info)
@@ -123,7 +130,10 @@ def train(
     hosts.run_in_zero(lambda: record.check_workdir(workdir, config, dataset.info, may_change))
     with contextlib.ExitStack() as held:
         hosts.run_in_zero(lambda: held.enter_context(locked(workdir, say)))
-        return train_on(dataset, settings, workdir, signals, began, begin, held)
+        code = train_on(dataset, settings, workdir, signals, began, begin, held)
+        if by_data and code == 0:
+            recommend.recommend(workdir, build.make_schedule(settings).keeps, say, signals.check)
+        return code
 
 
 def train_on(
@@ -157,7 +167,8 @@ def train_on(
         return tables.find_disagreement(workdir, step, read_notes(folder, step))
 
     latest = hosts.run_in_zero(lambda: set_unusable_aside(folder, disagrees, say))
-    checkpoints = Checkpoints(folder, latest, settings.run.keep_last, settings.run.keep_every)
+    schedule = build.make_schedule(settings)
+    checkpoints = Checkpoints(folder, latest, settings.run.keep_last, schedule.keeps)
     done, num_updates = latest or 0, settings.num_updates
     if latest is None and settings.online.init_from:
         begin, done = inherit.begin_from(settings, dataset)
@@ -175,6 +186,9 @@ def train_on(
             f"{program('evaluate')} --workdir={shlex.quote(workdir)}"
         )
         return 0
+    if settings.run.best_by == "fqe":
+        steps = {*saved_steps(folder), *schedule.stops(done)}
+        recommend.check_choice([step for step in steps if schedule.keeps(step)])
     kinds = settings.run.writers if hosts.is_process_zero() else ()
     extra_writers = hosts.run_in_all(
         lambda: writers.open_writers(kinds, workdir, members, config, done)
@@ -216,7 +230,7 @@ def train_on(
         outcome = run(
             trainer,
             workdir,
-            build.make_schedule(settings),
+            schedule,
             checkpoints=checkpoints,
             begin=begin,
             evaluate=evaluate and evaluating.noted(evaluate, workdir),

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -24,12 +23,11 @@ from edp_jax.errors import program
 from edp_jax.files import check_writable, writing
 from edp_jax.reports.results import find_runs
 from edp_jax.runs import plots
-from edp_jax.selection import episodes, fqe, pool, ranking
-from edp_jax.selection.examine import Examined, examine
+from edp_jax.selection import episodes, fqe, pool, ranking, sampling
+from edp_jax.selection.examine import Examined, estimate, examine
 from edp_jax.selection.figure import draw
 from edp_jax.selection.signs import Signs
 from edp_jax.training import process
-from edp_jax.training.divergence import possible_returns
 
 from . import launch
 from .evaluate import ways_to_act, write_table
@@ -49,9 +47,14 @@ def define_flags() -> None:
     for name in ACTING:
         flags.DEFINE_list(name, [], f"Values of {name} to try; by default the run's.")
     flags.DEFINE_integer(
-        "max_rows", 20_000, "Whole episodes are drawn up to so many rows; 0: all.", lower_bound=0
+        "max_rows",
+        episodes.MAX_ROWS,
+        "Whole episodes are drawn up to so many rows; 0: all.",
+        lower_bound=0,
     )
-    flags.DEFINE_integer("samples", 2, "Actions that are drawn per row and policy.", lower_bound=1)
+    flags.DEFINE_integer(
+        "samples", sampling.COUNT, "Actions that are drawn per row and policy.", lower_bound=1
+    )
     flags.DEFINE_float("discount", default.discount, "gamma.", lower_bound=0.0, upper_bound=0.9999)
     flags.DEFINE_integer(
         "num_updates", default.num_updates, "Updates of the fitted critics.", lower_bound=1
@@ -110,18 +113,11 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
         tell(f"{source.folder}: {len(found)} policies")
     if not examined:
         raise InputError(f"--runs: all policies of {workdirs[0]} have diverged; train anew")
-    choices = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.choices for each in examined))
-    size = choices.following.nbytes / 1e6
+    choices = [each.choices for each in examined]
+    size = sum(each.following.nbytes for each in choices) / 1e6
     tell(f"actions: {size:,.0f} MB, {time.monotonic() - began:,.0f} s")
     began, stored = time.monotonic(), recorded.transitions
-    bounds = possible_returns(stored.reward, stored.discount, np.array([settings.discount]))
-    fitted = fqe.evaluate(
-        recorded.normalized(split.fit),
-        recorded.normalized(split.starts).observation,
-        choices,
-        (float(bounds[0][0]), float(bounds[1][0])),
-        settings,
-    )
+    fitted = estimate(recorded, split, choices, settings)
     tell(f"critics of {len(examined)} policies: {time.monotonic() - began:,.0f} s")
     found = ranking.rank(fitted, settings.seed)
     names = pool.names([each.contender for each in examined])

@@ -130,6 +130,7 @@ def test_only_what_training_does_not_depend_on_may_change():
     assert {"num_candidates", "selection_temperature", "data_placement", "execute"} <= may_change
     assert not {"eta", "seeds", "batch_size", "sampler_calls", "n_step", "discount"} & may_change
     assert "horizon" not in may_change
+    assert {"keep_every", "best_by"} <= may_change
 
 
 def test_all_actions_of_a_chunk_are_taken_unless_fewer_are_asked_for():
@@ -147,6 +148,7 @@ def test_a_configuration_of_before_a_setting_has_its_default():
 
 
 ONLINE = {"online_steps": 400, "online_warmup": 50}
+FQE = {"best_by": "fqe", "num_steps": 100, "keep_every": 10}
 REFUSED = [
     ({"sweep": {"tau": (0.5, 1.5)}}, r"sweep.tau=1.5 must be at least 0 and at most 1"),
     ({"sweep": {"eta": ("a",)}}, "sweep.eta='a' must be number"),
@@ -179,6 +181,11 @@ REFUSED = [
     ({"grad_clip": -1.0}, "grad_clip=-1.0"),
     ({"schedule": "exp"}, "schedule=exp must be one of vp, linear, cosine"),
     ({"sampler": "euler"}, "sampler=euler"),
+    ({"best_by": "luck"}, "best_by=luck must be one of score, fqe"),
+    (FQE | {"keep_every": 0}, "keep_every=0 and num_steps=100 only the last .* such as 20"),
+    (FQE | {"keep_every": 100}, "keep_every=100 and num_steps=100 only the last checkpoint"),
+    (FQE | {"distributed": True}, "several processes do not judge together; leave it out"),
+    (FQE | ONLINE, "best_by=fqe: judges by recorded steps alone, and with online_steps="),
     ({"num_timesteps": 10}, "sampler_calls=15"),
     ({"ddim_eta": 0.5}, "ddim_eta=0.5 changes nothing: .* sampler='dpm_solver_3'"),
     ({"num_candidates": 1, "selection_temperature": 2.0}, "selection_temperature=2.0 changes not"),

@@ -27,6 +27,7 @@ def load_dataset(
     workdir: str,
     progress: Callable[[str], None],
     recorded: Mapping[str, Any] | None = None,
+    accept: Callable[[data.RawDataset], None] = lambda raw: None,
 ) -> data.Dataset:
     """Reads the task's dataset, says what is in it, and makes it ready for training.
 
@@ -36,6 +37,7 @@ def load_dataset(
         dataset is to stay on the host.
       progress: called with every line to show.
       recorded: what config.json of the run says of its dataset; None before its first start.
+      accept: raises InputError where the stored steps lack what else is wanted of them.
 
     Raises:
       InputError: the data cannot be had or used, do not fit the environment, or are fewer than a
@@ -45,6 +47,7 @@ def load_dataset(
     storage = data.storage_near(workdir, always=settings.source.data_placement == "host")
     raw, info = data.load(task, settings.data_dir, progress, storage, settings.layout)
     progress(f"{task.name}:\n{data.describe(info['summary'])}")
+    accept(raw)
     if not raw.has_rewards and "reward_transform" in settings.config:  # the learner reads rewards
         raise InputError(
             f"{task.name}: {settings.algorithm} learns from rewards, and there are none; where the "
@@ -136,7 +139,7 @@ def make_schedule(settings: Settings) -> Schedule:
     """When the run logs, evaluates and saves, and when it is online."""
     run = settings.run
     periods = run.log_every, run.eval_every, run.checkpoint_every
-    return Schedule(run.num_steps, *periods, settings.rounds)
+    return Schedule(run.num_steps, *periods, settings.rounds, run.keep_every)
 
 
 def make_online(

@@ -38,6 +38,13 @@ class Run:
         at_least=0,
         may_change=True,
     )
+    best_by: str = setting(
+        "score",
+        "which checkpoint is the best: score, the one with the best evaluation; fqe, the one that "
+        "the data recommend when training has ended (docs/choosing.md)",
+        one_of=("score", "fqe"),
+        may_change=True,
+    )
     writers: tuple[str, ...] = setting(
         (),
         "where metrics go besides the tables: tensorboard, wandb",

@@ -11,6 +11,7 @@ from edp_jax import algorithms, data
 from edp_jax.configuration import groups
 from edp_jax.configuration.make import all_settings, explain_unknown, make_config
 from edp_jax.configuration.online import plan_online
+from edp_jax.errors import program
 from edp_jax.settings import Setting, check
 from edp_jax.training.rounds import Rounds
 from edp_jax.types import EnvSpec, InputError, TaskSpec
@@ -69,6 +70,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     _check_read(config, known)
     _check_sweep(config, known)
     _check_seeds(config["seeds"])
+    _check_best_by(config)
     config |= _absolute_paths(config)
     learner = algorithms.settings(algorithm, **_pick(config, algorithms.find(algorithm).settings))
     made = algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
@@ -145,6 +147,29 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
         raise InputError(
             f"config.seeds={seeds} must be different integers from 0 to 2**31 - 1: set "
             "--config.seeds='(0,1,2)'"
+        )
+
+
+def _check_best_by(config: Mapping[str, Any]) -> None:
+    """Refuses to choose a checkpoint by the data where that cannot be, or would be no choice."""
+    if config["best_by"] != "fqe":
+        return
+    asked, num_steps, keep_every = "config.best_by=fqe", config["num_steps"], config["keep_every"]
+    if config["online_steps"]:
+        raise InputError(
+            f"{asked}: judges by recorded steps alone, and with online_steps="
+            f"{config['online_steps']} there is an environment, whose scores say more; leave it out"
+        )
+    if config["distributed"]:
+        raise InputError(
+            f"{asked}: several processes do not judge together; leave it out, and run "
+            f"{program('select')} when they have finished"
+        )
+    if not 0 < keep_every < num_steps:
+        raise InputError(
+            f"{asked}: with keep_every={keep_every} and num_steps={num_steps} only the last "
+            "checkpoint is kept for it; set --config.keep_every to a part of num_steps, such as "
+            f"{max(1, num_steps // 5)}"
         )
 
 

@@ -22,6 +22,7 @@ _NOT_COMPARED = frozenset(
         *("task", "algorithm", "seeds", "sweep", "writers", "data_dir", "data_placement"),
         *("log_every", "checkpoint_every", "compilation_cache", "distributed", "process_id"),
         *("num_processes", "coordinator_address", "keep_last", "keep_every", "step_seconds"),
+        "best_by",
     }
 )
 

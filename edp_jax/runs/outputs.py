@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +61,12 @@ def is_finished(workdir: str, num_steps: int) -> bool:
     return True
 
 
+def add_judged(workdir: str, judged: Sequence[Mapping[str, Any]]) -> None:
+    """Adds to the summary of a run how its checkpoints were judged, for `Run.judged`."""
+    summary = Run(workdir).summary or {}
+    write_json(os.path.join(workdir, "summary.json"), summary | {"judged": list(judged)})
+
+
 def finish(
     workdir: str, trainer: Trainer, dataset: Described, outcome: Outcome, *, wall_seconds: float
 ) -> None:
@@ -98,7 +104,7 @@ def finish(
             print(f"no learning curve: {one_line(error)}")
     if run.evaluations is not None:
         print(f"all episodes: {os.path.join(workdir, 'evaluations.csv')}")
-    if not outcome.evaluates:
+    if not outcome.evaluates and run.config.get("best_by") != "fqe":
         print(f"to choose among its checkpoints: {program('select')} --runs={shlex.quote(workdir)}")
     print(f"policy, for edp_jax.load_policy: {os.path.join(workdir, 'policy')}", flush=True)
 

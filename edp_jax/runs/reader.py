@@ -159,6 +159,12 @@ class Run:
         path = os.path.join(self.workdir, "summary.json")
         return self._read_json(path) if os.path.isfile(path) else None
 
+    @property
+    def judged(self) -> list[dict[str, Any]] | None:
+        """Estimates of checkpoints by the data, the best first; None where there are none."""
+        found = (self.summary or {}).get("judged")
+        return found if shape.is_judged(found) else None
+
     def policy(self, seed: int | None = None, **options: Any) -> "Policy":
         """Loads the policy of one member.
 
@@ -179,7 +185,7 @@ class Run:
 
     @property
     def checkpoint_steps(self) -> list[int]:
-        """Updates after which the sound checkpoints that are kept were saved, in their order."""
+        """Updates after which the sound checkpoints that are kept were saved, the newest first."""
         from edp_jax.training.checkpoint import find_damage, saved_steps
 
         folder = self._checkpoint_folder
@@ -189,9 +195,9 @@ class Run:
         """Finds a checkpoint.
 
         Args:
-          which: "last", the newest sound one; "best", of those that are kept the one whose
-            evaluation has the highest mean over all episodes of all members; or the number of
-            updates after which it was saved.
+          which: "last", the newest sound one; "best", of those that are kept the one that comes
+            first in `judged`, or in a run that is not judged the one whose evaluation has the
+            highest mean over all episodes of all members; or the number of updates until it.
 
         Returns:
           The number of updates.
@@ -204,9 +210,10 @@ class Run:
         sound = self.checkpoint_steps
         kept = f"last, best or one of {', '.join(map(str, sound))}"
         if which == "best":
-            table = os.path.join(self.workdir, tables.EVALUATIONS)
-            if (step := best.find_best(table, sound).step) is None:
-                raise InputError(f"{self.workdir}: no checkpoint was evaluated; use {kept}")
+            if (step := self._best_of(sound)) is None:
+                raise InputError(
+                    f"{self.workdir}: no checkpoint there was evaluated or judged; use {kept}"
+                )
             return step
         if not which.isdecimal() or int(which) not in sound:
             raise InputError(f"{self.workdir}: has no checkpoint {which!r}; use {kept}")
@@ -228,6 +235,12 @@ class Run:
         step = self.find_checkpoint() if step is None else step
         seeds = [member.seed for member in self.members]
         return restore(self._checkpoint_folder, step, loop.init_members(algorithm, seeds))
+
+    def _best_of(self, steps: list[int]) -> int | None:
+        if self.judged is None and self.config.get("best_by") != "fqe":
+            return best.find_best(os.path.join(self.workdir, tables.EVALUATIONS), steps).step
+        first = self.judged[0]["step"] if self.judged else None
+        return first if first in steps else None
 
     @property
     def _checkpoint_folder(self) -> str:

@@ -25,3 +25,14 @@ def is_record(record: dict[str, Any]) -> bool:
         and all(type(value) in (int, float) for value in member.values())
         for member in members
     )
+
+
+def is_judged(found: Any) -> bool:
+    """Whether these are estimates of checkpoints as summary.json has them."""
+    names, numbers = ("step", "value", "low", "high", "pessimistic", "as_good"), (int, float, bool)
+    return (
+        isinstance(found, list)
+        and bool(found)
+        and all(isinstance(each, dict) and each.keys() == set(names) for each in found)
+        and all(type(value) in numbers for each in found for value in each.values())
+    )

@@ -6,6 +6,8 @@ import numpy as np
 
 from edp_jax.types import InputError
 
+MAX_ROWS = 20_000  # of the data that policies are judged by, where no other number is asked for
+
 
 class Split(NamedTuple):
     """Rows of a dataset, in their order."""

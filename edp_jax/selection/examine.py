@@ -12,7 +12,7 @@ from edp_jax.algorithms import AgentState, edp
 from edp_jax.configuration import build
 from edp_jax.selection import signs
 from edp_jax.selection.episodes import Split, followed
-from edp_jax.selection.fqe import Choices
+from edp_jax.selection.fqe import FQE, Choices, evaluate
 from edp_jax.selection.pool import Contender, Recorded, Source
 from edp_jax.selection.sampling import in_box_of, make_sample
 from edp_jax.training.divergence import possible_returns
@@ -50,10 +50,8 @@ def examine(
       seed: of the random numbers of acting, which are the same for all policies.
     """
     name, dataset = source.settings.algorithm, source.dataset
-    states = {
-        step: source.run.state(build.make_algorithm(source.settings, dataset), step)
-        for step in steps
-    }
+    made = [algorithms.make(name, way, dataset.spec) for way in ways]
+    samples = [make_sample(algorithm, count, seed) for algorithm in made]
     num_fit, num_rows = len(split.fit), len(split.fit) + len(split.held_out)
     repeats = -(-_STARTING // count)
     observations = np.concatenate(
@@ -63,10 +61,9 @@ def examine(
         ]
     )
     seen = np.asarray(dataset.units.normalize(observations))
-    for way in ways:
-        algorithm = algorithms.make(name, way, dataset.spec)
-        sample = make_sample(algorithm, count, seed)
-        for step, state in states.items():
+    for step in steps:
+        state = source.run.state(build.make_algorithm(source.settings, dataset), step)
+        for way, algorithm, sample in zip(ways, made, samples, strict=True):
             drawn = sample(jax.vmap(algorithm.policy_params)(state), seen)
             chosen = in_box_of(recorded.units, dataset.units, drawn)
             for index in np.flatnonzero(np.asarray(state.diverged) < 0).tolist():
@@ -82,6 +79,32 @@ def examine(
                     Choices(chosen[index, :num_fit], starting),
                     found._replace(distance=away),
                 )
+
+
+def estimate(
+    recorded: Recorded, split: Split, choices: Sequence[Choices], settings: FQE
+) -> np.ndarray:
+    """Estimates the discounted return of policies by what they would do; see `fqe.evaluate`.
+
+    Args:
+      recorded: the data that all policies are judged by.
+      split: of these data.
+      choices: of each of the P policies, without the axis P.
+      settings: how critics are fitted.
+
+    Returns:
+      [P, C, E] from the starts of the held-out episodes.
+    """
+    stored = recorded.transitions
+    rewards, discounts = np.asarray(stored.reward), np.asarray(stored.discount)
+    low, high = possible_returns(rewards, discounts, np.array([settings.discount]))
+    return evaluate(
+        recorded.normalized(split.fit),
+        recorded.normalized(split.starts).observation,
+        jax.tree.map(lambda *leaves: np.stack(leaves), *choices),
+        (float(low[0]), float(high[0])),
+        settings,
+    )
 
 
 def _member(state: AgentState, index: int) -> AgentState:

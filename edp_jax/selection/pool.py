@@ -12,6 +12,7 @@ from edp_jax import configuration, data
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration.groups import Online
 from edp_jax.runs import Run
+from edp_jax.selection.episodes import split
 from edp_jax.settings import describe
 from edp_jax.training.members import Member
 from edp_jax.types import InputError, Transition, Units
@@ -129,25 +130,18 @@ def open_runs(
                 f"({_short(task.name)}, {_short(settings.task.name)}), or read them in different "
                 "ways; compare runs of one dataset"
             )
-    raw, info = data.load(task, found[0].data_dir, tell, layout=layout)
+    storage = data.storage_near(os.fspath(first.workdir))
+    raw, info = data.load(task, found[0].data_dir, tell, storage, layout)
     if info["sha256"] != first.dataset["sha256"]:
         raise InputError(
             f"--runs: {_short(first.workdir)}: its dataset {_short(task.name)} has changed since; "
             "restore it"
         )
-    if not raw.has_rewards or not raw.rewards.any():
-        raise InputError(
-            f"--runs: {_short(task.name)} has no rewards, so nothing tells a good policy from "
-            "another; give it rewards (docs/own-data.md)"
-        )
-    if not raw.whole_episodes:
-        raise InputError(
-            f"--runs: the rows of {_short(task.name)} are shuffled or its episodes divided, so "
-            "that no start of an episode is known; store whole episodes in order"
-        )
+    check("--runs", task.name, raw)
 
     def prepare(options: data.Preprocessing, box: tuple | None) -> data.Dataset:
-        return data.prepare(task, raw, info, options, action_box=box, progress=lambda line: None)
+        quiet = {"progress": lambda line: None, "storage": storage}
+        return data.prepare(task, raw, info, options, action_box=box, **quiet)
 
     plain, box = data.Preprocessing(), found[0].action_box
     normalized = dataclasses.replace(plain, normalize_observations=True, keep_small=True)
@@ -164,6 +158,30 @@ def open_runs(
         for run, settings in zip(runs, found, strict=True)
     ]
     return recorded, sources
+
+
+def check(asked: str, name: str, raw: data.RawDataset) -> None:
+    """Checks that policies can be judged by the steps of a dataset.
+
+    Args:
+      asked: what errors begin with.
+      name: of the dataset.
+      raw: its steps.
+
+    Raises:
+      InputError: they have no rewards, no whole episodes, or too few of them.
+    """
+    if not raw.has_rewards or not raw.rewards.any():
+        raise InputError(
+            f"{asked}: {_short(name)} has no rewards, so nothing tells a good policy from "
+            "another; give it rewards (docs/own-data.md)"
+        )
+    if not raw.whole_episodes:
+        raise InputError(
+            f"{asked}: the rows of {_short(name)} are shuffled or its episodes divided, so "
+            "that no start of an episode is known; store whole episodes in order"
+        )
+    split(data.episodes_of_rows(raw), np.random.default_rng(0))
 
 
 def settings_of(run: Run) -> configuration.Settings:

@@ -10,6 +10,7 @@ import numpy as np
 from edp_jax.algorithms import Algorithm
 from edp_jax.types import Units
 
+COUNT = 2  # actions per observation, where no other number is asked for
 _BLOCK = 1024  # observations at a time
 
 

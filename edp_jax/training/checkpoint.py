@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ import orbax.checkpoint as ocp
 
 from edp_jax.algorithms.base import AgentState
 from edp_jax.errors import one_line
-from edp_jax.files import sha256_of_all, write_json, writing
+from edp_jax.files import read_json, sha256_of_all, write_json, writing
 from edp_jax.training import hosts, sharding
 from edp_jax.types import InputError
 
@@ -26,23 +25,29 @@ _PLAIN_PATH = re.compile(r"[\w/ .,+=@%#~-]*")
 
 
 class Checkpoints:
-    """States of a run in a folder of their own: the newest ones, the best, and every n-th.
+    """States of a run in a folder of their own: the newest ones, the best, and some for good.
 
     A state that is being saved is not visible before it is complete. Where several processes share
     a run, all of them call the methods; process 0 writes the files.
     """
 
-    def __init__(self, folder: str, latest: int | None, keep_last: int = 2, keep_every: int = 0):
+    def __init__(
+        self,
+        folder: str,
+        latest: int | None,
+        keep_last: int = 2,
+        keeps: Callable[[int], bool] = lambda step: False,
+    ):
         """Takes over a folder, and makes it where there is none. Collective.
 
         Args:
           folder: DIR/checkpoints of a run.
           latest: step of its newest sound state, see `recovery`; None without any.
           keep_last: number of the newest states that are kept; older ones are deleted.
-          keep_every: those after so many updates, or a multiple of it, are kept as well; 0: none.
+          keeps: says whether the state after so many updates is kept for good.
         """
         self._folder, self._latest = os.path.abspath(folder), latest
-        self._keep_last, self._keep_every, self._best = keep_last, keep_every, None
+        self._keep_last, self._keeps, self._best = keep_last, keeps, None
         self._link = contextlib.ExitStack()
         hosts.run_in_zero(self._open)
 
@@ -118,7 +123,7 @@ class Checkpoints:
             steps = sorted(self._manager.all_steps())
             kept = {*steps[-self._keep_last :], self._best}
             for step in steps:
-                if step not in kept and not (self._keep_every and step % self._keep_every == 0):
+                if step not in kept and not self._keeps(step):
                     self._manager.delete(step)
 
     def restore(self, like: AgentState) -> AgentState:
@@ -224,7 +229,7 @@ def find_damage(folder: str, step: int) -> str | None:
     path = os.path.join(os.path.abspath(folder), str(step))
     try:
         if os.path.exists(os.path.join(path, _DIGESTS)):
-            saved, found = _read_json(os.path.join(path, _DIGESTS)), sha256_of_all(path)
+            saved, found = read_json(os.path.join(path, _DIGESTS)), sha256_of_all(path)
             wrong = sorted(name for name in saved if found.get(name) != saved[name])
             return f"{wrong[0]} is not as it was saved" if wrong else None
         _read(path)
@@ -240,13 +245,8 @@ def read_notes(folder: str, step: int) -> dict[str, Any]:
 
 def _about(folder: str, step: int) -> dict[str, Any]:
     """What `save` wrote of its own into orbax's file about a checkpoint."""
-    about = _read_json(os.path.join(folder, str(step), _METADATA))
+    about = read_json(os.path.join(folder, str(step), _METADATA))
     return about.get("custom_metadata") or {}
-
-
-def _read_json(path: str) -> Any:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
 
 
 def _read(path: str, target: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Schedule:
     eval_every: int
     checkpoint_every: int
     rounds: Rounds | None = None  # of the online phase, which begins after `num_steps`
+    keep_every: int = 0  # between two states that are kept for good; 0: none are
 
     @property
     def end(self) -> int:
@@ -52,11 +53,19 @@ class Schedule:
         since = self.rounds.updates if self.rounds and step > self.num_steps else 1
         return step % period < since or step in (self.num_steps, self.end)
 
+    def keeps(self, step: int) -> bool:
+        """Whether the state after update `step` is kept for good."""
+        return self.keep_every > 0 and self.due(step, self.keep_every)
+
+    def saves(self, step: int) -> bool:
+        """Whether the state after update `step` is saved, to be kept for good or for a while."""
+        return self.due(step, self.checkpoint_every) or self.keeps(step)
+
     def stops(self, start: int) -> Iterator[int]:
         """The steps after `start` at which something is due; the last one is `end`."""
-        periods = self.log_every, self.eval_every, self.checkpoint_every
+        periods = self.log_every, self.eval_every, self.checkpoint_every, self.keep_every
         while start < self.end:
-            following = min((start // period + 1) * period for period in periods)
+            following = min((start // period + 1) * period for period in periods if period)
             if start < self.num_steps:
                 start = min(self.num_steps, following)
             elif self.rounds is not None:
@@ -209,7 +218,7 @@ def run(
         record.warn(step, metrics, diverged, bounds)  # collected rewards may be larger
         evaluation_due = schedule.due(step, schedule.eval_every)
         look(step, state, evaluation_due)
-        if schedule.due(step, schedule.checkpoint_every):
+        if schedule.saves(step):
             save(step, state)
         ended = step == schedule.end
         progress.show(evaluated, always=ended or (evaluation_due and evaluate is not None))

@@ -11,10 +11,11 @@ import pytest
 from edp_jax import InputError, algorithms, configuration
 from edp_jax.configuration import build
 from edp_jax.files import sha256_of
-from edp_jax.runs import record
-from edp_jax.selection import fqe, pool, ranking, truth
+from edp_jax.runs import Run, record
+from edp_jax.selection import fqe, pool, ranking, recommend, truth
 from edp_jax.training import loop
 from edp_jax.training.checkpoint import Checkpoints
+from edp_jax.training.hosts import Stopped
 from experiments import judge_select, select
 from tests.experiments.conftest import TINY
 
@@ -71,6 +72,85 @@ def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
     assert rows[0]["name"].startswith("first at ")
     assert all(float(row["denoising_loss"]) > 0 and float(row["td_error"]) > 0 for row in rows)
     assert (ranked / ranking.FIGURE).stat().st_size > 0
+
+
+def recommend_in(run, lines, check_stop=lambda: None):
+    recommend.recommend(str(run), lambda step: step in (2, 4), lines.append, check_stop, FAST)
+
+
+def test_the_best_checkpoint_is_the_one_that_the_data_recommend(ranked, copy_run, monkeypatch):
+    """Its estimate is the mean over both seeds of what `select` finds, acting as in the run."""
+    folder, lines = copy_run("other"), []
+    recommend_in(folder, lines)
+    judged = Run(folder).judged
+    rows = [row for row in ranking.read_ranking(str(ranked)) if row["num_candidates"] == "10"]
+    for each in judged:
+        values = [float(row["value"]) for row in rows if int(row["step"]) == each["step"]]
+        assert len(values) == 2 and each["value"] == pytest.approx(np.mean(values), rel=1e-3)
+    assert judged[0]["pessimistic"] >= judged[1]["pessimistic"] and judged[0]["as_good"]
+    best = judged[0]["step"]
+    assert Run(folder).find_checkpoint("best") == best and f"after {best}" in lines[-2]
+    monkeypatch.setattr(recommend, "judge", lambda *_: pytest.fail("judged again"))
+    again = []
+    recommend_in(folder, again)
+    assert again == lines[-2:]
+    shutil.rmtree(folder / "checkpoints" / str(best))
+    with pytest.raises(InputError, match="no checkpoint there was evaluated or judged; use last"):
+        Run(folder).find_checkpoint("best")
+
+
+def test_a_run_that_is_stopped_while_it_is_judged_is_not_judged(copy_run):
+    folder, checks = copy_run("other"), iter((False, True))
+
+    def check_stop():
+        if next(checks):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        recommend_in(folder, [], check_stop)
+    assert Run(folder).judged is None
+
+
+def test_members_that_have_diverged_in_the_end_count_in_no_checkpoint(monkeypatch):
+    """The values of three members, of which the second diverges: means 2 at first, 3 at last."""
+    values = {4: {0: 2.0, 2: 4.0}, 2: {0: 1.0, 1: 50.0, 2: 3.0}}
+    examined = [
+        types.SimpleNamespace(contender=types.SimpleNamespace(step=s, index=i), choices=value)
+        for s, of_members in values.items()
+        for i, value in of_members.items()
+    ]
+    recorded = types.SimpleNamespace(episode=np.repeat(np.arange(4), 5))
+    source = types.SimpleNamespace(settings=types.SimpleNamespace(learner=None))
+    monkeypatch.setattr(pool, "open_runs", lambda *_: (recorded, [source]))
+    monkeypatch.setattr(recommend, "examine", lambda *_: examined)
+    monkeypatch.setattr(
+        recommend, "estimate", lambda *given: np.array(given[2])[:, None, None] + np.zeros((5, 6))
+    )
+    judged = recommend.judge("", [4, 2], print, lambda: None, FAST)
+    assert [(each["step"], each["value"], each["as_good"]) for each in judged] == [
+        (4, pytest.approx(3.0), True),
+        (2, pytest.approx(2.0), False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("order", "as_good", "which", "of_the_last"),
+    [
+        ((6, 2, 4), {4}, "recommend the last of 3 checkpoints, after 6", "tell it from 1 of the"),
+        ((6, 2, 4), {}, "recommend the last of 3 checkpoints, after 6", "all others are estimated"),
+        ((4, 6, 2), {6}, "of 3 checkpoints the data recommend that after 4", "cannot tell it from"),
+        ((4, 6, 2), {2}, "of 3 checkpoints the data recommend that after 4", "the last, after 6"),
+    ],
+)
+def test_what_the_data_say_of_the_last_checkpoint_is_told(order, as_good, which, of_the_last):
+    judged = [{"step": step, "as_good": step in {order[0], *as_good}} for step in order]
+    lines = recommend.describe(judged).splitlines()
+    assert which in lines[0] and of_the_last in lines[1] and len(lines) == 2
+
+
+def test_one_checkpoint_is_no_choice(copy_run):
+    with pytest.raises(InputError, match="nothing to choose; lower --config.keep_every"):
+        recommend.recommend(str(copy_run("other")), lambda step: step == 4, print, print, FAST)
 
 
 def test_a_learner_that_cannot_act_so_acts_as_in_its_run(capsys):

@@ -15,6 +15,7 @@ import edp_jax
 from edp_jax import InputError, configuration
 from edp_jax.configuration import build
 from edp_jax.runs import Run
+from edp_jax.selection import recommend
 from edp_jax.training import evaluator
 from edp_jax.training.hosts import Stopped
 from edp_jax.types import EnvSpec
@@ -277,6 +278,48 @@ def test_the_best_checkpoint_is_kept_and_evaluated_again(folder, monkeypatch, ca
     other = evaluate.Request(episodes=3, step="best", seed=1, table=str(table))
     evaluate.evaluate(run.workdir, acting(num_candidates=(1, 2)), other)
     assert not {row["return"] for row in rows} & {row["return"] for row in read_csv(table)}
+
+
+def test_a_run_judges_its_checkpoints_by_the_data_when_it_has_finished(folder, monkeypatch, capsys):
+    """Stopped while it does so, it does it at the next start; made longer, it does it again."""
+    asked = []
+
+    def judge(workdir, steps, *_):
+        asked.append(sorted(steps))
+        if len(asked) == 1:
+            raise Stopped
+        names = ("value", "low", "high", "pessimistic")
+        order = sorted(steps, key=lambda step: step != 2)
+        return [{"step": step, "as_good": True} | dict.fromkeys(names, 1.0) for step in order]
+
+    def again(num_steps=4, keep_every=2):
+        path = str(folder / "hopper_medium-v2.hdf5")
+        periods = {"log_every": 9, "eval_every": 9, "checkpoint_every": 9, "keep_every": keep_every}
+        return train(folder, task=path, best_by="fqe", num_steps=num_steps, **periods)
+
+    monkeypatch.setattr(recommend, "judge", judge)
+    with pytest.raises(Stopped):
+        again()
+    run = Run(str(folder / "run"))
+    assert run.summary["finished"] and run.judged is None
+    with pytest.raises(InputError, match="no checkpoint there was evaluated or judged"):
+        run.find_checkpoint("best")
+    steps = [again().find_checkpoint("best") for _ in range(2)]
+    assert steps == [2, 2] and asked == [[2, 4], [2, 4]]
+    assert capsys.readouterr().out.count("of 2 checkpoints the data recommend that after 2") == 2
+    longer = again(num_steps=5)  # the end counts, the former one as a second update
+    assert asked[2:] == [[2, 4, 5]] and len(longer.judged) == 3
+    with pytest.raises(InputError, match="config.best_by=fqe: only the last checkpoint is kept"):
+        again(num_steps=6, keep_every=3)  # too late for the third update
+
+
+def test_data_that_cannot_judge_are_refused_before_anything_is_written(folder):
+    path = folder / "hopper_medium-v2.hdf5"
+    with h5py.File(path, "r+") as file:
+        file["rewards"][:] = 0
+    with pytest.raises(InputError, match="config.best_by=fqe: .* has no rewards, so nothing tells"):
+        train(folder, task=str(path), learner="bc_diffusion", best_by="fqe", keep_every=2)
+    assert not (folder / "run").exists()
 
 
 def test_a_run_without_an_environment_is_evaluated_in_one_and_failures_do_not_count(

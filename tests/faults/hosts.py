@@ -77,7 +77,7 @@ def noisy(leaf):  # zeros and copies would take no room on the disk
 layout = sharding.over_members(sharding.member_mesh(int(members)))
 fill = jax.jit(lambda tree: jax.tree.map(noisy, tree), out_shardings=layout)
 state = state.replace(networks=fill(state.networks))
-checkpoints, told = Checkpoints(folder, None, 2, 0), []
+checkpoints, told = Checkpoints(folder, None), []
 for step in (1, 2):
     began = time.monotonic()
     checkpoints.save(step, state)

@@ -116,3 +116,16 @@ def test_what_a_run_does_not_have_is_said(make_run, episode_lines):
         run.state(None)
     with pytest.raises(InputError, match="no policy.json there"):
         run.policy()
+
+
+def test_estimates_of_checkpoints_are_read_as_a_run_writes_them(make_run, tmp_path):
+    row = {"step": 4, "as_good": True} | dict.fromkeys(("value", "low", "high", "pessimistic"), 1.5)
+    for judged, found in (
+        ([row], [row]),
+        ([row, {"step": 2}], None),
+        ([row | {"step": "4"}], None),
+        ([], None),
+        (4, None),
+    ):
+        (tmp_path / "summary.json").write_text(json.dumps({"judged": judged}))
+        assert make_run().judged == found

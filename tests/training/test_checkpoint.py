@@ -74,7 +74,7 @@ def test_a_folder_may_have_any_name(tmp_path, name):
 
 def test_the_newest_the_best_and_every_nth_state_are_kept(tmp_path):
     folder = tmp_path / "checkpoints"
-    checkpoints = Checkpoints(str(folder), None, keep_last=2, keep_every=4)
+    checkpoints = Checkpoints(str(folder), None, keep_last=2, keeps=lambda step: step == 4)
     for step in range(1, 8):
         checkpoints.save(step, state(float(step)))
         if step in (2, 5):

@@ -40,5 +40,7 @@ def test_what_is_due_inside_a_round_happens_at_its_end():
     assert list(schedule.stops(0)) == [5, 10, 18, 26, 34, 42]
     assert [step for step in schedule.stops(0) if schedule.due(step, 20)] == [10, 26, 42]
     assert list(schedule.stops(26)) == [34, 42]  # as without the stop
+    kept = Schedule(10, 99, 99, 99, Rounds(10, 4, 8, 8, 0), keep_every=15)
+    assert [step for step in kept.stops(0) if kept.keeps(step)] == [10, 18, 34, 42]
     coarse = Schedule(10, 20, 20, 20, Rounds(10, 4, 8, 8, 0))
     assert list(coarse.stops(0)) == [10, 26, 42]

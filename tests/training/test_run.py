@@ -287,6 +287,15 @@ def test_where_a_run_stops_to_write_or_save(start, num_steps, periods, expected)
     assert list(Schedule(num_steps, *periods).stops(start)) == expected
 
 
+def test_states_that_are_kept_for_good_are_saved_whatever_else_is_due():
+    """Every 6 updates and at the end, between checkpoints every 8."""
+    schedule = Schedule(20, 100, 100, 8, keep_every=6)
+    stops = list(schedule.stops(0))
+    assert stops == [6, 8, 12, 16, 18, 20] and all(map(schedule.saves, stops))
+    assert [step for step in stops if schedule.keeps(step)] == [6, 12, 18, 20]
+    assert not any(map(Schedule(20, 100, 100, 8).keeps, range(21)))
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_signals_become_a_wish_to_stop(capfd, name):
     number = getattr(signal, name)
