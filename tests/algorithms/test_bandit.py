@@ -5,6 +5,7 @@ import pytest
 
 from experiments import bandit
 
+
 def nearest_shares(actions: np.ndarray) -> np.ndarray:
     """Share of the actions [B, 2] that are nearest to each mode [4]."""
     return np.bincount(bandit.distance_to_modes(actions).argmin(axis=1), minlength=4) / len(actions)
