@@ -14,9 +14,8 @@ def nearest_shares(actions: np.ndarray) -> np.ndarray:
 
 
 def actions_of(title: str) -> np.ndarray:
-    return bandit.learn(
-        next(learner for learner in bandit.LEARNERS if learner.title.startswith(title)), NUM_STEPS
-    )
+    learner = next(learner for learner in bandit.LEARNERS if learner.title.startswith(title))
+    return bandit.learn(learner, NUM_STEPS)[0]
 
 
 @pytest.mark.slow
