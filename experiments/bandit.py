@@ -35,10 +35,11 @@ REWARDED = 3
 COMMON = {"hidden_dims": (64, 64), "learning_rate": 2e-3, "tau": 0.01}
 COMMON |= {"ema_start": 100, "ema_period": 1}
 ONE = {"num_timesteps": 100, "num_candidates": 1}  # the policy itself, without a choice by critics
-GUIDED = ONE | {
-    "eta": 3.0,
-    "target_calls": 1,
-}  # a step ends the task, so no target has a next action
+# A step ends the task, so nothing depends on the next actions in targets: one call makes each
+GUIDED = ONE | {"eta": 3.0, "target_calls": 1}
+# DAC's 5 published timesteps are too few for four modes: mere cloning leaves half of them outside
+DAC = ONE | {"sampler": "dpm_solver_3", "sampler_calls": 15}
+DAC |= {"target_calls": 1, "num_backup_actions": 1}
 NOISE = {"likelihood": "noise"}  # in place of the published one
 
 
@@ -63,8 +64,10 @@ LEARNERS = (
     Learner(
         "Diffusion-QL, eta 3",
         "diffusion_ql",
-        ONE | {"eta": 3.0, "num_timesteps": 5, "sampler": "ddpm", "sampler_calls": 5},
+        GUIDED | {"num_timesteps": 5, "sampler": "ddpm", "sampler_calls": 5},
     ),
+    Learner("DAC, denoising_threshold 0.3", "dac", DAC | {"denoising_threshold": 0.3}),
+    Learner("DAC with QSM's loss, qsm_alpha 1", "dac", DAC | {"qsm_alpha": 1.0}),
     Learner("recommended: edp", "edp", ONE),
 )
 

@@ -169,18 +169,19 @@ def make_update(
 
         unit = jnp.maximum(losses.mean(jnp.abs(value(batch.action)), batch.has_value), 1e-6)
         gradient = jax.grad(lambda action: jnp.sum(value(action)))(noisy) / unit
+        matching = settings.qsm_alpha > 0  # imitates nothing, so no weight of it is looked for
         log_weight = state.networks["dual"].params["log_weight"]
-        weight = jnp.zeros(()) if settings.qsm_alpha else jnp.exp(log_weight)
+        weight = jnp.zeros(()) if matching else jnp.exp(log_weight)
 
         def actor_loss(params: networks.Params) -> tuple[Array, Metrics]:
             predicted = policy.network.apply(params, batch.observation, noisy, t)
             denoising = losses.mean(jnp.square(predicted - noise), batch.recorded)
             given = policy.schedule, t, predicted, gradient
-            if settings.qsm_alpha:
+            if matching:
                 guided = q_score_matching(*given, settings.qsm_alpha)
             else:
                 guided = soft_guidance(*given)
-            if batch.has_value is not None:  # the others imitate, but no value guides them
+            if batch.has_value is not None:  # the others may imitate, but no value guides them
                 guided = batch.has_value[:, None] * guided
             guidance = losses.mean(guided, batch.recorded)
             parts = {"denoising_loss": denoising, "guidance_loss": guidance, "weight": weight}
@@ -188,7 +189,8 @@ def make_update(
 
         actor, metrics = base.gradient_step(actor_loss, state.networks["actor"], opt)
         actor = base.update_target(actor, base.policy_tau(settings, state.step + 1))
-        excess = metrics["denoising_loss"] - settings.denoising_threshold
+        above = metrics["denoising_loss"] - settings.denoising_threshold
+        excess = 0.0 if matching else above
 
         def dual_loss(params: networks.Params) -> tuple[Array, Metrics]:
             return -params["log_weight"] * excess, {}

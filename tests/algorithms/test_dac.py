@@ -79,12 +79,14 @@ def test_q_score_matching_is_a_regression_on_the_gradient_of_q():
 
 
 def test_q_score_matching_imitates_nothing():
-    """Neither the noise nor the weight enters the loss: (eps + alpha sigma / 3)^2."""
+    """Neither the noise nor the weight enters the loss, (eps + alpha sigma / 3)^2, and nothing is
+    found out about the weight."""
     new, metrics = updated(qsm_alpha=2.0)
     pull = EPS + 2.0 * SIGMA / 3.0
     assert_close(metrics["actor/loss"], pull**2)
     assert_close(metrics["actor/weight"], 0.0)
     assert_close(gradient(new.networks["actor"])["eps"], [2 * pull])
+    assert_close(new.networks["dual"].params["log_weight"], np.log(WEIGHT))
 
 
 @pytest.mark.parametrize(("threshold", "sign"), [(0.1, 1.0), (0.9, -1.0)])
