@@ -77,7 +77,10 @@ def define_flags() -> None:
     flags.DEFINE_string("output", "docs/bandit.png", "The picture to write.")
     flags.DEFINE_integer("num_steps", 3000, "Updates of each policy.", lower_bound=1)
     flags.DEFINE_integer(
-        "num_seeds", 1, "Policies of each learner, of seeds 0, 1, ...; the first is drawn.", 1
+        "num_seeds",
+        1,
+        "Policies of each learner, of seeds 0, 1, ...; the first is drawn.",
+        lower_bound=1,
     )
 
 

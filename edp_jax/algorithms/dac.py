@@ -106,8 +106,7 @@ def soft_guidance(
       [B, A] sqrt(1 - abar) grad Q predicted_noise (DAC's soft Q-guidance).
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
-    sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
-    return sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise
+    return _in_units_of_noise(schedule, t, q_gradient) * predicted_noise
 
 
 def q_score_matching(
@@ -138,8 +137,13 @@ def q_score_matching(
       [B, A] (predicted_noise + alpha sqrt(1 - abar) grad Q)^2.
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
+    return jnp.square(predicted_noise + alpha * _in_units_of_noise(schedule, t, q_gradient))
+
+
+def _in_units_of_noise(schedule: diffusion.NoiseSchedule, t: Array, q_gradient: Array) -> Array:
+    """sqrt(1 - abar) grad Q [B, A], a constant: a score times minus this root is a noise."""
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
-    return jnp.square(predicted_noise + alpha * sigma[:, None] * jax.lax.stop_gradient(q_gradient))
+    return sigma[:, None] * jax.lax.stop_gradient(q_gradient)
 
 
 def make_update(
