@@ -74,7 +74,7 @@ def td3_guidance_loss(q: Array, eta: float | Array, counts: Array | None = None)
     Args:
       q: [B] value of the policy's action; for EDP the approximated action a0_hat.
       eta: [] weight of this loss, relative to the denoising or cloning loss beside it.
-      counts: [B], see the module.
+      counts: [B], see the module; a number between says how much a row counts, in both means.
 
     Returns:
       [] the loss: -eta mean(q) / mean |q| (EDP Eq. 10; TD3+BC, 2106.06860, Eq. 5).

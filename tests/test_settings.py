@@ -167,6 +167,8 @@ EDP = dict(
     backup="mean",
     pessimism=1.0,
     denoising_threshold=0.1,
+    guidance_power=0.0,
+    qsm_alpha=0.0,
     strength=0.5,
 )
 FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
@@ -247,6 +249,8 @@ LIMITS = {
     "backup": (["mean", "max"], ["min"]),
     "pessimism": ([0.0], [-0.1]),
     "denoising_threshold": ([1e-9], [0.0]),
+    "guidance_power": ([0.0], [-0.1]),
+    "qsm_alpha": ([0.0], [-0.1]),
     "strength": ([0.0], [-0.1]),
     "critic_layer_norm": ([True], [0]),
 }
@@ -291,6 +295,7 @@ def test_what_can_be_swept_or_changed_later():
         ("ddim_eta", "sampler"),
         ("selection_temperature", "num_candidates"),
         ("crr_beta", "crr_weight"),
+        ("denoising_threshold", "qsm_alpha"),
     }
     with_candidates = {entry.name: entry.read_with for entry in entries}["selection_temperature"]
     assert 1 not in with_candidates["num_candidates"] and 2 in with_candidates["num_candidates"]

@@ -7,6 +7,9 @@ not set but found: so much that the denoising loss stays at a threshold.
 
 Critics are an ensemble. Their targets are its mean less its standard deviation, a lower confidence
 bound, which is low where the critics disagree.
+
+With `qsm_alpha` the policy learns by Q-score matching (QSM, 2312.11752) instead: it follows the
+same gradient and imitates nothing.
 """
 
 import dataclasses
@@ -59,6 +62,13 @@ class DAC(
         "denoising loss per action dimension that imitation is weighed to reach; 1: none at all",
         above=0,
         traced=True,
+        read_with={"qsm_alpha": (0.0,)},
+    )
+    qsm_alpha: float = setting(
+        0.0,
+        "alpha of QSM, whose loss takes the place of imitation and guidance: the policy becomes "
+        "exp(alpha Q / mean |Q|); 0: DAC",
+        at_least=0,
     )
 
 
@@ -96,8 +106,44 @@ def soft_guidance(
       [B, A] sqrt(1 - abar) grad Q predicted_noise (DAC's soft Q-guidance).
     """
     chex.assert_equal_shape([predicted_noise, q_gradient])
+    return _in_units_of_noise(schedule, t, q_gradient) * predicted_noise
+
+
+def q_score_matching(
+    schedule: diffusion.NoiseSchedule,
+    t: Array,
+    predicted_noise: Array,
+    q_gradient: Array,
+    alpha: float,
+) -> Array:
+    """Pulls the policy's score towards alpha grad Q, whatever the data do (QSM, Algorithm 1).
+
+    The score of a diffusion policy at a noisy action is -predicted_noise / sqrt(1 - abar). If it
+    is alpha grad Q everywhere, actions have probabilities proportional to exp(alpha Q). The
+    distance of the two is multiplied by sqrt(1 - abar), as in a denoising loss. The public code
+    leaves that factor out and moves every timestep by alpha grad Q.
+
+    Up to a constant it is 2 alpha times DAC's loss for w = 1 / (2 alpha), were the noise of the
+    data 0: predicted_noise^2 + 2 alpha soft_guidance.
+
+    Args:
+      schedule: noise schedule with K timesteps.
+      t: [B] integer timesteps in 0..K-1.
+      predicted_noise: [B, A].
+      q_gradient: [B, A] of Q at the noisy action, towards it; taken as a constant.
+      alpha: in units of 1 / Q.
+
+    Returns:
+      [B, A] (predicted_noise + alpha sqrt(1 - abar) grad Q)^2.
+    """
+    chex.assert_equal_shape([predicted_noise, q_gradient])
+    return jnp.square(predicted_noise + alpha * _in_units_of_noise(schedule, t, q_gradient))
+
+
+def _in_units_of_noise(schedule: diffusion.NoiseSchedule, t: Array, q_gradient: Array) -> Array:
+    """sqrt(1 - abar) grad Q [B, A], a constant: a score times minus this root is a noise."""
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
-    return sigma[:, None] * jax.lax.stop_gradient(q_gradient) * predicted_noise
+    return sigma[:, None] * jax.lax.stop_gradient(q_gradient)
 
 
 def make_update(
@@ -127,13 +173,19 @@ def make_update(
 
         unit = jnp.maximum(losses.mean(jnp.abs(value(batch.action)), batch.has_value), 1e-6)
         gradient = jax.grad(lambda action: jnp.sum(value(action)))(noisy) / unit
-        weight = jnp.exp(state.networks["dual"].params["log_weight"])
+        matching = settings.qsm_alpha > 0  # imitates nothing, so no weight of it is looked for
+        log_weight = state.networks["dual"].params["log_weight"]
+        weight = jnp.zeros(()) if matching else jnp.exp(log_weight)
 
         def actor_loss(params: networks.Params) -> tuple[Array, Metrics]:
             predicted = policy.network.apply(params, batch.observation, noisy, t)
             denoising = losses.mean(jnp.square(predicted - noise), batch.recorded)
-            guided = soft_guidance(policy.schedule, t, predicted, gradient)
-            if batch.has_value is not None:  # the others imitate, but no value guides them
+            given = policy.schedule, t, predicted, gradient
+            if matching:
+                guided = q_score_matching(*given, settings.qsm_alpha)
+            else:
+                guided = soft_guidance(*given)
+            if batch.has_value is not None:  # the others may imitate, but no value guides them
                 guided = batch.has_value[:, None] * guided
             guidance = losses.mean(guided, batch.recorded)
             parts = {"denoising_loss": denoising, "guidance_loss": guidance, "weight": weight}
@@ -141,7 +193,8 @@ def make_update(
 
         actor, metrics = base.gradient_step(actor_loss, state.networks["actor"], opt)
         actor = base.update_target(actor, base.policy_tau(settings, state.step + 1))
-        excess = metrics["denoising_loss"] - settings.denoising_threshold
+        above = metrics["denoising_loss"] - settings.denoising_threshold
+        excess = 0.0 if matching else above
 
         def dual_loss(params: networks.Params) -> tuple[Array, Metrics]:
             return -params["log_weight"] * excess, {}

@@ -10,13 +10,13 @@ from flax import struct
 from edp_jax import networks
 from edp_jax.algorithms import edp, groups, td3
 from edp_jax.algorithms.base import Algorithm
-from edp_jax.policy import Chain, DiffusionPolicy, Prediction
+from edp_jax.policy import Chain, DiffusionPolicy
 from edp_jax.settings import redefined
 from edp_jax.types import Array, TaskSpec, Transition
 
 
 @struct.dataclass
-class DiffusionQL(td3.EDPTD3):
+class DiffusionQL(td3.GuidedDiffusion):
     """Settings of Diffusion-QL as published: K = 5, DDPM, a choice among 50 candidates."""
 
     num_timesteps: int = redefined(groups.Diffusion, "num_timesteps", 5)
@@ -28,10 +28,7 @@ class DiffusionQL(td3.EDPTD3):
 def make_guided_action(policy: DiffusionPolicy) -> td3.GuidedAction:
     """Actions [B, A] of the chain, with the gradient through all its calls of the network."""
 
-    def guided_action(
-        params: networks.Params, prediction: Prediction, batch: Transition, chain: Chain
-    ) -> Array:
-        del prediction
+    def guided_action(params: networks.Params, batch: Transition, chain: Chain) -> Array:
         return policy.run_chain(params, batch.observation, chain)
 
     return guided_action

@@ -1,7 +1,8 @@
 """EDP with TD3 (EDP, 2305.20081, section 4.2).
 
 The critics learn by clipped double Q-learning. The policy is guided by the value that one of them
-gives to the approximated action.
+gives to the approximated action a0_hat. At much noise a0_hat lies between the modes of the data;
+`guidance_power` lets it count less there.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from edp_jax import losses, networks
+from edp_jax import diffusion, losses, networks
 from edp_jax.algorithms import base, edp, groups, ways
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Corruption, DiffusionPolicy, Prediction
@@ -30,7 +31,7 @@ class Guided:
 
 
 @struct.dataclass
-class EDPTD3(
+class GuidedDiffusion(
     groups.Selection,
     groups.Diffusion,
     Guided,
@@ -40,7 +41,19 @@ class EDPTD3(
     groups.Networks,
     groups.Optimization,
 ):
+    """Settings of a diffusion policy that follows the gradient of the critics."""
+
+
+@struct.dataclass
+class EDPTD3(GuidedDiffusion):
     """Settings of EDP-TD3."""
+
+    guidance_power: float = setting(
+        0.0,
+        "the guidance at timestep k counts as abar_k to this power; 0: every timestep alike, as "
+        "published",
+        at_least=0,
+    )
 
 
 class Draws(NamedTuple):
@@ -55,8 +68,8 @@ class Draws(NamedTuple):
 # A variant of this learner may draw more: (key, batch) -> other.
 DrawOther = Callable[[chex.PRNGKey, Transition], Any]
 
-# It may guide another action: (actor's parameters, prediction, batch, other) -> action [B, A].
-GuidedAction = Callable[[networks.Params, Prediction, Transition, Any], Array]
+# It may guide another action than a0_hat: (actor's parameters, batch, other) -> action [B, A].
+GuidedAction = Callable[[networks.Params, Transition, Any], Array]
 
 # It may add to the critics' loss: (their parameters, their values q [C, B]) -> (loss [], metrics),
 # made of (batch, the policy's prediction, settings, other).
@@ -65,7 +78,7 @@ MakeRegularizer = Callable[[Transition, Prediction, Any, Any], Regularizer]
 
 
 def make_draw(
-    settings: EDPTD3, policy: DiffusionPolicy, draw_other: DrawOther | None = None
+    settings: GuidedDiffusion, policy: DiffusionPolicy, draw_other: DrawOther | None = None
 ) -> Callable[[chex.PRNGKey, networks.Params, Transition], Draws]:
     """Builds draw(key, averaged actor, batch) -> Draws."""
     sampled = edp.target_policy(settings, policy)
@@ -82,24 +95,39 @@ def make_draw(
     return draw
 
 
-def approximated_action(
-    params: networks.Params, prediction: Prediction, batch: Transition, other: Any
-) -> Array:
-    """EDP's a0_hat [B, A], which is one network pass away from the parameters (Eq. 9)."""
-    del params, batch, other
-    return prediction.action
+def guidance_counts(
+    schedule: diffusion.NoiseSchedule, t: Array, power: float, counts: Array | None
+) -> Array | None:
+    """How much each row counts in the guidance at a0_hat: the less, the more noise it was from.
+
+    Args:
+      schedule: noise schedule with K timesteps.
+      t: [B] integer timesteps k in 0..K-1.
+      power: p, at least 0.
+      counts: [B], see `edp_jax.losses`.
+
+    Returns:
+      [B] abar_k^p counts; with p = 0 the counts as they are.
+    """
+    if power == 0:
+        return counts
+    weight = jnp.asarray(schedule.alphas_cumprod)[t] ** power
+    return weight if counts is None else weight * counts
 
 
 def make_update(
     policy: DiffusionPolicy,
     critics: networks.Network,
-    guided_action: GuidedAction = approximated_action,
+    guided_action: GuidedAction | None = None,
     make_regularizer: MakeRegularizer | None = None,
-) -> Callable[[AgentState, Transition, EDPTD3, Draws], tuple[AgentState, Metrics]]:
-    """Builds the update as a deterministic function of its random numbers."""
+) -> Callable[[AgentState, Transition, Any, Draws], tuple[AgentState, Metrics]]:
+    """Builds the update as a deterministic function of its random numbers.
+
+    Its settings are `EDPTD3`'s, or with another `guided_action` those of `GuidedDiffusion`.
+    """
 
     def update(
-        state: AgentState, batch: Transition, settings: EDPTD3, draws: Draws
+        state: AgentState, batch: Transition, settings: Any, draws: Draws
     ) -> tuple[AgentState, Metrics]:
         opt = base.optimizer(settings, state.step)
         actor, critic = state.networks["actor"], state.networks["critic"]
@@ -107,9 +135,14 @@ def make_update(
         guide_params = edp.take_critics(critic.params, draws.guide[None])
 
         def guidance(params: networks.Params, prediction: Prediction) -> tuple:
-            action = guided_action(params, prediction, batch, draws.other)
+            if guided_action is None:
+                t, power = draws.corruption.timestep, settings.guidance_power
+                counts = guidance_counts(policy.schedule, t, power, batch.has_value)
+                action = prediction.action
+            else:
+                action, counts = guided_action(params, batch, draws.other), batch.has_value
             q = critics.apply(guide_params, batch.observation, action)[0]
-            loss = losses.td3_guidance_loss(q, settings.eta, batch.has_value)
+            loss = losses.td3_guidance_loss(q, settings.eta, counts)
             return loss, {"q_mean": jnp.mean(q)}
 
         regularizer = None
@@ -132,7 +165,7 @@ def make(settings: EDPTD3, spec: TaskSpec) -> Algorithm:
 
 
 def assemble(
-    settings: EDPTD3,
+    settings: GuidedDiffusion,
     spec: TaskSpec,
     policy: DiffusionPolicy,
     critics: networks.Network,

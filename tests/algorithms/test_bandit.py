@@ -12,9 +12,8 @@ def nearest_shares(actions: np.ndarray) -> np.ndarray:
 
 
 def actions_of(title: str, num_steps: int = 2000) -> np.ndarray:
-    return bandit.learn(
-        next(learner for learner in bandit.LEARNERS if learner.title.startswith(title)), num_steps
-    )
+    learner = next(learner for learner in bandit.LEARNERS if learner.title.startswith(title))
+    return bandit.learn(learner, num_steps)[0]
 
 
 @pytest.mark.slow

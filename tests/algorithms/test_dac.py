@@ -64,6 +64,31 @@ def test_guidance_weighs_every_timestep_by_its_noise():
         dac.soft_guidance(SCHEDULE, t, noise, q_gradient[0])
 
 
+def test_q_score_matching_is_a_regression_on_the_gradient_of_q():
+    """(noise + alpha sigma grad Q)^2, which is 0 where the score is alpha grad Q. Multiplied out
+    it has DAC's guidance in it, 2 alpha times."""
+    t, noise, q_gradient = jnp.array([0, 3]), jnp.array([[1.0], [2.0]]), jnp.array([[0.5], [-1.0]])
+    sigma = np.sqrt(1 - np.asarray(SCHEDULE.alphas_cumprod)[np.array([0, 3])])
+    pull = 3.0 * sigma * np.array([0.5, -1.0])
+    found = dac.q_score_matching(SCHEDULE, t, noise, q_gradient, 3.0)
+    assert_close(found, np.square(np.array([1.0, 2.0]) + pull)[:, None])
+    guidance = dac.soft_guidance(SCHEDULE, t, noise, q_gradient)
+    assert_close(found, noise**2 + 2 * 3.0 * guidance + np.square(pull)[:, None])
+    matched = dac.q_score_matching(SCHEDULE, t, -pull[:, None], q_gradient, 3.0)
+    assert_close(matched, np.zeros((2, 1)))
+
+
+def test_q_score_matching_imitates_nothing():
+    """Neither the noise nor the weight enters the loss, (eps + alpha sigma / 3)^2, and nothing is
+    found out about the weight."""
+    new, metrics = updated(qsm_alpha=2.0)
+    pull = EPS + 2.0 * SIGMA / 3.0
+    assert_close(metrics["actor/loss"], pull**2)
+    assert_close(metrics["actor/weight"], 0.0)
+    assert_close(gradient(new.networks["actor"])["eps"], [2 * pull])
+    assert_close(new.networks["dual"].params["log_weight"], np.log(WEIGHT))
+
+
 @pytest.mark.parametrize(("threshold", "sign"), [(0.1, 1.0), (0.9, -1.0)])
 def test_imitation_weighs_more_while_the_denoising_loss_is_too_high(threshold, sign):
     """The loss is 0.5 (0.6^2 + 0.2^2) = 0.2. Adam's first step is the learning rate."""

@@ -13,6 +13,7 @@ from .builders import (
     ABAR,
     CONSTANT_DIFFUSION,
     LINEAR_CRITICS,
+    SCHEDULE,
     SPEC,
     a0_hat,
     agent,
@@ -103,6 +104,31 @@ def test_policy_losses(guide, action, noise):
     expected = 2 * (EPS - noise) - 3.0 * slope / np.abs(q)
     assert_close(gradient(new.networks["actor"])["eps"], [expected], rtol=1e-4)
     assert_close(metrics["actor/grad_norm"], np.abs(expected), rtol=1e-4)
+
+
+def test_guidance_counts_less_at_much_noise():
+    """Rows at k = 0 and 1 with Q = 2 a0_hat: -eta sum(w q) / sum(w |q|) with w = abar_k^2. The
+    rows are weighed in the guidance alone: both noises are 1 and count alike in the denoising."""
+    own, timestep, action = settings(eta=3.0, guidance_power=2.0), np.array([0, 1]), [0.1, -0.9]
+    given = draws()
+    given = given._replace(corruption=given.corruption._replace(timestep=jnp.asarray(timestep)))
+    new, metrics = UPDATE(state_of(own), rows(s=0.0, a=action), own, given)
+    abar = np.asarray(SCHEDULE.alphas_cumprod)[timestep]
+    spread = np.sqrt(1 / abar - 1)
+    q, weight = 2 * (np.array(action) + spread * (1.0 - EPS)), abar**2
+    assert np.all(np.abs(q) < 2)  # a0_hat is in the box
+    scale = np.sum(weight * np.abs(q))
+    assert_close(metrics["actor/guidance_loss"], -3.0 * np.sum(weight * q) / scale)
+    assert_close(metrics["actor/denoising_loss"], 0.25)
+    expected = 2 * (EPS - 1.0) - 3.0 * np.sum(weight * 2 * -spread) / scale
+    assert_close(gradient(new.networks["actor"])["eps"], [expected], rtol=1e-4)
+
+
+def test_rows_without_a_value_guide_nothing_whatever_their_noise():
+    t, counts = jnp.array([0, 3]), jnp.array([0.0, 1.0])
+    abar = np.asarray(SCHEDULE.alphas_cumprod)
+    assert_close(td3.guidance_counts(SCHEDULE, t, 0.5, counts), [0.0, np.sqrt(abar[3])])
+    assert td3.guidance_counts(SCHEDULE, t, 0, counts) is counts  # as published
 
 
 def test_guidance_moves_the_policy_and_not_the_critics():
