@@ -132,6 +132,11 @@ def _signs(
     settings, dataset = contender.way, contender.source.dataset
     batch = unpack(dataset.rows[rows], dataset.spec)
     found = signs.Signs(signs.denoising_loss(settings, dataset.spec, state, batch, seed))
+    following = dataset.units.normalize(recorded.transitions.next_observation[rows])
+    if dataset.spec.horizon == 1:
+        own = dataclasses.replace(batch, observation=following, action=drawn[:, 0])
+        loss = signs.denoising_loss(settings, dataset.spec, state, own, seed)
+        found = found._replace(sample_loss=loss)
     if "critic" not in state.networks or dataset.spec.horizon > 1:
         return found
     critics, params = edp.make_critics(settings, dataset.spec), state.networks["critic"]
@@ -141,7 +146,6 @@ def _signs(
     goes_on = np.asarray(stored.discount)
     _, highest = possible_returns(rewards, goes_on, np.array([discount]))
     single = dataclasses.replace(batch, reward=rewards[rows], discount=goes_on[rows])
-    following = dataset.units.normalize(stored.next_observation[rows])
     q = critics.apply(params.target_params, batch.observation, batch.action)
     next_q = critics.apply(params.target_params, following, np.moveaxis(drawn, 1, 0))
     error, excess = signs.critic_signs(

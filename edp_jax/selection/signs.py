@@ -16,6 +16,7 @@ class Signs(NamedTuple):
     """Signs of one policy; NaN where its learner has no such number."""
 
     denoising_loss: float = np.nan  # of its actor on the data's actions
+    sample_loss: float = np.nan  # the same on actions of its own
     td_error: float = np.nan  # root mean square, of its critics, in units of the stored rewards
     excess: float = np.nan  # mean of how far its critics exceed the largest possible return
     distance: float = np.nan  # root mean square, of its actions from the data's, in half boxes
@@ -26,11 +27,14 @@ def denoising_loss(
 ) -> float:
     """The loss that a diffusion policy imitates with (EDP Eq. 5), of the averaged actor.
 
+    It bounds the negative log-likelihood of actions (DDPM, 2006.11239, Eq. 14), up to weights and
+    a constant. So it is small on actions that the policy finds likely, and large between modes.
+
     Args:
       settings: of the learner.
       spec: of the task.
       state: of one member.
-      batch: [B], as the learner sees it.
+      batch: [B], as the learner sees it; the actions may be others than those of the data.
       seed: of the noise.
 
     Returns:
