@@ -16,15 +16,19 @@ from edp_jax.reports.results import Result
 from edp_jax.tasks import TASKS
 from edp_jax.types import InputError
 
-# Settings of a machine or of files, and those that name the task and the members of a run
-_NOT_COMPARED = frozenset(
+# Settings of a machine, of files and of how often a run is evaluated, and those that name the task
+# and the members of a run
+_NEVER_NAMED = frozenset(
     {
         *("task", "algorithm", "seeds", "sweep", "writers", "data_dir", "data_placement"),
         *("log_every", "checkpoint_every", "compilation_cache", "distributed", "process_id"),
         *("num_processes", "coordinator_address", "keep_last", "keep_every", "step_seconds"),
-        "best_by",
+        *("best_by", "eval_every", "eval_episodes", "online_data"),
     }
 )
+# A run's length and where it is evaluated do not make another learner. Yet runs that differ in them
+# do not compare.
+_NAMED_WHERE_DIFFERENT = frozenset({"num_steps", "env_id", "env_kwargs", "reference_scores"})
 
 
 class Key(NamedTuple):
@@ -40,7 +44,7 @@ class Group:
     """The seeds of one learner on one task."""
 
     task: str
-    label: str  # the learner, with the settings that tell it from others of its name
+    label: str  # the learner, with its settings that are not the defaults of the task
     results: tuple[Result, ...]  # all seeds, in their order
 
     @property
@@ -90,9 +94,10 @@ def _precedence(result: Result) -> tuple:
 def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
     """Sorts results into groups.
 
-    Runs of one learner on one task are told apart by the settings in which they differ. These
-    settings are named behind the learner, on all its tasks, where they are not the defaults of the
-    task. Where a seed was run twice, the run with more updates counts.
+    The settings of a learner that are not the defaults of the task are named behind it, and tell its
+    runs apart. The number of updates, the environment and settings without a default are named only
+    where runs of the learner differ in them. Where a seed was run twice, the run with more updates
+    counts.
 
     Args:
       results: of all runs.
@@ -195,7 +200,7 @@ def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
     values: dict[tuple[str, str, str], set[Hashable]] = {}
     for result in results:
         for name, value in result.settings.items():
-            if name not in _NOT_COMPARED:
+            if name not in _NEVER_NAMED:
                 values.setdefault((result.learner, result.task, name), set()).add(_plain(value))
     differing: dict[str, set[str]] = {}
     for (learner, _, name), different in values.items():
@@ -204,15 +209,20 @@ def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
     return {learner: sorted(names) for learner, names in differing.items()}
 
 
-def _label(result: Result, names: Iterable[str]) -> str:
-    """The learner, with those of the named settings that are not the defaults of the task."""
+def _label(result: Result, differing: Sequence[str]) -> str:
+    """The learner, with its settings that are not the defaults of the task.
+
+    Args:
+      result: of one of its seeds.
+      differing: settings in which its runs differ.
+    """
     defaults = _defaults(result.learner, result.settings["task"])
-    values = {name: result.settings[name] for name in names if name in result.settings}
-    parts = [
-        f"{name}={_short(value)}"
-        for name, value in values.items()
-        if name not in defaults or _plain(value) != _plain(defaults[name])
-    ]
+    parts = []
+    for name, value in sorted(result.settings.items()):
+        named = name in defaults and name not in _NEVER_NAMED | _NAMED_WHERE_DIFFERENT
+        changed = name not in defaults or _plain(value) != _plain(defaults[name])
+        if changed and (named or name in differing):
+            parts.append(f"{name}={_short(value)}")
     return " ".join([result.learner, *parts])
 
 
@@ -232,4 +242,7 @@ def _plain(value: Any) -> Hashable:
 
 
 def _short(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    if isinstance(value, list | tuple):
+        value = tuple(value)
     return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -93,18 +93,41 @@ def test_a_last_evaluation_without_a_result_does_not_count(write_run):
     )
 
 
-def test_settings_that_differ_are_named_where_they_are_not_the_tasks_defaults(write_run):
+def test_settings_are_named_where_they_are_not_the_tasks_defaults(write_run):
     """eta is 1 by default on one task and 0.005 on the other; 2 and 2.0 are the same."""
     plain = write_run("a", [[1.0]], eta=1.0)
     changed = write_run("b", [[1.0]], eta=2)
-    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7)
+    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7, eval_every=9, eval_episodes=1)
     elsewhere = write_run("d", [[1.0]], eta=0.005, task="kitchen-complete-v0")
-    other = write_run("e", [[1.0]], learner="edp_iql", num_candidates=3)
-    assert labels(plain, changed, same, elsewhere, other) == [
-        ("hopper-medium-v2", "edp_iql"),
+    assert labels(plain, changed, same, elsewhere) == [
         ("hopper-medium-v2", "edp_td3"),
         ("hopper-medium-v2", "edp_td3 eta=2"),
         ("kitchen-complete-v0", "edp_td3"),
+    ]
+
+
+def test_the_name_of_a_learner_does_not_depend_on_other_runs(write_run):
+    """eta=0.1 is the default of built-in tasks; a data file has the learner's own default, 1."""
+    own = write_run("a", [[1.0]], task="/data/own.npz", num_candidates=1, eta=1.0)
+    small = {"hidden_dims": [32, 32], "eta": 0.1, "num_timesteps": 1000}
+    paper = write_run("b", [[1.0]], **small)
+    built_in = write_run("c", [[1.0]], task="builtin/hopper-medium", **small)
+    assert labels(own) == [("own.npz", "edp_td3 num_candidates=1")]
+    assert labels(paper) == [("hopper-medium-v2", "edp_td3 eta=0.1 hidden_dims=(32,32)")]
+    assert labels(own, paper, built_in) == [
+        ("builtin/hopper-medium", "edp_td3 hidden_dims=(32,32)"),
+        *(labels(paper) + labels(own)),
+    ]
+
+
+def test_length_and_environment_are_named_only_where_runs_differ(write_run):
+    """So are settings that have no default in this version."""
+    short = write_run("a", [[1.0]], env_id="Mine-v0", gone=1)
+    long = write_run("b", [[1.0], [2.0]], env_id="Mine-v0", gone=2)
+    assert labels(short) == labels(long) == [("hopper-medium-v2", "edp_td3")]
+    assert labels(short, long) == [
+        ("hopper-medium-v2", "edp_td3 gone=1 num_steps=10"),
+        ("hopper-medium-v2", "edp_td3 gone=2 num_steps=20"),
     ]
 
 
