@@ -94,10 +94,10 @@ def _precedence(result: Result) -> tuple:
 def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
     """Sorts results into groups.
 
-    The settings of a learner that are not the defaults of the task are named behind it, and tell its
-    runs apart. The number of updates, the environment and settings without a default are named only
-    where runs of the learner differ in them. Where a seed was run twice, the run with more updates
-    counts.
+    The settings of a learner that are not the defaults of the task are named behind it, and tell
+    its runs apart. The number of updates, the environment and settings without a default are named
+    only where runs of the learner differ in them. Where a seed was run twice, the run with more
+    updates counts.
 
     Args:
       results: of all runs.
