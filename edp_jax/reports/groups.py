@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import functools
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,8 @@ _NEVER_NAMED = frozenset(
         *("best_by", "eval_every", "eval_episodes", "online_data"),
     }
 )
-# A run's length and where it is evaluated do not make another learner. Yet runs that differ in them
-# do not compare.
+# A run's length and where it is evaluated do not make another learner. Yet seeds that differ in
+# them do not belong together.
 _NAMED_WHERE_DIFFERENT = frozenset({"num_steps", "env_id", "env_kwargs", "reference_scores"})
 
 
@@ -96,8 +96,8 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
 
     The settings of a learner that are not the defaults of the task are named behind it, and tell
     its runs apart. The number of updates, the environment and settings without a default are named
-    only where runs of the learner differ in them. Where a seed was run twice, the run with more
-    updates counts.
+    only where they alone tell runs apart. Where a seed was run twice, the run with more updates
+    counts.
 
     Args:
       results: of all runs.
@@ -107,12 +107,11 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
       counts in its place.
     """
     tasks = _task_labels(results)
-    differing = _differing_settings(results)
+    labels = _learner_labels(results)
     found: dict[tuple[str, str], dict[int, Result]] = {}
     repeated = []
     for result in sorted(results, key=_precedence):
-        label = _label(result, differing.get(result.learner, ()))
-        seeds = found.setdefault((tasks[result], label), {})
+        seeds = found.setdefault((tasks[result], labels[result]), {})
         if result.seed in seeds:
             repeated.append((result, seeds[result.seed].workdir))
         else:
@@ -195,35 +194,41 @@ def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
     return labels
 
 
-def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
-    """Per learner, the settings in which its runs on some task differ."""
-    values: dict[tuple[str, str, str], set[Hashable]] = {}
-    for result in results:
-        for name, value in result.settings.items():
-            if name not in _NEVER_NAMED:
-                values.setdefault((result.learner, result.task, name), set()).add(_plain(value))
-    differing: dict[str, set[str]] = {}
-    for (learner, _, name), different in values.items():
-        if len(different) > 1:
-            differing.setdefault(learner, set()).add(name)
-    return {learner: sorted(names) for learner, names in differing.items()}
+def _learner_labels(results: Sequence[Result]) -> dict[Result, str]:
+    """The learner of each result, with its settings that are not the defaults of the task.
 
-
-def _label(result: Result, differing: Sequence[str]) -> str:
-    """The learner, with its settings that are not the defaults of the task.
-
-    Args:
-      result: of one of its seeds.
-      differing: settings in which its runs differ.
+    Behind these are the others in which runs on the task differ that had the same label otherwise.
     """
+    alike: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        label = _label(result, result.learner, _named(result))
+        alike.setdefault((result.task, label), []).append(result)
+    labels = {}
+    for (_, label), same in alike.items():
+        values: dict[str, set[Hashable]] = {}
+        for result in same:
+            for name in result.settings.keys() - _NEVER_NAMED - _named(result):
+                values.setdefault(name, set()).add(_plain(result.settings[name]))
+        differing = {name for name, different in values.items() if len(different) > 1}
+        labels |= {result: _label(result, label, differing) for result in same}
+    return labels
+
+
+def _named(result: Result) -> Set[str]:
+    """The settings that are named wherever they are not the defaults."""
     defaults = _defaults(result.learner, result.settings["task"])
-    parts = []
-    for name, value in sorted(result.settings.items()):
-        named = name in defaults and name not in _NEVER_NAMED | _NAMED_WHERE_DIFFERENT
-        changed = name not in defaults or _plain(value) != _plain(defaults[name])
-        if changed and (named or name in differing):
-            parts.append(f"{name}={_short(value)}")
-    return " ".join([result.learner, *parts])
+    return result.settings.keys() & defaults.keys() - _NEVER_NAMED - _NAMED_WHERE_DIFFERENT
+
+
+def _label(result: Result, first: str, names: Set[str]) -> str:
+    """What is to be named first, and of the named settings those that are not the defaults."""
+    defaults = _defaults(result.learner, result.settings["task"])
+    parts = [
+        f"{name}={_short(result.settings[name])}"
+        for name in sorted(names & result.settings.keys())
+        if name not in defaults or _plain(result.settings[name]) != _plain(defaults[name])
+    ]
+    return " ".join([first, *parts])
 
 
 @functools.cache

@@ -120,12 +120,14 @@ def test_the_name_of_a_learner_does_not_depend_on_other_runs(write_run):
     ]
 
 
-def test_length_and_environment_are_named_only_where_runs_differ(write_run):
+def test_length_and_environment_are_named_only_where_they_tell_runs_apart(write_run):
     """So are settings that have no default in this version."""
     short = write_run("a", [[1.0]], env_id="Mine-v0", gone=1)
     long = write_run("b", [[1.0], [2.0]], env_id="Mine-v0", gone=2)
+    other = write_run("c", [[1.0], [2.0], [3.0]], eta=2.0)
     assert labels(short) == labels(long) == [("hopper-medium-v2", "edp_td3")]
-    assert labels(short, long) == [
+    assert labels(short, long, other) == [
+        ("hopper-medium-v2", "edp_td3 eta=2"),
         ("hopper-medium-v2", "edp_td3 gone=1 num_steps=10"),
         ("hopper-medium-v2", "edp_td3 gone=2 num_steps=20"),
     ]
