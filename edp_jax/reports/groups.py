@@ -12,6 +12,7 @@ import numpy as np
 from edp_jax.configuration import make_config
 from edp_jax.reports import statistics
 from edp_jax.reports.paper import DOMAIN_TASKS
+from edp_jax.reports.plans import Planned
 from edp_jax.reports.results import Result
 from edp_jax.tasks import TASKS
 from edp_jax.types import InputError
@@ -87,7 +88,9 @@ def _precedence(result: Result) -> tuple:
     return -result.updates_done, not result.counts, result.workdir
 
 
-def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
+def make_groups(
+    results: Sequence[Result], absent: Sequence[Planned] = ()
+) -> tuple[list[Group], list[tuple[Result, str]]]:
     """Sorts results into groups.
 
     Runs of one learner on one task are told apart by the settings in which they differ. These
@@ -96,13 +99,14 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
 
     Args:
       results: of all runs.
+      absent: seeds of runs that are not there, whose settings are to be told apart as well.
 
     Returns:
       The groups, by task and label; and the repeated results, each with the folder of the run that
       counts in its place.
     """
     tasks = _task_labels(results)
-    differing = _differing_settings(results)
+    differing = _differing_settings([*results, *absent])
     found: dict[tuple[str, str], dict[int, Result]] = {}
     repeated = []
     for result in sorted(results, key=_precedence):
@@ -119,6 +123,19 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
     return groups, repeated
 
 
+def planned_keys(absent: Sequence[Planned], results: Sequence[Result]) -> set[Key]:
+    """Names what is not there as `make_groups` names what is.
+
+    Args:
+      absent: seeds of runs that are not there.
+      results: of all runs.
+    """
+    differing = _differing_settings([*results, *absent])
+    return {
+        Key(each.task, _label(each, differing.get(each.learner, ())), each.seed) for each in absent
+    }
+
+
 def read_expected(path: str) -> set[Key]:
     """Reads what should be there.
 
@@ -130,13 +147,20 @@ def read_expected(path: str) -> set[Key]:
     """
     try:
         with open(os.path.expanduser(path), newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-            return {Key(row["task"], row["learner"], int(row["seed"])) for row in rows}
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+            table = csv.DictReader(file)
+            rows = [[row[name].strip() for name in Key._fields] for row in table]
+            named = set(Key._fields) <= set(table.fieldnames or ())
+        keys = {Key(task, learner, int(seed)) for task, learner, seed in rows}
+        if not named or not all(key.task and key.learner for key in keys):
+            raise ValueError
+    except (OSError, AttributeError, KeyError, ValueError, csv.Error) as error:
         raise InputError(
             f"--expect={path}: cannot be read as a table; give a csv file with the columns task, "
-            "learner and seed, a number, one row per run"
+            "learner and seed, a number, with commas between, one row per run"
         ) from error
+    if not keys:
+        raise InputError(f"--expect={path}: lists no run; give one row per run below its head")
+    return keys
 
 
 def missing(groups: Sequence[Group], expected: Iterable[Key] | None = None) -> list[Key]:
@@ -190,7 +214,7 @@ def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
     return labels
 
 
-def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
+def _differing_settings(results: Sequence[Result | Planned]) -> dict[str, list[str]]:
     """Per learner, the settings in which its runs on some task differ."""
     values: dict[tuple[str, str, str], set[Hashable]] = {}
     for result in results:
@@ -204,7 +228,7 @@ def _differing_settings(results: Sequence[Result]) -> dict[str, list[str]]:
     return {learner: sorted(names) for learner, names in differing.items()}
 
 
-def _label(result: Result, names: Iterable[str]) -> str:
+def _label(result: Result | Planned, names: Iterable[str]) -> str:
     """The learner, with those of the named settings that are not the defaults of the task."""
     defaults = _defaults(result.learner, result.settings["task"])
     values = {name: result.settings[name] for name in names if name in result.settings}
