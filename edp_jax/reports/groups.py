@@ -12,6 +12,7 @@ import numpy as np
 from edp_jax.configuration import make_config
 from edp_jax.reports import statistics
 from edp_jax.reports.paper import DOMAIN_TASKS
+from edp_jax.reports.plans import Planned
 from edp_jax.reports.results import Result
 from edp_jax.tasks import TASKS
 from edp_jax.types import InputError
@@ -91,7 +92,9 @@ def _precedence(result: Result) -> tuple:
     return -result.updates_done, not result.counts, result.workdir
 
 
-def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Result, str]]]:
+def make_groups(
+    results: Sequence[Result], absent: Sequence[Planned] = ()
+) -> tuple[list[Group], list[tuple[Result, str]]]:
     """Sorts results into groups.
 
     The settings of a learner that are not the defaults of the task are named behind it, and tell
@@ -101,13 +104,14 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
 
     Args:
       results: of all runs.
+      absent: seeds of runs that are not there, whose settings are to be told apart as well.
 
     Returns:
       The groups, by task and label; and the repeated results, each with the folder of the run that
       counts in its place.
     """
     tasks = _task_labels(results)
-    labels = _learner_labels(results)
+    labels = _learner_labels([*results, *absent])
     found: dict[tuple[str, str], dict[int, Result]] = {}
     repeated = []
     for result in sorted(results, key=_precedence):
@@ -123,6 +127,17 @@ def make_groups(results: Sequence[Result]) -> tuple[list[Group], list[tuple[Resu
     return groups, repeated
 
 
+def planned_keys(absent: Sequence[Planned], results: Sequence[Result]) -> set[Key]:
+    """Names what is not there as `make_groups` names what is.
+
+    Args:
+      absent: seeds of runs that are not there.
+      results: of all runs.
+    """
+    labels = _learner_labels([*results, *absent])
+    return {Key(each.task, labels[each], each.seed) for each in absent}
+
+
 def read_expected(path: str) -> set[Key]:
     """Reads what should be there.
 
@@ -134,13 +149,20 @@ def read_expected(path: str) -> set[Key]:
     """
     try:
         with open(os.path.expanduser(path), newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-            return {Key(row["task"], row["learner"], int(row["seed"])) for row in rows}
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+            table = csv.DictReader(file)
+            rows = [[row[name].strip() for name in Key._fields] for row in table]
+            named = set(Key._fields) <= set(table.fieldnames or ())
+        keys = {Key(task, learner, int(seed)) for task, learner, seed in rows}
+        if not named or not all(key.task and key.learner for key in keys):
+            raise ValueError
+    except (OSError, AttributeError, KeyError, ValueError, csv.Error) as error:
         raise InputError(
             f"--expect={path}: cannot be read as a table; give a csv file with the columns task, "
-            "learner and seed, a number, one row per run"
+            "learner and seed, a number, with commas between, one row per run"
         ) from error
+    if not keys:
+        raise InputError(f"--expect={path}: lists no run; give one row per run below its head")
+    return keys
 
 
 def missing(groups: Sequence[Group], expected: Iterable[Key] | None = None) -> list[Key]:
@@ -194,12 +216,12 @@ def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
     return labels
 
 
-def _learner_labels(results: Sequence[Result]) -> dict[Result, str]:
+def _learner_labels(results: Sequence[Result | Planned]) -> dict[Result | Planned, str]:
     """The learner of each result, with its settings that are not the defaults of the task.
 
     Behind these are the others in which runs on the task differ that had the same label otherwise.
     """
-    alike: dict[tuple[str, str], list[Result]] = {}
+    alike: dict[tuple[str, str], list[Result | Planned]] = {}
     for result in results:
         label = _label(result, result.learner, _named(result))
         alike.setdefault((result.task, label), []).append(result)
@@ -214,13 +236,13 @@ def _learner_labels(results: Sequence[Result]) -> dict[Result, str]:
     return labels
 
 
-def _named(result: Result) -> Set[str]:
+def _named(result: Result | Planned) -> Set[str]:
     """The settings that are named wherever they are not the defaults."""
     defaults = _defaults(result.learner, result.settings["task"])
     return result.settings.keys() & defaults.keys() - _NEVER_NAMED - _NAMED_WHERE_DIFFERENT
 
 
-def _label(result: Result, first: str, names: Set[str]) -> str:
+def _label(result: Result | Planned, first: str, names: Set[str]) -> str:
     """What is to be named first, and of the named settings those that are not the defaults."""
     defaults = _defaults(result.learner, result.settings["task"])
     parts = [

@@ -244,9 +244,39 @@ def test_bad_input_is_told_in_one_line(tmp_path, write_run):
     with pytest.raises(InputError, match="--out=.*file/out: cannot be written .*; name a folder"):
         write_report([str(run)], str(tmp_path / "file" / "out"))
     (run / "config.json").write_text("[]")
-    with pytest.raises(InputError, match="none of 1 runs can be read; the first: .*not the config"):
+    with pytest.raises(InputError, match="none of 1 runs can be read; name others. The") as error:
         write_report([str(run)], str(tmp_path / "out"))
+    whole = "not the config.json of a run; restore it, or use a new folder" in str(error.value)
+    assert whole or str(error.value).endswith(" ...")  # where the path is long
     assert not (tmp_path / "out").exists()
+
+
+def test_every_run_is_told_in_its_state(tmp_path, write_run):
+    """A plan of five seeds in four folders: one sound, one damaged, one failed, one not there."""
+    write_run("sound", [[0.0], [1.0]])
+    damaged = write_run("damaged", [[5.0], [9.0]], seeds=(1,))
+    table_of = damaged / "evaluations.csv"
+    table_of.write_text(table_of.read_text().replace("9.0", "90.0"))
+    write_run("again", [[0.0], [1.0]], finished=False)
+    failed = tmp_path / "runs" / "failed"
+    failed.mkdir()
+    (failed / "status.json").write_text('{"state": "failed", "reason": "data: not there"}')
+    config = {"task": HOPPER, "algorithm": "edp_td3", "sweep": {}}
+    plan = {"sound": [0], "damaged": [1], "failed": [2], "gone": [3, 4]}
+    records = [
+        {"name": name, "settings": config | {"seeds": seeds}} for name, seeds in plan.items()
+    ]
+    (tmp_path / "runs" / "suite.json").write_text(json.dumps(records))
+    report = write_report([str(tmp_path / "runs" / "*")], str(tmp_path / "out"))
+    told = "1 learner on 1 task: 1 finished, 1 damaged, 1 repeated, 1 failed, 2 missing (a run is"
+    assert report.summary.startswith(told)
+    out = tmp_path / "out"
+    found = row(out, "runs", state="damaged")
+    assert found["last"] == "" and "evaluations.csv has other rows" in found["what is wrong"]
+    assert row(out, "scores", task=HOPPER)["last"] == "1.0"
+    assert row(out, "runs", state="failed")["what is wrong"].endswith("data: not there")
+    assert row(out, "missing", learner="edp_td3")["missing seeds"] == "3, 4"
+    assert "suite.json of a sweep lists" in report.tables[-1].note
 
 
 def test_a_ranking_beside_the_runs_is_shown(tmp_path, write_run):
