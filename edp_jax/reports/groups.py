@@ -77,6 +77,15 @@ class Group:
         return np.array([getattr(each, measure) for each in measures], float)
 
 
+class Repeated(NamedTuple):
+    """A seed that was run once more, so that it does not count."""
+
+    task: str
+    label: str
+    result: Result
+    kept: str  # the folder of the run that counts
+
+
 def domain_of(task: str) -> str:
     """The domain of the paper that a task is in, "builtin", "other adroit", ... or "other"."""
     if task.startswith("builtin/"):
@@ -94,7 +103,7 @@ def _precedence(result: Result) -> tuple:
 
 def make_groups(
     results: Sequence[Result], absent: Sequence[Planned] = ()
-) -> tuple[list[Group], list[tuple[Result, str]]]:
+) -> tuple[list[Group], list[Repeated]]:
     """Sorts results into groups.
 
     The settings of a learner that are not the defaults of the task are named behind it, and tell
@@ -107,17 +116,17 @@ def make_groups(
       absent: seeds of runs that are not there, whose settings are to be told apart as well.
 
     Returns:
-      The groups, by task and label; and the repeated results, each with the folder of the run that
-      counts in its place.
+      The groups, by task and label; and the repeated results.
     """
     tasks = _task_labels(results)
     labels = _learner_labels([*results, *absent])
     found: dict[tuple[str, str], dict[int, Result]] = {}
     repeated = []
     for result in sorted(results, key=_precedence):
-        seeds = found.setdefault((tasks[result], labels[result]), {})
+        named = (tasks[result], labels[result])
+        seeds = found.setdefault(named, {})
         if result.seed in seeds:
-            repeated.append((result, seeds[result.seed].workdir))
+            repeated.append(Repeated(*named, result, seeds[result.seed].workdir))
         else:
             seeds[result.seed] = result
     groups = [

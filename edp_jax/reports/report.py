@@ -15,6 +15,7 @@ from edp_jax.reports.figures import Picture
 from edp_jax.reports.folders import Unreadable
 from edp_jax.reports.groups import (
     Group,
+    Repeated,
     by_label,
     make_groups,
     missing,
@@ -96,7 +97,7 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
 
 def make_report(
     groups: Sequence[Group],
-    repeated: Sequence[tuple[Result, str]],
+    repeated: Sequence[Repeated],
     unreadable: Sequence[Unreadable],
     absent: Table,
 ) -> Report:

@@ -235,11 +235,13 @@ def test_returns_do_not_mix_with_scores(write_run):
 
 
 def test_of_a_seed_that_was_run_twice_the_longer_run_counts(write_run):
-    short = write_run("a", [[1.0]], num_steps=20, finished=False)
-    long = write_run("b", [[1.0], [2.0]])
+    short = write_run("a", [[1.0]], num_steps=20, finished=False, eta=2.0)
+    long = write_run("b", [[1.0], [2.0]], eta=2.0)
     (((group,), repeated), _) = read(short, long)
     assert [result.workdir for result in group.results] == [str(long)]
-    assert [(result.workdir, kept) for result, kept in repeated] == [(str(short), str(long))]
+    ((task, label, result, kept),) = repeated
+    assert (task, label) == (group.task, group.label) == ("hopper-medium-v2", "edp_td3 eta=2")
+    assert (result.workdir, kept) == (str(short), str(long))
 
 
 def test_a_removed_run_is_missing(write_run):
