@@ -24,7 +24,8 @@ def define_flags() -> None:
         "expect",
         None,
         "A csv file with the columns task, learner, seed: the runs that should be there. By "
-        "default every learner on every task with every seed that any run has.",
+        "default those in the suite.json of a sweep, and where there is none every learner on "
+        "every task with every seed that any run has.",
     )
 
 

@@ -21,7 +21,7 @@ from edp_jax import InputError
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.errors import program
 from edp_jax.files import check_writable, writing
-from edp_jax.reports.results import find_runs
+from edp_jax.reports.folders import find_runs
 from edp_jax.runs import plots
 from edp_jax.selection import episodes, fqe, pool, ranking, sampling
 from edp_jax.selection.examine import Examined, estimate, examine

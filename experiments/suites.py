@@ -148,6 +148,7 @@ def make_jobs(
         jobs.append(Job(name, workdir, settings.num_updates, (*arguments, *given)))
         records.append(
             {"name": name, "config": config_name, "task": task, "overrides": plain(values)}
+            | {"settings": plain(settings.config)}
         )
     twice = [name for name, n in collections.Counter(job.name for job in jobs).items() if n > 1]
     if twice:

@@ -1,21 +1,39 @@
 """A report: what is in it, and its files."""
 
+import collections
 import itertools
 import os
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from edp_jax.files import write_bytes
-from edp_jax.reports import figures, html, markdown, run_tables, score_tables, selected
+from edp_jax.reports import figures, folders, html, markdown, run_tables, score_tables, selected
 from edp_jax.reports.figures import Picture
-from edp_jax.reports.groups import Group, by_label, make_groups, missing, read_expected
-from edp_jax.reports.results import Result, Unreadable, find_runs, read_runs
+from edp_jax.reports.folders import Unreadable
+from edp_jax.reports.groups import (
+    Group,
+    Repeated,
+    by_label,
+    make_groups,
+    missing,
+    planned_keys,
+    read_expected,
+)
+from edp_jax.reports.looks import styles
+from edp_jax.reports.plans import read_plans
+from edp_jax.reports.results import Result, read_runs
 from edp_jax.reports.selection import Selection, select
 from edp_jax.reports.tables import Table, as_csv
 from edp_jax.runs import plots
 from edp_jax.types import InputError
+
+_STATES = (
+    *("finished", "unfinished", "diverged", "damaged", "repeated", "failed", "unreadable"),
+    "missing",
+)
 
 
 class Report(NamedTuple):
@@ -30,9 +48,11 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
     """Reads runs and writes a report of them.
 
     Args:
-      patterns: of folders, see `results.find_runs`.
+      patterns: of folders, see `folders.search`.
       out: DIR; report.html, report.md, tables/*.csv and figures/*.svg and *.png are written there.
-      expect: a csv file that names the runs that should be there, see `groups.read_expected`.
+      expect: a csv file that names the runs that should be there, see `groups.read_expected`. By
+        default these are those that the suite.json of a sweep lists, or else every learner on every
+        task with every seed.
 
     Returns:
       What was written.
@@ -41,22 +61,27 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
       InputError: no run is found, none can be read, or DIR cannot be written.
     """
     expected = None if expect is None else read_expected(expect)
-    workdirs = find_runs(patterns)
-    results, unreadable = read_runs(workdirs)
+    found = folders.search(patterns)
+    results, unreadable = read_runs(found.runs)
+    unreadable += map(folders.describe, found.without_config)
     if not results:
-        first = unreadable[0]
+        reason = textwrap.shorten(unreadable[0].reason, 230, placeholder=" ...")
         raise InputError(
-            f"--runs: none of {len(workdirs)} runs can be read; the first: {first.reason[:150]}"
+            f"--runs: none of {len(unreadable)} runs can be read; name others. The first: {reason}"
         )
-    groups, repeated = make_groups(results)
-    rule = (
-        "Expected are all learners on all tasks with all seeds that any run has."
-        if expected is None
-        else f"Expected is what {os.path.basename(expect or '')} lists."
-    )
-    absent = run_tables.missing_seeds(missing(groups, expected), rule)
-    report = make_report(groups, repeated, unreadable, absent)
-    if ranked := selected.read(workdirs):
+    planned, no_plans = read_plans(found.sweeps)
+    unreadable += no_plans
+    absent = [each for each in planned if not folders.is_run(each.workdir)]
+    groups, repeated = make_groups(results, absent)
+    rule = "Expected are all learners on all tasks with all seeds that any run has."
+    if expect is not None:
+        rule = f"Expected is what {os.path.basename(expect)} lists."
+    elif planned:
+        expected = planned_keys(absent, results)
+        rule = f"Expected is what the {folders.PLAN} of a sweep lists."
+    not_there = run_tables.missing_seeds(missing(groups, expected), rule)
+    report = make_report(groups, repeated, unreadable, not_there)
+    if ranked := selected.read(found.runs):
         report.tables.append(selected.table(ranked))
         report.pictures.extend(filter(None, [selected.picture(ranked, results)]))
     try:
@@ -72,7 +97,7 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
 
 def make_report(
     groups: Sequence[Group],
-    repeated: Sequence[tuple[Result, str]],
+    repeated: Sequence[Repeated],
     unreadable: Sequence[Unreadable],
     absent: Table,
 ) -> Report:
@@ -89,36 +114,41 @@ def make_report(
         for group in groups
         if (found := choose_online(group.counted)) is not None
     }
+    runs = run_tables.runs(groups, repeated, unreadable)
     tables = [
         score_tables.scores(groups),
         score_tables.domain_averages(groups),
         score_tables.aggregates(groups),
         score_tables.improvement(groups),
         score_tables.beside_the_paper(groups),
-        score_tables.picked(chosen),
+        score_tables.picked(groups, chosen),
         run_tables.time_to_score(groups),
         run_tables.speed(groups),
         run_tables.critics(groups),
-        run_tables.runs(groups, repeated, unreadable),
+        runs,
         absent,
     ]
-    return Report(_summary(groups, unreadable, absent), tables, list(_pictures(groups, chosen)))
+    return Report(_summary(groups, runs, absent), tables, list(_pictures(groups, chosen)))
 
 
 def choose_online(results: Sequence[Result]) -> Selection | None:
     """The mean over runs of what is picked online among the evaluations of each.
 
     Returns:
-      None where there is no run, or one of them has too few episodes.
+      None where no run has an evaluation that can be used.
     """
     found = [select(result.episodes) for result in results]
     of_runs = [each for each in found if each is not None]
-    if not of_runs or len(of_runs) < len(found):
+    if not of_runs:
         return None
     return Selection(
         np.mean([each.scores for each in of_runs], axis=0),
         float(np.mean([each.of_oms for each in of_runs])),
         float(np.mean([each.seen_by_oms for each in of_runs])),
+        (
+            min(each.evaluations[0] for each in of_runs),
+            max(each.evaluations[1] for each in of_runs),
+        ),
     )
 
 
@@ -140,17 +170,12 @@ def provenance(shown: Sequence[Sequence[Result]]) -> str:
     )
 
 
-def _summary(groups: Sequence[Group], unreadable: Sequence[Unreadable], absent: Table) -> str:
-    results = [result for group in groups for result in group.results]
+def _summary(groups: Sequence[Group], runs: Table, absent: Table) -> str:
     tasks, labels = {group.task for group in groups}, {group.label for group in groups}
-    states = {
-        "finished": sum(result.finished and not result.diverged for result in results),
-        "unfinished": sum(not result.finished and not result.diverged for result in results),
-        "diverged": sum(bool(result.diverged) for result in results),
-        "unreadable": len(unreadable),
-        "missing": sum(len(row[2]) for row in absent.rows),
-    }
-    told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    column = [name for name, *_ in runs.columns].index("state")
+    states = collections.Counter(row[column] for row in runs.rows)
+    states["missing"] = sum(len(row[2]) for row in absent.rows)
+    told = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
     return (
         f"{_count(len(labels), 'learner')} on {_count(len(tasks), 'task')}: {told} (a run is one "
         f"seed). "
@@ -165,18 +190,18 @@ def _count(number: int, noun: str) -> str:
 def _pictures(
     groups: Sequence[Group], chosen: dict[tuple[str, str], Selection]
 ) -> Iterable[Picture]:
-    look = figures.styles(groups)
+    look = styles(groups)
     if by_label(groups):
         yield figures.interquartile_means(groups, look)
         yield figures.performance_profiles(groups, look)
     for task, of_task in itertools.groupby(groups, key=lambda group: group.task):
         own = list(of_task)
-        if any(len(result.scores) for group in own for result in group.results):
+        if any(figures.has_curve(result) for group in own for result in group.results):
             yield figures.learning_curves(task, own, look)
         picked = {label: found for (where, label), found in chosen.items() if where == task}
         if picked:
             yield figures.online_choice(task, picked, own, look)
-        if any(len(result.critic) for group in own for result in group.results):
+        if any(figures.has_critic(result) for group in own for result in group.results):
             yield figures.critic_values(task, own, look)
 
 

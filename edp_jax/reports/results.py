@@ -1,26 +1,20 @@
 """Reading many runs: what a report needs of each seed, and of runs that have nothing to tell."""
 
 import dataclasses
-import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from edp_jax import configuration
 from edp_jax.errors import one_line
+from edp_jax.reports.folders import Unreadable, failure
 from edp_jax.runs import Run, Times
+from edp_jax.training import tables
 from edp_jax.types import InputError
 
 _CRITIC = "critic/q_mean"
-
-
-class Unreadable(NamedTuple):
-    """A folder that should be a run and cannot be read."""
-
-    workdir: str
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,16 +39,26 @@ class Result:
     times: Times | None
     members: int  # that were trained side by side
     diverged: str | None  # where and in what; None where it has not
+    damage: str | None  # how the tables of a finished run differ from those that it has written
     problems: tuple[str, ...]  # failed evaluations and the like
     sha256: str  # of the dataset
     commits: tuple[str, ...]
     machines: tuple[str, ...]
 
     @property
+    def state(self) -> str:
+        """The first that fits of damaged, diverged, finished and unfinished."""
+        if self.damage is not None:
+            return "damaged"
+        if self.diverged is not None:
+            return "diverged"
+        return "finished" if self.finished else "unfinished"
+
+    @property
     def counts(self) -> bool:
         """Whether its scores stand for the learner: it ended soundly, and its end has a result."""
         has_result = len(self.scores) > 0 and not np.isnan(self.scores[-1])
-        return self.finished and has_result and self.diverged is None
+        return self.state == "finished" and has_result
 
     @property
     def num_steps(self) -> int:
@@ -78,32 +82,6 @@ class Result:
         return np.interp(steps, self.times.steps, training)
 
 
-def find_runs(patterns: Sequence[str]) -> list[str]:
-    """Finds the folders of runs.
-
-    Args:
-      patterns: paths with * ? [] and **. A folder that is no run is searched.
-
-    Returns:
-      Folders with a config.json, sorted, each once.
-
-    Raises:
-      InputError: a pattern finds none.
-    """
-    found = set()
-    for pattern in patterns:
-        path = os.path.expanduser(pattern)
-        matches = [path] if os.path.isdir(path) else glob.glob(path, recursive=True)
-        runs = {os.path.normpath(run) for match in matches for run in _runs_below(match)}
-        if not runs:
-            raise InputError(
-                f"--runs={pattern}: no run there (a folder with a config.json); name folders of "
-                "runs, as in --runs='runs/*'"
-            )
-        found |= runs
-    return sorted(found)
-
-
 def read_runs(workdirs: Iterable[str]) -> tuple[list[Result], list[Unreadable]]:
     """Reads runs; one that cannot be read does not keep the others from it."""
     results, unreadable = [], []
@@ -119,7 +97,7 @@ def read_runs(workdirs: Iterable[str]) -> tuple[list[Result], list[Unreadable]]:
 
 
 def read_run(workdir: str) -> list[Result]:
-    """Reads a run.
+    """Reads a run. What a damaged table says is left out.
 
     Returns:
       One entry per member.
@@ -128,10 +106,13 @@ def read_run(workdir: str) -> list[Result]:
       InputError: a file of the run cannot be read.
     """
     run = Run(workdir)
-    evaluations, metrics, summary = run.evaluations, run.metrics, run.summary or {}
+    metrics, summary = run.metrics, run.summary or {}
+    reached = summary.get("num_steps") == _num_updates(run.config)
+    finished = bool(summary.get("finished")) and reached
+    damage = _damage(workdir, summary) if finished else None
+    evaluations = None if damage else run.evaluations
     steps = [0] if evaluations is None else evaluations.steps
     done = max(summary.get("num_steps", 0), *steps, *metrics.steps, 0)
-    reached = summary.get("num_steps") == _num_updates(run.config)
     critic = metrics.values.get(_CRITIC, np.zeros((len(metrics.steps), len(run.members))))
     results = []
     for index, member in enumerate(run.members):
@@ -140,11 +121,11 @@ def read_run(workdir: str) -> list[Result]:
             scores = evaluations.means[:, index]
             values = evaluations.returns if evaluations.scores is None else evaluations.scores
             episodes = values[:, index]
-        has_critic = _CRITIC in metrics.values
+        has_critic = _CRITIC in metrics.values and not damage
         results.append(
             Result(
                 workdir=workdir,
-                task=_task_name(run.config["task"]),
+                task=task_name(run.config["task"]),
                 learner=run.config["algorithm"],
                 settings={**run.config, **dict(member.point)},
                 seed=member.seed,
@@ -156,12 +137,13 @@ def read_run(workdir: str) -> list[Result]:
                 critic=critic[:, index] if has_critic else np.zeros(0),
                 possible=_possible_returns(summary, index),
                 updates_done=int(done),
-                finished=bool(summary.get("finished")) and reached,
+                finished=finished,
                 updates_per_second=summary.get("updates_per_second", {}).get("per_seed"),
                 times=run.times,
                 members=len(run.members),
                 diverged=_divergence(run, index, summary),
-                problems=_problems(summary, scores),
+                damage=damage,
+                problems=_problems(summary, scores, None if finished else failure(workdir)),
                 sha256=run.dataset.get("sha256", ""),
                 commits=_each_once(start.get("git_commit") for start in run.starts),
                 machines=_each_once(map(_machine, run.starts)),
@@ -170,17 +152,7 @@ def read_run(workdir: str) -> list[Result]:
     return results
 
 
-def _runs_below(folder: str) -> list[str]:
-    """The folder itself where it is a run, else the runs inside it."""
-    found = []
-    for here, folders, files in os.walk(folder):
-        if "config.json" in files:
-            found.append(here)
-            folders.clear()  # what is inside a run is part of it
-    return found
-
-
-def _task_name(task: str) -> str:
+def task_name(task: str) -> str:
     """The task; of a file or folder only its name, behind the prefix of its format."""
     prefix, colon, path = task.rpartition(":")
     return (
@@ -212,9 +184,18 @@ def _divergence(run: Run, index: int, summary: Mapping[str, Any]) -> str | None:
     return f"before update {first:,}: {', '.join(names[:3])}{more}"
 
 
-def _problems(summary: Mapping[str, Any], scores: np.ndarray) -> tuple[str, ...]:
+def _damage(workdir: str, summary: Mapping[str, Any]) -> str | None:
+    """How the tables of a finished run differ from those that its summary was made of."""
+    notes = dict(summary.get("tables") or {})
+    return tables.find_disagreement(workdir, summary["num_steps"], notes, evaluated=True)
+
+
+def _problems(
+    summary: Mapping[str, Any], scores: np.ndarray, failed: str | None
+) -> tuple[str, ...]:
     failures = summary.get("failed_evaluations", [])
-    problems = [
+    problems = [] if failed is None else [f"failed: {failed}"]
+    problems += [
         f"evaluation at update {failure['step']:,} failed: {failure['reason']}"
         for failure in failures[:3]
     ]
@@ -223,6 +204,8 @@ def _problems(summary: Mapping[str, Any], scores: np.ndarray) -> tuple[str, ...]
     if count := int(np.isnan(scores).sum()):
         at_end = ", also the last" if np.isnan(scores[-1]) else ""
         problems.append(f"{count} of {len(scores)} evaluations without a result{at_end}")
+    if summary.get("finished") and not summary.get("tables"):
+        problems.append("not compared with its tables: an older summary.json has no digests")
     if "not_evaluated" in summary:
         problems.append(f"not evaluated: {summary['not_evaluated']}")
     return tuple(problems)

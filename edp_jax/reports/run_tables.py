@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edp_jax.reports import paper, statistics
-from edp_jax.reports.groups import Group, Key
-from edp_jax.reports.results import Result, Unreadable
+from edp_jax.reports.folders import Unreadable
+from edp_jax.reports.groups import Group, Key, Repeated
+from edp_jax.reports.results import Result
 from edp_jax.reports.tables import NOTHING, Table, number, words
 
 SHARE = 0.9  # of a score, which a learner takes some time to reach
@@ -97,21 +98,20 @@ def critics(groups: Sequence[Group]) -> Table:
 
 def runs(
     groups: Sequence[Group],
-    repeated: Sequence[tuple[Result, str]],
+    repeated: Sequence[Repeated],
     unreadable: Sequence[Unreadable],
 ) -> Table:
     """Every run with what is wrong with it."""
     rows = []
     for group in groups:
         for result in group.results:
-            state = "finished" if result.finished else "unfinished"
-            state = "diverged" if result.diverged else state
-            rows.append(_run_row(group.task, group.label, result, state, _troubles(result)))
-    for result, kept in repeated:
+            troubles = _troubles(result)
+            rows.append(_run_row(group.task, group.label, result, result.state, troubles))
+    for task, label, result, kept in repeated:
         troubles = [f"the seed is in {kept}, too, which counts", *_troubles(result)]
-        rows.append(_run_row(result.task, result.learner, result, "repeated", troubles))
-    for workdir, reason in unreadable:
-        empty = (NOTHING, NOTHING, None, "unreadable", None, None, None)
+        rows.append(_run_row(task, label, result, "repeated", troubles))
+    for workdir, reason, state in unreadable:
+        empty = (NOTHING, NOTHING, None, state, None, None, None)
         rows.append((*empty, (reason,), workdir, NOTHING, NOTHING))
     columns = (
         *(words("task"), words("learner"), number("seed", 0), words("state")),
@@ -120,7 +120,8 @@ def runs(
     )
     note = (
         "Every seed of every folder, also those that do not count above: unfinished ones (with "
-        "the newest evaluation as last), and those that have diverged or cannot be read."
+        "the newest evaluation as last), those that have diverged or failed, those whose tables "
+        "are not as they wrote them (damaged), and those that cannot be read."
     )
     return Table("runs", "Runs", note, columns, rows)
 
@@ -147,6 +148,7 @@ def _run_row(
 def _troubles(result: Result) -> list[str]:
     troubles = [] if result.finished else ["stopped before its end, or still running"]
     troubles += [f"diverged: {result.diverged}"] if result.diverged else []
+    troubles += [] if result.damage is None else [f"damaged: {result.damage}"]
     return [*troubles, *result.problems]
 
 

@@ -49,16 +49,13 @@ def is_finished(workdir: str, num_steps: int) -> bool:
         print(f"made again: {error}", flush=True)
         return False
     try:
-        differences = [
-            tables.find_difference(os.path.join(workdir, name), num_steps, saved)
-            for name, saved in (summary.get("tables") or {}).items()
-        ]
-    except (TypeError, KeyError, AttributeError):
-        differences = ["summary.json is not as a run writes it"]
-    for difference in filter(None, differences):
+        notes = dict(summary.get("tables") or {})
+        difference = tables.find_disagreement(workdir, num_steps, notes, evaluated=True)
+    except (TypeError, KeyError, ValueError):
+        difference = "summary.json is not as a run writes it"
+    if difference is not None:
         print(f"made again: {difference}", flush=True)
-        return False
-    return True
+    return difference is None
 
 
 def add_judged(workdir: str, judged: Sequence[Mapping[str, Any]]) -> None:

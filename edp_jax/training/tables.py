@@ -220,19 +220,21 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def find_disagreement(workdir: str, step: int, notes: Mapping[str, Any]) -> str | None:
+def find_disagreement(
+    workdir: str, step: int, notes: Mapping[str, Any], *, evaluated: bool = False
+) -> str | None:
     """What the tables of a run lack of those that its checkpoint of a step was saved with.
 
     Args:
       workdir: DIR.
-      step: of the checkpoint. It was saved after the metrics of that step were written, and before
-        that step was evaluated.
-      notes: of the checkpoint: `CsvTable.rows_so_far` by the table's name.
+      step: of the checkpoint. It was saved after the metrics of that step were written.
+      notes: of the checkpoint, or of summary.json: `CsvTable.rows_so_far` by the table's name.
+      evaluated: whether they were made after that step was evaluated, as those of a summary are.
 
     Returns:
       The first difference; None where there is none, or where nothing was noted.
     """
-    for name, last in ((METRICS, step), (EPISODES, step), (EVALUATIONS, step - 1)):
+    for name, last in ((METRICS, step), (EPISODES, step), (EVALUATIONS, step - (not evaluated))):
         if name in notes:
             difference = find_difference(os.path.join(workdir, name), last, notes[name])
             if difference is not None:

@@ -375,7 +375,11 @@ def test_a_suite_becomes_commands(tmp_path):
         "--workdir=/runs/edp_td3__builtin-hopper-medium__batch_size=8__seeds=0-1"
     )
     assert "'--config.sweep.eta=(0.1, 0.2)'" in second
-    assert json.loads(json.dumps(records))[0]["overrides"]["seeds"] == [0, 1]
+    first, second = json.loads(json.dumps(records))
+    assert first["overrides"]["seeds"] == first["settings"]["seeds"] == [0, 1]
+    assert (
+        second["settings"]["algorithm"] == "edp_td3" and second["settings"]["num_steps"] == 15_000
+    )
 
 
 def test_settings_of_all_runs_are_read_as_python_or_as_text():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edp_jax.runs.reader import FORMAT
+from edp_jax.training.tables import EVALUATIONS, METRICS, CsvTable
 
 
 def lines(header, rows) -> str:
@@ -78,8 +79,6 @@ def writer(root):
         folder = root / "runs" / name
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(record))
-        if summary is not False:
-            (folder / "summary.json").write_text(json.dumps(told | (summary or {})))
         evaluated = [
             (step, seed, *swept.values(), e, value, 5, value if scored else "")
             for step, of_step in zip(steps, scores.tolist(), strict=True)
@@ -95,6 +94,11 @@ def writer(root):
         ]
         header = ("step", "seed", *swept, "critic/q_mean")
         (folder / "metrics.csv").write_text(lines(header, metrics))
+        told["tables"] = {
+            name: CsvTable(str(folder / name)).rows_so_far for name in (METRICS, EVALUATIONS)
+        }
+        if summary is not False:
+            (folder / "summary.json").write_text(json.dumps(told | (summary or {})))
         if times is not None:
             header = ("step", "seconds", "evaluating")
             (folder / "times.csv").write_text(lines(header, times))

@@ -1,10 +1,12 @@
 """Runs are read and sorted into groups; what is missing is named."""
 
+import json
+
 import numpy as np
 import pytest
 
 from edp_jax import InputError
-from edp_jax.reports import groups, results, score_tables
+from edp_jax.reports import folders, groups, plans, results, score_tables
 
 
 def read(*folders):
@@ -50,10 +52,82 @@ def test_folders_are_searched_down_to_the_runs(write_run, tmp_path):
     (inner / "policy" / "config.json").write_text("{}")
     write_run("c", [[1.0]])
     found = [str(tmp_path / "runs" / name) for name in ("a/b", "c")]
-    assert results.find_runs([str(tmp_path / "runs")]) == found
-    assert results.find_runs([str(tmp_path / "*" / "c"), str(tmp_path / "runs")]) == found
+    assert folders.find_runs([str(tmp_path / "runs")]) == found
+    assert folders.find_runs([str(tmp_path / "*" / "c"), str(tmp_path / "runs")]) == found
     with pytest.raises(InputError, match="--runs=.*nothing: no run there"):
-        results.find_runs([str(tmp_path / "nothing")])
+        folders.find_runs([str(tmp_path / "nothing")])
+
+
+def test_runs_without_their_config_are_found_and_tell_why(write_run, tmp_path):
+    """One failed before it wrote config.json, of the other it was deleted: policy/ is no run."""
+    failed = tmp_path / "runs" / "a"
+    failed.mkdir(parents=True)
+    (failed / "status.json").write_text('{"state": "failed", "reason": "no such\\ndata"}')
+    lost = write_run("b", [[1.0]])
+    (lost / "policy").mkdir()
+    (lost / "config.json").rename(lost / "policy" / "config.json")
+    found = folders.search([str(tmp_path / "runs")])
+    assert found == ([], [str(failed), str(lost)], [])
+    first, second = map(folders.describe, found.without_config)
+    assert first.state == "failed" and first.reason.endswith("config.json: no such data")
+    assert second.state == "unreadable" and "b has no config.json; restore it" in second.reason
+    with pytest.raises(InputError, match="--runs: failed, and there is no config.json: no such"):
+        folders.find_runs([str(tmp_path / "runs")])
+
+
+def test_a_run_of_a_sweep_that_failed_tells_why(write_run):
+    folder = write_run("a", [[1.0]], num_steps=500, finished=False)
+    (folder / "status.json").write_text('{"state": "failed", "reason": "the disk is full"}')
+    (result,) = results.read_run(str(folder))
+    assert result.state == "unfinished" and result.problems == ("failed: the disk is full",)
+
+
+def _change_last(text, cell):
+    return text[: text.rindex(",") + 1] + cell + "\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: "".join(text.splitlines(True)[:-2]), "has 2 of its 4 rows up to update 20"),
+        (
+            lambda text: _change_last(text, "41"),
+            "has other rows up to update 20 than the run wrote",
+        ),
+        (lambda text: _change_last(text, "abc"), "has 3 of its 4 rows up to update 20"),
+        (lambda text: text[:-2], "has 3 of its 4 rows up to update 20"),
+        (None, "has 0 of its 4 rows up to update 20"),
+    ],
+    ids=["rows lost", "score edited", "no number", "torn line", "deleted"],
+)
+@pytest.mark.parametrize("name", ["evaluations.csv", "metrics.csv"])
+def test_a_finished_run_whose_tables_are_not_as_it_wrote_them_does_not_count(
+    write_run, name, change, says
+):
+    folder = write_run("a", [[10.0, 20.0], [30.0, 40.0]])
+    assert all(result.state == "finished" for result in results.read_run(str(folder)))
+    table = folder / name
+    if change is None:
+        table.unlink()
+    else:
+        table.write_text(change(table.read_text()))
+    for result in results.read_run(str(folder)):
+        assert result.state == "damaged" and not result.counts and not len(result.scores)
+        assert result.damage == f"{table} {says}"
+
+
+def test_a_finished_run_that_goes_on_is_compared_with_nothing(write_run):
+    """Its summary is that of its former end, and rows have been added since."""
+    folder = write_run("a", [[1.0]], num_steps=500)
+    with open(folder / "evaluations.csv", "a") as file:
+        file.write("20,0,0,2,5,2\n")
+    (result,) = results.read_run(str(folder))
+    assert result.state == "unfinished" and result.scores.tolist() == [1.0, 2.0]
+
+
+def test_a_summary_without_digests_is_told(write_run):
+    (result,) = results.read_run(str(write_run("a", [[1.0]], summary={"tables": None})))
+    assert result.counts and "an older summary.json has no digests" in result.problems[0]
 
 
 def test_runs_that_cannot_be_read_do_not_stop_the_others(write_run):
@@ -93,18 +167,43 @@ def test_a_last_evaluation_without_a_result_does_not_count(write_run):
     )
 
 
-def test_settings_that_differ_are_named_where_they_are_not_the_tasks_defaults(write_run):
+def test_settings_are_named_where_they_are_not_the_tasks_defaults(write_run):
     """eta is 1 by default on one task and 0.005 on the other; 2 and 2.0 are the same."""
     plain = write_run("a", [[1.0]], eta=1.0)
     changed = write_run("b", [[1.0]], eta=2)
-    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7)
+    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7, eval_every=9, eval_episodes=1)
     elsewhere = write_run("d", [[1.0]], eta=0.005, task="kitchen-complete-v0")
-    other = write_run("e", [[1.0]], learner="edp_iql", num_candidates=3)
-    assert labels(plain, changed, same, elsewhere, other) == [
-        ("hopper-medium-v2", "edp_iql"),
+    assert labels(plain, changed, same, elsewhere) == [
         ("hopper-medium-v2", "edp_td3"),
         ("hopper-medium-v2", "edp_td3 eta=2"),
         ("kitchen-complete-v0", "edp_td3"),
+    ]
+
+
+def test_the_name_of_a_learner_does_not_depend_on_other_runs(write_run):
+    """eta=0.1 is the default of built-in tasks; a data file has the learner's own default, 1."""
+    own = write_run("a", [[1.0]], task="/data/own.npz", num_candidates=1, eta=1.0)
+    small = {"hidden_dims": [32, 32], "eta": 0.1, "num_timesteps": 1000}
+    paper = write_run("b", [[1.0]], **small)
+    built_in = write_run("c", [[1.0]], task="builtin/hopper-medium", **small)
+    assert labels(own) == [("own.npz", "edp_td3 num_candidates=1")]
+    assert labels(paper) == [("hopper-medium-v2", "edp_td3 eta=0.1 hidden_dims=(32,32)")]
+    assert labels(own, paper, built_in) == [
+        ("builtin/hopper-medium", "edp_td3 hidden_dims=(32,32)"),
+        *(labels(paper) + labels(own)),
+    ]
+
+
+def test_length_and_environment_are_named_only_where_they_tell_runs_apart(write_run):
+    """So are settings that have no default in this version."""
+    short = write_run("a", [[1.0]], env_id="Mine-v0", gone=1)
+    long = write_run("b", [[1.0], [2.0]], env_id="Mine-v0", gone=2)
+    other = write_run("c", [[1.0], [2.0], [3.0]], eta=2.0)
+    assert labels(short) == labels(long) == [("hopper-medium-v2", "edp_td3")]
+    assert labels(short, long, other) == [
+        ("hopper-medium-v2", "edp_td3 eta=2"),
+        ("hopper-medium-v2", "edp_td3 gone=1 num_steps=10"),
+        ("hopper-medium-v2", "edp_td3 gone=2 num_steps=20"),
     ]
 
 
@@ -136,11 +235,13 @@ def test_returns_do_not_mix_with_scores(write_run):
 
 
 def test_of_a_seed_that_was_run_twice_the_longer_run_counts(write_run):
-    short = write_run("a", [[1.0]], num_steps=20, finished=False)
-    long = write_run("b", [[1.0], [2.0]])
+    short = write_run("a", [[1.0]], num_steps=20, finished=False, eta=2.0)
+    long = write_run("b", [[1.0], [2.0]], eta=2.0)
     (((group,), repeated), _) = read(short, long)
     assert [result.workdir for result in group.results] == [str(long)]
-    assert [(result.workdir, kept) for result, kept in repeated] == [(str(short), str(long))]
+    ((task, label, result, kept),) = repeated
+    assert (task, label) == (group.task, group.label) == ("hopper-medium-v2", "edp_td3 eta=2")
+    assert (result.workdir, kept) == (str(short), str(long))
 
 
 def test_a_removed_run_is_missing(write_run):
@@ -167,10 +268,78 @@ def test_a_table_can_say_what_is_expected(write_run, tmp_path):
     assert groups.missing(found, groups.read_expected(str(table))) == [
         ("hopper-medium-v2", "edp_td3", 2)
     ]
-    for content in ("task,seed\na,1\n", f"task,learner,seed\n{row}one\n"):
-        table.write_text(content)
-        with pytest.raises(InputError, match="expected.csv: cannot be read as a table; give"):
-            groups.read_expected(str(table))
+    table.write_text("task,learner,seed\na, edp_td3 eta=2, 1\n")
+    assert groups.read_expected(str(table)) == {("a", "edp_td3 eta=2", 1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("task,seed\na,1\n", "cannot be read as a table; give"),
+        ("task,learner,seed\na,b,one\n", "cannot be read as a table; give"),
+        ("task,learner,seed\na,,1\n", "cannot be read as a table; give"),
+        ("task,learner,seed\na\n", "cannot be read as a table; give"),
+        ("task;learner;seed\n", "cannot be read as a table; give"),
+        ("task;learner;seed\na;b;1\n", "cannot be read as a table; give"),
+        ("", "cannot be read as a table; give"),
+        ("task,learner,seed\n", "lists no run; give one row per run"),
+    ],
+)
+def test_a_table_that_says_nothing_is_refused(tmp_path, content, says):
+    table = tmp_path / "expected.csv"
+    table.write_text(content)
+    with pytest.raises(InputError, match=f"expected.csv: {says}"):
+        groups.read_expected(str(table))
+
+
+def plan(name, *, seeds=(0,), sweep=None, **settings):
+    config = {"task": "hopper-medium-v2", "algorithm": "edp_td3", "seeds": seeds, **settings}
+    return {"name": name, "settings": config | {"sweep": sweep or {}}}
+
+
+def test_a_sweep_says_what_is_missing(write_run, tmp_path):
+    """Of what it lists: b was removed, c failed. Seed 1 of the learner in d was never planned."""
+    kept = write_run("a", [[1.0, 2.0]], eta=1.0)
+    write_run("d", [[1.0]], learner="iql")
+    failed = tmp_path / "runs" / "c"
+    failed.mkdir()
+    (failed / "status.json").write_text('{"state": "failed", "reason": "no data"}')
+    records = [
+        plan("a", seeds=(0, 1), eta=1.0),
+        plan("b", seeds=(0, 4), eta=1.0, sweep={"eta": (1.0, 2.0)}),
+        plan("c", num_candidates=1),
+        plan("d", algorithm="iql"),
+    ]
+    (tmp_path / "runs" / "suite.json").write_text(json.dumps(records))
+    found = folders.search([str(kept)])
+    assert found.sweeps == folders.search([str(tmp_path)]).sweeps == [str(tmp_path / "runs")]
+    planned, unreadable = plans.read_plans(found.sweeps)
+    assert len(planned) == 2 + 4 + 1 + 1 and not unreadable
+    absent = [each for each in planned if not folders.is_run(each.workdir)]
+    read_again, _ = results.read_runs([str(kept)])
+    grouped, _ = groups.make_groups(read_again, absent)
+    assert groups.missing(grouped, groups.planned_keys(absent, read_again)) == [
+        ("hopper-medium-v2", "edp_td3", 4),
+        ("hopper-medium-v2", "edp_td3 eta=2", 0),
+        ("hopper-medium-v2", "edp_td3 eta=2", 4),
+    ]
+
+
+def test_an_older_plan_has_what_was_changed(tmp_path):
+    record = {"name": "a", "config": "edp_td3", "task": "kitchen-mixed-v0"}
+    overrides = {"seeds": [3], "num_candidates": 1}
+    (tmp_path / "suite.json").write_text(json.dumps([record | {"overrides": overrides}]))
+    ((planned,), _) = plans.read_plans([str(tmp_path)])
+    assert (planned.task, planned.learner, planned.seed) == ("kitchen-mixed-v0", "edp_td3", 3)
+    assert planned.settings["num_candidates"] == 1 and planned.settings["eta"] == 0.005
+
+
+@pytest.mark.parametrize("content", ["{", "3", '["a"]', '[{"name": "a"}]', '{"a": 1}'])
+def test_a_plan_that_cannot_be_read_is_told(tmp_path, content):
+    (tmp_path / "suite.json").write_text(content)
+    planned, ((path, reason, state),) = plans.read_plans([str(tmp_path)])
+    assert planned == [] and path == str(tmp_path / "suite.json") and state == "unreadable"
+    assert "the command of the sweep writes it again" in reason
 
 
 def test_domains_are_those_of_the_paper():

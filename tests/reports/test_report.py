@@ -68,19 +68,26 @@ def test_scores_are_means_with_standard_errors(report):
     """Hopper: last 90 and 10 / sqrt(3); OMS of 80, 95, 100; RAT of 60, 92.5, 80."""
     found = row(report, "scores", task=HOPPER, learner="edp_td3")
     assert found["seeds"] == "3 of 3" and found["unit"] == "score"
-    numbers = ["last", "last standard error", "OMS", "RAT", "evaluations", "IQM of last"]
-    expected = [90, 10 / 3**0.5, 275 / 3, 232.5 / 3, 2, 90]
+    numbers = ["last", "last standard error", "OMS", "RAT", "IQM of last"]
+    expected = [90, 10 / 3**0.5, 275 / 3, 232.5 / 3, 90]
     np.testing.assert_allclose([float(found[name]) for name in numbers], expected)
     other = row(report, "scores", task="<b>own.npz")
     assert (other["unit"], other["last"], other["last standard error"]) == ("return", "-7.0", "")
+
+
+def test_wherever_oms_is_there_is_what_it_is_the_best_of(report):
+    for name in ("scores", "domains", "aggregates", "paper", "selection"):
+        for found in table(report, name):
+            assert (found["evaluations least"], found["evaluations most"]) == ("2", "2")
+    assert {found["updates"] for found in table(report, "scores")} == {"20"}  # a count: not 20.0
 
 
 def test_what_did_not_end_is_listed_and_does_not_count(report):
     assert row(report, "scores", task=HOPPER, learner="td3_bc")["seeds"] == "2 of 3"
     assert row(report, "scores", task=WALKER)["seeds"] == "2 of 3"
     states = {(r["task"], r["learner"], r["seed"]): r["state"] for r in table(report, "runs")}
-    assert states[HOPPER, "td3_bc", "2.0"] == "unfinished"
-    assert states[WALKER, "edp_td3", "2.0"] == "diverged"
+    assert states[HOPPER, "td3_bc", "2"] == "unfinished"
+    assert states[WALKER, "edp_td3", "2"] == "diverged"
     assert sum(state == "finished" for state in states.values()) == 8
     assert "cannot be read" in row(report, "runs", state="unreadable")["what is wrong"]
 
@@ -129,12 +136,12 @@ def test_speed_and_critics(report):
     found = row(report, "speed", task=HOPPER, learner="edp_td3")
     assert (float(found["updates/s, each"]), float(found["updates/s, all"])) == (2.0, 6.0)
     assert float(found["paper's"]) == 116.21
-    found = row(report, "critics", task=WALKER, seed="0.0")  # 1, then 9, of 0 to 30
+    found = row(report, "critics", task=WALKER, seed="0")  # 1, then 9, of 0 to 30
     cells = ("critic/q_mean, last", "lowest", "highest", "smallest possible", "largest possible")
     assert [float(found[cell]) for cell in cells] == [9, 1, 9, 0, 30] and found["outside"] == "no"
-    assert row(report, "critics", task=WALKER, seed="1.0")["outside"] == "yes"
-    assert row(report, "critics", task=WALKER, seed="2.0")["outside"] == "–"
-    assert row(report, "critics", learner="td3_bc", seed="0.0")["outside"] == "–"
+    assert row(report, "critics", task=WALKER, seed="1")["outside"] == "yes"
+    assert row(report, "critics", task=WALKER, seed="2")["outside"] == "–"
+    assert row(report, "critics", learner="td3_bc", seed="0")["outside"] == "–"
 
 
 def test_every_figure_tells_what_is_behind_it(report):
@@ -237,9 +244,39 @@ def test_bad_input_is_told_in_one_line(tmp_path, write_run):
     with pytest.raises(InputError, match="--out=.*file/out: cannot be written .*; name a folder"):
         write_report([str(run)], str(tmp_path / "file" / "out"))
     (run / "config.json").write_text("[]")
-    with pytest.raises(InputError, match="none of 1 runs can be read; the first: .*not the config"):
+    with pytest.raises(InputError, match="none of 1 runs can be read; name others. The") as error:
         write_report([str(run)], str(tmp_path / "out"))
+    whole = "not the config.json of a run; restore it, or use a new folder" in str(error.value)
+    assert whole or str(error.value).endswith(" ...")  # where the path is long
     assert not (tmp_path / "out").exists()
+
+
+def test_every_run_is_told_in_its_state(tmp_path, write_run):
+    """A plan of five seeds in four folders: one sound, one damaged, one failed, one not there."""
+    write_run("sound", [[0.0], [1.0]])
+    damaged = write_run("damaged", [[5.0], [9.0]], seeds=(1,))
+    table_of = damaged / "evaluations.csv"
+    table_of.write_text(table_of.read_text().replace("9.0", "90.0"))
+    write_run("again", [[0.0], [1.0]], finished=False)
+    failed = tmp_path / "runs" / "failed"
+    failed.mkdir()
+    (failed / "status.json").write_text('{"state": "failed", "reason": "data: not there"}')
+    config = {"task": HOPPER, "algorithm": "edp_td3", "sweep": {}}
+    plan = {"sound": [0], "damaged": [1], "failed": [2], "gone": [3, 4]}
+    records = [
+        {"name": name, "settings": config | {"seeds": seeds}} for name, seeds in plan.items()
+    ]
+    (tmp_path / "runs" / "suite.json").write_text(json.dumps(records))
+    report = write_report([str(tmp_path / "runs" / "*")], str(tmp_path / "out"))
+    told = "1 learner on 1 task: 1 finished, 1 damaged, 1 repeated, 1 failed, 2 missing (a run is"
+    assert report.summary.startswith(told)
+    out = tmp_path / "out"
+    found = row(out, "runs", state="damaged")
+    assert found["last"] == "" and "evaluations.csv has other rows" in found["what is wrong"]
+    assert row(out, "scores", task=HOPPER)["last"] == "1.0"
+    assert row(out, "runs", state="failed")["what is wrong"].endswith("data: not there")
+    assert row(out, "missing", learner="edp_td3")["missing seeds"] == "3, 4"
+    assert "suite.json of a sweep lists" in report.tables[-1].note
 
 
 def test_a_ranking_beside_the_runs_is_shown(tmp_path, write_run):
