@@ -158,7 +158,6 @@ def acting(num_candidates=(), selection_temperature=(), sampler_calls=(), starti
 
 
 def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, capsys, monkeypatch):
-    monkeypatch.setenv("HOME", "/no/such/home")
     run = train(folder)
     capsys.readouterr()
     ways = acting(num_candidates=(1, 10), selection_temperature=(0, 1))
@@ -176,6 +175,8 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     with pytest.raises(InputError, match="holds no run"):
         evaluate.evaluate(str(folder), acting())
     capsys.readouterr()
+    home = str(folder / "hopper_medium-v2.hdf5")  # not a folder
+    monkeypatch.setenv("HOME", home)
     for request, says in (
         (evaluate.Request(env_kwargs='{"a": 1}'), '--env_kwargs={"a": 1}: belongs to --env_id'),
         (
@@ -184,8 +185,8 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
         ),
         (evaluate.Request(table="/no/such/a.csv"), "/no/such/a.csv: cannot be written"),
         (evaluate.Request(video="/no/such/a.mp4"), "/no/such/a.mp4: cannot be written"),
-        (evaluate.Request(table="~/a.csv"), "^/no/such/home/a.csv: cannot be written"),
-        (evaluate.Request(video="~/a.mp4"), "^/no/such/home/a.mp4: cannot be written"),
+        (evaluate.Request(table="~/a.csv"), f"^{home}/a.csv: cannot be written"),
+        (evaluate.Request(video="~/a.mp4"), f"^{home}/a.mp4: cannot be written"),
     ):
         with pytest.raises(InputError, match=says):
             evaluate.evaluate(run.workdir, acting(), request)
