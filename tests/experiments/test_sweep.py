@@ -298,7 +298,7 @@ def test_a_sweep_that_is_stopped_stops_its_tasks_on_ray(job, monkeypatch):
         if log.exists() and "ready" in log.read_text():
             raise Stopped
 
-    needs = Needs(cpus=os.cpu_count() or 1)  # one at a time
+    needs = Needs(cpus=len(leases.cores()))  # one at a time
     with launchers.ray(listed, needs, launchers.Options()) as pending, board.Board() as shown:
         rows = sweep.follow(listed, dict(zip(listed, pending, strict=True)), stop, shown)
     assert [row.state for row in rows] == [STOPPED, STOPPED]
