@@ -133,7 +133,7 @@ def missing_seeds(keys: Sequence[Key], rule: str) -> Table:
         seeds.setdefault((key.task, key.learner), []).append(key.seed)
     rows = [(*both, tuple(found)) for both, found in seeds.items()]
     columns = (words("task"), words("learner"), words("missing seeds"))
-    return Table("missing", "Missing runs", f"No folder was found of these. {rule}", columns, rows)
+    return Table("missing", "Missing runs", f"No run was found of these. {rule}", columns, rows)
 
 
 def _run_row(

@@ -59,16 +59,23 @@ def test_folders_are_searched_down_to_the_runs(write_run, tmp_path):
 
 
 def test_runs_without_their_config_are_found_and_tell_why(write_run, tmp_path):
-    """One failed before it wrote config.json, of the other it was deleted: policy/ is no run."""
+    """One failed before it wrote config.json, one was killed then, and of one it was deleted.
+
+    The config.json of a policy inside a run does not make that a run.
+    """
     failed = tmp_path / "runs" / "a"
     failed.mkdir(parents=True)
     (failed / "status.json").write_text('{"state": "failed", "reason": "no such\\ndata"}')
     lost = write_run("b", [[1.0]])
     (lost / "policy").mkdir()
     (lost / "config.json").rename(lost / "policy" / "config.json")
+    killed = tmp_path / "runs" / "c"
+    killed.mkdir()
+    (killed / "status.json").write_text('{"state": "running"}')
     found = folders.search([str(tmp_path / "runs")])
-    assert found == ([], [str(failed), str(lost)], [])
-    first, second = map(folders.describe, found.without_config)
+    assert found == ([], [str(failed), str(lost), str(killed)], [])
+    first, second, third = map(folders.describe, found.without_config)
+    assert "c has no config.json; it is just beginning, or was stopped then" in third.reason
     assert first.state == "failed" and first.reason.endswith("config.json: no such data")
     assert second.state == "unreadable" and "b has no config.json; restore it" in second.reason
     with pytest.raises(InputError, match="--runs: failed, and there is no config.json: no such"):
