@@ -1,6 +1,6 @@
 """The tables of training: how long, how fast, how far, and what went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -100,8 +100,16 @@ def runs(
     groups: Sequence[Group],
     repeated: Sequence[tuple[Result, str]],
     unreadable: Sequence[Unreadable],
+    planned: Mapping[str, Sequence[Key]],
 ) -> Table:
-    """Every run with what is wrong with it."""
+    """Every run with what is wrong with it.
+
+    Args:
+      groups: the runs, sorted.
+      repeated: seeds that are there twice, with the run that counts.
+      unreadable: what should be runs.
+      planned: what a sweep says of runs that cannot be read, by their folders.
+    """
     rows = []
     for group in groups:
         for result in group.results:
@@ -111,8 +119,8 @@ def runs(
         troubles = [f"the seed is in {kept}, too, which counts", *_troubles(result)]
         rows.append(_run_row(result.task, result.learner, result, "repeated", troubles))
     for workdir, reason, state in unreadable:
-        empty = (NOTHING, NOTHING, None, state, None, None, None)
-        rows.append((*empty, (reason,), workdir, NOTHING, NOTHING))
+        for key in planned.get(workdir, ((NOTHING, NOTHING, None),)):
+            rows.append((*key, state, None, None, None, (reason,), workdir, NOTHING, NOTHING))
     columns = (
         *(words("task"), words("learner"), number("seed", 0), words("state")),
         *(number("updates", 0), number("of", 0), number("last")),

@@ -279,7 +279,7 @@ def plan(name, *, seeds=(0,), sweep=None, **settings):
 
 def test_a_sweep_says_what_is_missing(write_run, tmp_path):
     """Of what it lists: b was removed, c failed. Seed 1 of the learner in d was never planned."""
-    kept = write_run("a", [[1.0, 2.0]], eta=1.0)
+    kept = write_run("a", [[1.0, 2.0]], eta=1.0, num_candidates=50)
     write_run("d", [[1.0]], learner="iql")
     failed = tmp_path / "runs" / "c"
     failed.mkdir()
@@ -295,13 +295,17 @@ def test_a_sweep_says_what_is_missing(write_run, tmp_path):
     assert found.sweeps == folders.search([str(tmp_path)]).sweeps == [str(tmp_path / "runs")]
     planned, unreadable = plans.read_plans(found.sweeps)
     assert len(planned) == 2 + 4 + 1 + 1 and not unreadable
-    absent = [each for each in planned if not folders.is_run(each.workdir)]
-    read_again, _ = results.read_runs([str(kept)])
-    grouped, _ = groups.make_groups(read_again, absent)
-    assert groups.missing(grouped, groups.planned_keys(absent, read_again)) == [
-        ("hopper-medium-v2", "edp_td3", 4),
-        ("hopper-medium-v2", "edp_td3 eta=2", 0),
-        ("hopper-medium-v2", "edp_td3 eta=2", 4),
+    absent = [each for each in planned if each.workdir in (str(failed), f"{failed.parent}/b")]
+    keys = groups.planned_keys(absent, results.read_run(str(kept)))
+    task = "hopper-medium-v2"
+    assert keys.pop(str(failed)) == ((task, "edp_td3 num_candidates=1", 0),)
+    ((folder, removed),) = keys.items()
+    assert not folders.is_run(folder) and folders.is_run(str(failed))
+    (found, _), _ = read(kept)
+    assert groups.missing(found, removed) == [
+        (task, "edp_td3", 4),
+        (task, "edp_td3 eta=2", 0),
+        (task, "edp_td3 eta=2", 4),
     ]
 
 
