@@ -9,13 +9,15 @@ Prints a line per combination; with one candidate there is nothing to choose, so
 are one line. Every episode goes to a csv table. The same command gives the same numbers.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
 import itertools
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +32,10 @@ from edp_jax.files import check_writable, write_bytes
 from edp_jax.runs import Run
 from edp_jax.settings import check, describe
 from edp_jax.training import process, tables
-from edp_jax.training.evaluator import check_environment, episode_seeds
+from edp_jax.training.evaluator import Evaluation, check_environment, episode_seeds
 from edp_jax.types import EnvSpec
 
-from . import guarded, launch, video
+from . import launch, video
 
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 TABLE = "evaluate.csv"
@@ -104,9 +106,10 @@ def evaluate(
       InputError: there is no such run or checkpoint, no environment for it, or a value is of no
         use.
     """
-    run, table = Run(workdir), request.table or os.path.join(workdir, TABLE)
+    film = os.path.expanduser(request.video)
+    run, table = Run(workdir), os.path.expanduser(request.table) or os.path.join(workdir, TABLE)
     settings = configuration.resolve(run.config | {"eval_episodes": request.episodes})
-    for path in filter(None, (table, request.video)):
+    for path in filter(None, (table, film)):
         check_writable(path)
     process.set_precision(settings.run.matmul_precision)
     acting, step = _acting(settings, request, workdir), run.find_checkpoint(request.step)
@@ -121,14 +124,16 @@ def evaluate(
         raise InputError(
             f"--workdir={workdir}: its dataset {settings.task.name} has changed since; restore it"
         )
-    if is_foreign(acting.environment, settings):
+    unscored = is_foreign(acting.environment, settings) and dataset.reference_scores is not None
+    if unscored:
         dataset = dataclasses.replace(dataset, reference_scores=None)
     if acting.environment != settings.environment:
-        evaluation.check_sizes(acting.environment, dataset.observation_dim, dataset.action_dim)
+        with _as_typed():
+            evaluation.check_sizes(acting.environment, dataset.observation_dim, dataset.action_dim)
         check_environment(acting.environment)
     state = run.state(build.make_algorithm(settings, dataset), step)
     living = np.flatnonzero(np.asarray(state.diverged) < 0)
-    if request.video and not living.size:
+    if film and not living.size:
         raise InputError(f"--video={request.video}: all policies have diverged; leave it out")
     print(f"{settings.algorithm} on {settings.task.name} after {step:,} updates")
     print("; ".join(map(str, run.members)))
@@ -147,24 +152,28 @@ def evaluate(
             dataset,
             algorithm,
             first_episode=request.seed * _SEED_EPISODES,
-            wrap=guarded.Guarded,
+            guard=True,
         )(state)
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr, flush=True)
-        each = result.means
-        numbers = f"{finite_mean(each):.1f}: " + ", ".join(f"{value:.1f}" for value in each)
+        numbers = f"{finite_mean(result.means):.1f}: {', '.join(_means(result))}"
         values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
         print(_row(values, numbers), flush=True)
         rows += [row | values for row in tables.evaluation_rows(step, run.members, result)]
+    if unscored:
+        remedy = (
+            f"--env_id={TASK} acts there" if settings.task.environment else "leave --env_id out"
+        )
+        print(f"no scores: the reference scores are of another environment; {remedy}")
     write_table(table, rows)
     print(f"all episodes: {table}", flush=True)
-    if request.video:
+    if film:
         algorithm = algorithms.make(settings.algorithm, ways[0], dataset.spec)
         choose = video.make_choose(algorithm, dataset, executes[0], state, living[0])
         first = request.seed * _SEED_EPISODES
         seed = episode_seeds((run.members[living[0]].seed,), step, 1, first).item()
-        total, length = video.film(request.video, choose, acting.environment, seed)
-        print(f"film: {request.video}, {length} steps, return {total:.1f}", flush=True)
+        total, length = video.film(film, choose, acting.environment, seed)
+        print(f"film: {film}, {length} steps, return {total:.1f}", flush=True)
 
 
 def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -182,21 +191,39 @@ def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
     """The settings with the environment that is asked for, or the run's."""
-    if not request.environment and request.env_kwargs != Request.env_kwargs:
+    if request.environment in ("", TASK) and request.env_kwargs != Request.env_kwargs:
         raise InputError(
-            f"--env_kwargs={request.env_kwargs:.80}: belongs to --env_id; name the environment as "
-            "well"
+            f"--env_kwargs={request.env_kwargs:.80}: belongs to --env_id; name an environment of "
+            "gymnasium there, or leave it out"
         )
     if request.environment:
         env_id = "" if request.environment == TASK else request.environment
         named = {"env_id": env_id, "env_kwargs": request.env_kwargs}
-        settings = configuration.resolve(settings.config | named)
+        with _as_typed():
+            settings = configuration.resolve(settings.config | named)
     if not settings.environment:
         raise InputError(
             f"--workdir={workdir}: this run has no environment to act in; name one of gymnasium "
             f"with --env_id, or its task's with --env_id={TASK} where that has one"
         )
     return settings
+
+
+@contextlib.contextmanager
+def _as_typed() -> Iterator[None]:
+    """Has errors name the flags of this program instead of settings of the run."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(r"(--)?config\.(?=env_)", "--", str(error))) from error
+
+
+def _means(result: Evaluation) -> Iterator[str]:
+    """The mean of each member, and how many episodes count where some do not."""
+    for mean, lengths in zip(result.means, result.lengths, strict=True):
+        counted = np.count_nonzero(lengths >= 0)
+        short = f" ({counted} of {lengths.size} count)" if counted < lengths.size else ""
+        yield f"{mean:.1f}{short}"
 
 
 def is_foreign(environment: EnvSpec | None, settings: Settings) -> bool:

@@ -84,9 +84,10 @@ def read_status(job: Job) -> dict[str, Any]:
     return _read_json(epath.Path(job.workdir) / STATUS)
 
 
-def forget_status(job: Job) -> None:
-    """Removes what an earlier sweep has left of `read_status`."""
-    (epath.Path(job.workdir) / STATUS).unlink(missing_ok=True)
+def forget_status(todo: Sequence[Job]) -> None:
+    """Removes what an earlier sweep has left of `read_status`, before jobs are started."""
+    for job in todo:
+        (epath.Path(job.workdir) / STATUS).unlink(missing_ok=True)
 
 
 def supervise(job: Job, needs: Needs, stopping: Callable[[], bool] = lambda: False) -> Outcome:

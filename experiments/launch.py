@@ -76,6 +76,7 @@ def run(
                 raise
             code = _tell(cannot_write(error.filename or "a file", error))
         except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
             code = exits.INTERRUPTED
         hosts.exit_together(code)
         sys.exit(code)

@@ -6,6 +6,8 @@ A launcher is a context in which the runs are under way. At its end nothing of t
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +51,7 @@ def local(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[
     if needs.gpus:
         per_run = max(1, int(needs.gpus))
         room = min(room, _room("gpus", per_run, len(places)))
+    jobs.forget_status(todo)
     stopping = threading.Event()
 
     def run(job: Job) -> Outcome:
@@ -99,6 +102,7 @@ def slurm(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[
             options.folder, cluster="slurm", slurm_max_num_timeout=needs.retries
         )
         executor.update_parameters(**parameters)
+        jobs.forget_status(todo)
         with executor.batch():
             submitted = [executor.submit(Supervised(), job) for job in todo]
     except (RuntimeError, OSError, NameError, ValueError, submitit.core.utils.FailedJobError) as e:
@@ -126,15 +130,8 @@ def ray(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[Pe
         import ray as cluster
     except ImportError as error:
         raise not_installed("--launcher=ray", error, "cluster") from error
-    try:
-        with launch.starting_programs():
-            cluster.init(options.address or None, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # Ray raises what it likes
-        asked = f"--address={options.address}" if options.address else "--launcher=ray"
-        raise InputError(
-            f"{asked}: no Ray cluster can be reached or started ({one_line(error)}); start one "
-            "(docs/cluster.md), or leave the address out for one on this machine"
-        ) from error
+    _connect(cluster, options.address)
+    jobs.forget_status(todo)
     for name, amount in {"CPU": needs.cpus, "GPU": needs.gpus, "TPU": needs.tpus}.items():
         if not any(node["Resources"].get(name, 0) >= amount for node in cluster.nodes()):
             print(f"no node has {amount:g} {name} yet; the runs wait for one", flush=True)
@@ -164,6 +161,41 @@ def ray(todo: Sequence[Job], needs: Needs, options: Options) -> Iterator[list[Pe
         yield [pending(job) for job in todo]
     finally:
         cluster.shutdown()
+
+
+def _connect(cluster: Any, address: str) -> None:
+    """Connects the package ray to a cluster, or starts one with the cores of this process.
+
+    Args:
+      cluster: the package.
+      address: see `Options`.
+
+    Raises:
+      InputError: that fails.
+    """
+    init = functools.partial(
+        cluster.init, address or None, log_to_driver=False, logging_level="ERROR"
+    )
+    named = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        with launch.starting_programs():
+            if named in ("", "local"):
+                with contextlib.suppress(ValueError):  # one runs here, and has its cores
+                    init(num_cpus=len(leases.cores()))
+                    return
+            init()
+    except Exception as error:  # Ray raises what it likes
+        reason = one_line(error)[:100]
+        if named in ("", "local"):
+            raise InputError(
+                f"--launcher=ray: Ray cannot be started on this machine ({reason}); where it is "
+                "slow or busy, set RAY_raylet_start_wait_time_s=120 in the environment"
+            ) from error
+        raise InputError(
+            f"{'--address' if address else 'RAY_ADDRESS'}={named:.60}: no Ray cluster can be "
+            f"reached ({reason}); start one (docs/cluster.md), or leave the address out for one on "
+            "this machine"
+        ) from error
 
 
 LAUNCHERS = {"local": local, "slurm": slurm, "ray": ray}

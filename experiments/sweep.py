@@ -80,8 +80,7 @@ def main(_: Sequence[str]) -> int:
         os.path.join("" if mirror.is_remote(out) else out, ".slurm"),
     )
     with alone(out):
-        write_record(out, records)
-        return train(listed, out, values["launcher"], needs, options)
+        return train(listed, out, values["launcher"], needs, options, records)
 
 
 def train(
@@ -90,24 +89,28 @@ def train(
     launcher: str,
     needs: jobs.Needs,
     options: launchers.Options,
+    records: list[dict[str, Any]],
 ) -> int:
-    """Trains those runs of a sweep that have not finished; returns the exit code."""
+    """Trains those runs of a sweep that have not finished; returns the exit code.
+
+    What an earlier sweep has left stays as it was where the launcher refuses.
+    """
     todo = [job for job in listed if not jobs.is_finished(job)]
     print(
         f"{len(listed)} runs in {out}, {len(listed) - len(todo)} have finished before", flush=True
     )
     if not todo:
+        write_record(out, records)
         return 0
     print(f"each of the others gets {needs}", flush=True)
     if launcher == "local" and not needs.gpus and leases.gpus():
         print("this machine has GPUs; --gpus=1 gives every run one", flush=True)
-    for job in todo:
-        jobs.forget_status(job)
     with (
         launchers.LAUNCHERS[launcher](todo, needs, options) as pending,
         StopSignals() as signals,  # Ray has handlers of its own
         Board() as shown,
     ):
+        write_record(out, records)
         rows = follow(listed, dict(zip(todo, pending, strict=True)), signals.check, shown)
     return report(rows, out)
 

@@ -22,7 +22,7 @@ SCALES = {
     },
     "kitchen-complete-v0": {
         "seeds": (0,),
-        "num_steps": 10_000,
+        "num_steps": 30_000,
         "eval_every": 10_000,
         "eval_episodes": 20,
         "checkpoint_every": 5_000,

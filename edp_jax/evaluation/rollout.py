@@ -10,6 +10,7 @@ import numpy as np
 
 from edp_jax import stepping
 from edp_jax.evaluation import envs
+from edp_jax.evaluation.guarded import Guarded
 from edp_jax.evaluation.patience import Patience
 from edp_jax.types import EnvSpec
 
@@ -19,12 +20,13 @@ Act = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Fault(NamedTuple):
-    """An episode in which the environment or the policy gave numbers that are NaN or infinite."""
+    """An episode in which the environment failed, or gave or got NaN or infinite numbers."""
 
     policy: int  # of S
     episode: int  # of E
     step: int  # from 1; 0 is the reset
     what: str  # "observation", "reward" or "action"
+    error: str = ""  # that the environment raised, see `Guarded`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ def rollout(
     max_envs: int = MAX_ENVS,
     seconds: float = float("inf"),
     check_stop: Callable[[], None] = lambda: None,
-    wrap: Callable[[Any], Any] = lambda environment: environment,
+    guard: bool = False,
 ) -> Episodes:
     """Runs E episodes of each of S policies, each episode in an environment of its own.
 
@@ -64,7 +66,7 @@ def rollout(
       max_envs: simulators at a time; at least one per policy is made.
       seconds: that one step of all of them may take, and a reset of all.
       check_stop: called while it waits for them, and before every step; it may raise to end all.
-      wrap: what is done to every environment that is made.
+      guard: whether an error of an environment is a fault of its episode, and not an error here.
 
     Raises:
       InputError: see `edp_jax.evaluation.envs.make`.
@@ -76,7 +78,8 @@ def rollout(
     num_waves = -(-num_episodes // most)
     per_wave = -(-num_episodes // num_waves)
     environments = envs.make(environment, num_seeds * per_wave)
-    environments = [wrap(each) for each in environments]
+    if guard:
+        environments = [Guarded(each) for each in environments]
 
     def act_unless_stopped(observation: np.ndarray, call: int) -> np.ndarray:
         check_stop()
@@ -100,9 +103,9 @@ def run_episodes(
     for start in range(0, num_episodes, per_wave):
         wave = (slice(None), slice(start, start + per_wave))
         returns[wave], lengths[wave], found = _run_wave(act, environments, seeds[wave], calls, call)
-        for index, (step, what) in sorted(found.items()):
+        for index, (step, what, error) in sorted(found.items()):
             policy, episode = divmod(index, seeds[wave].shape[1])
-            faults.append(Fault(policy, start + episode, step, what))
+            faults.append(Fault(policy, start + episode, step, what, error))
     return Episodes(returns, lengths, tuple(faults))
 
 
@@ -112,11 +115,11 @@ def _run_wave(
     seeds: np.ndarray,
     calls: "itertools.count[int]",
     call: Callable[[Callable[[], list]], list],
-) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[int, str]]]:
+) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[int, str, str]]]:
     """Runs one episode per entry of `seeds` [S, E'].
 
     Returns:
-      Returns and lengths [S, E'], and by the index of its entry the step and kind of a fault.
+      Returns and lengths [S, E'], and by the index of its entry step, kind and error of a fault.
     """
 
     def act_flat(observation: np.ndarray) -> np.ndarray:
@@ -124,14 +127,15 @@ def _run_wave(
         chex.assert_tree_shape_prefix(action, seeds.shape)
         return action.reshape(seeds.size, *action.shape[2:])
 
+    used = environments[: seeds.size]
     returns, lengths = np.zeros(seeds.size), np.zeros(seeds.size, int)
-    faults: dict[int, tuple[int, str]] = {}
+    faults: dict[int, tuple[int, str, str]] = {}
 
     def note(broken: np.ndarray, what: str) -> None:
         for index in np.flatnonzero(broken).tolist():
-            faults.setdefault(index, (int(lengths[index]), what))
+            error = used[index].error if isinstance(used[index], Guarded) else ""
+            faults.setdefault(index, (int(lengths[index]), what, error))
 
-    used = environments[: seeds.size]
     for step in stepping.run(used, act_flat, seeds.ravel().tolist(), restart=False, call=call):
         note(_broken_rows(step.observation), "observation")
         returns += step.reward

@@ -1,7 +1,6 @@
 """The figures of a report."""
 
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from edp_jax.evaluation.scores import interquartile_mean
 from edp_jax.reports import statistics
 from edp_jax.reports.groups import Group, by_label
+from edp_jax.reports.looks import FAINT, INK, SEED_OPACITY, Style
 from edp_jax.reports.results import Result
 from edp_jax.reports.selection import Selection
 from edp_jax.runs import plots
@@ -17,13 +17,6 @@ from edp_jax.runs import plots
 if TYPE_CHECKING:
     from edp_jax.runs.plots import Axes, Figure
 
-INK, FAINT = "#30363d", "#d0d7de"  # of text and of lines of the grid; the page may replace them
-# Middle tones, which can be told apart on white and on black
-_COLORS = (
-    *("#2f7ed8", "#d9534f", "#2e9e62", "#9b6fd0", "#d08a1d", "#1aa3b5"),
-    *("#c8579e", "#8a8f98", "#8a7a3a", "#5b6ee1"),
-)
-_DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
 _MOST_POINTS = 300  # of a line
 _UNITS = (("Hours", 3600), ("Minutes", 60), ("Seconds", 1))
 
@@ -38,16 +31,14 @@ class Picture(NamedTuple):
     shown: list[Sequence[Result]]  # the seeds of each learner in it
 
 
-class Style(NamedTuple):
-    color: str
-    dash: Any
+def has_curve(result: Result) -> bool:
+    """Whether there is something to draw against its updates."""
+    return bool(np.isfinite(result.scores).any())
 
 
-def styles(groups: Sequence[Group]) -> dict[str, Style]:
-    """The colour and the dashes of each learner, the same in all figures."""
-    labels = sorted({group.label for group in groups})
-    looks = [(color, dash) for dash in _DASHES for color in _COLORS]
-    return {label: Style(*look) for label, look in zip(labels, itertools.cycle(looks))}
+def has_critic(result: Result) -> bool:
+    """Whether there are values of its critics to draw."""
+    return bool(np.isfinite(result.critic).any())
 
 
 def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style]) -> Picture:
@@ -55,7 +46,7 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
 
     Args:
       task: of the groups.
-      groups: with at least one evaluation among them.
+      groups: with at least one result that `has_curve`.
       look: of each learner.
     """
     times = [result.seconds(result.steps) for group in groups for result in group.results]
@@ -75,13 +66,13 @@ def learning_curves(task: str, groups: Sequence[Group], look: Mapping[str, Style
     axes[0].set_xlim(left=0)
     _legend(figure, axes[0])
     caption = (
-        "Thin: each seed. Thick: the interquartile mean, up to where all seeds have an "
-        "evaluation. The time is that of the run's clock without evaluations; of older runs, which "
-        "have none, it is updates / (updates per second)."
+        "Thin: each seed, also one that has diverged or did not end. Thick: the interquartile mean "
+        "of the seeds that count in the tables, where all of these have an evaluation. The time is "
+        "that of the run's clock without evaluations; of older runs, which have none, it is "
+        "updates / (updates per second)."
     )
-    return Picture(
-        f"curves_{_file(task)}", f"Learning curves: {task}", figure, caption, _all(groups)
-    )
+    shown = _drawn(groups, has_curve)
+    return Picture(f"curves_{_file(task)}", f"Learning curves: {task}", figure, caption, shown)
 
 
 def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style]) -> Picture:
@@ -89,12 +80,12 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
     figure, (axes,) = _new(1)
     largest, limits = 0.0, set[float]()
     for group in groups:
-        for index, result in enumerate(each for each in group.results if len(each.critic)):
+        for index, result in enumerate(filter(has_critic, group.results)):
             every = max(1, len(result.critic) // _MOST_POINTS)
             style = look[group.label]
             steps, values = result.critic_steps[::every], result.critic[::every]
             values = np.where(np.isfinite(values), values, np.nan)
-            label = group.label if index == 0 else None
+            label = style.name if index == 0 else None
             axes.plot(steps, values, color=style.color, linestyle=style.dash, lw=1.2, label=label)
             largest = max(largest, np.nanmax(np.abs(values), initial=0))
             limits |= {limit for limit in result.possible if not np.isnan(limit)}
@@ -112,9 +103,9 @@ def critic_values(task: str, groups: Sequence[Group], look: Mapping[str, Style])
         else "The runs do not record which discounted returns are possible, so no level is drawn."
     )
     caption = f"Mean value of the critics, each seed a line. {line}"
-    return Picture(
-        f"critics_{_file(task)}", f"Values of the critics: {task}", figure, caption, _all(groups)
-    )
+    shown = _drawn(groups, has_critic)
+    title = f"Values of the critics: {task}"
+    return Picture(f"critics_{_file(task)}", title, figure, caption, shown)
 
 
 def interquartile_means(groups: Sequence[Group], look: Mapping[str, Style]) -> Picture:
@@ -123,9 +114,11 @@ def interquartile_means(groups: Sequence[Group], look: Mapping[str, Style]) -> P
     figure, (axes,) = _new(1, height=1.0 + 0.34 * len(own))
     for row, (label, of_label) in enumerate(own.items()):
         found = statistics.iqm([group.values("last") for group in of_label])
-        axes.plot([found.low, found.high], [row, row], color=look[label].color, lw=6, alpha=0.4)
+        bar: dict[str, Any] = {"lw": 6, "alpha": 0.4, "solid_capstyle": "butt"}
+        axes.plot([found.low, found.high], [row, row], color=look[label].color, **bar)
         axes.plot(found.value, row, "o", color=look[label].color)
-    axes.set_yticks(range(len(own)), [f"{label} ({len(own[label])})" for label in own])
+    names = [f"{look[label].name} ({len(of_label)})" for label, of_label in own.items()]
+    axes.set_yticks(range(len(own)), names)
     axes.set_ylim(len(own) - 0.5, -0.5)
     axes.set_xlabel("Normalised score")
     caption = (
@@ -147,7 +140,7 @@ def performance_profiles(groups: Sequence[Group], look: Mapping[str, Style]) -> 
     for label, of_label in strata.items():
         share = statistics.performance_profile(of_label, thresholds)
         style = look[label]
-        axes.plot(thresholds, share, color=style.color, linestyle=style.dash, label=label)
+        axes.plot(thresholds, share, color=style.color, linestyle=style.dash, label=style.name)
     axes.set_xlabel("Normalised score")
     axes.set_ylabel("Share of runs above")
     axes.set_ylim(-0.02, 1.02)
@@ -177,7 +170,7 @@ def online_choice(
     for label, found in chosen.items():
         style = look[label]
         pulls = np.arange(1, len(found.scores) + 1)
-        axes.plot(pulls, found.scores, color=style.color, linestyle=style.dash, label=label)
+        axes.plot(pulls, found.scores, color=style.color, linestyle=style.dash, label=style.name)
         axes.axhline(found.seen_by_oms, color=style.color, lw=0.9, linestyle=(0, (1, 2)))
     axes.set_xscale("log")
     axes.set_xlabel("Online episodes")
@@ -185,7 +178,8 @@ def online_choice(
     _legend(figure, axes)
     caption = (
         "Line: expected true score of the policy that UCB1 picks among a run's evaluations after "
-        "so many episodes. Dotted: what OMS reports for the same run, flattered by its choice."
+        "so many episodes. Dotted: what OMS reports for the same run, flattered by its choice "
+        "among as many evaluations as the table says."
     )
     shown = _counted([group for group in groups if group.label in chosen])
     return Picture(
@@ -196,20 +190,22 @@ def online_choice(
 def _curve(
     axes: "Axes", group: Group, style: Style, places: Callable[[Result], np.ndarray]
 ) -> None:
-    """Draws the seeds of a learner and their interquartile mean."""
-    drawn = [result for result in group.results if len(result.scores)]
-    for result in drawn:
-        axes.plot(places(result), result.scores, color=style.color, alpha=0.45, lw=0.7)
-    shared = functools.reduce(np.intersect1d, [result.steps for result in drawn] or [[]])
+    """Draws the seeds of a learner and the interquartile mean of those that count."""
+    counted = group.counted
+    shared = functools.reduce(np.intersect1d, [result.steps for result in counted] or [[]])
+    for index, result in enumerate(filter(has_curve, group.results)):
+        label = style.name if index == 0 and not len(shared) else None
+        thin: dict[str, Any] = {"alpha": SEED_OPACITY, "lw": 0.9, "label": label}
+        axes.plot(places(result), result.scores, color=style.color, **thin)
     if len(shared):
-        at = [np.isin(result.steps, shared) for result in drawn]
-        scores = np.stack([r.scores[where] for r, where in zip(drawn, at, strict=True)], axis=1)
+        at = [np.isin(result.steps, shared) for result in counted]
+        scores = np.stack([r.scores[where] for r, where in zip(counted, at, strict=True)], axis=1)
         mean = np.where(np.isnan(scores).any(axis=1), np.nan, interquartile_mean(scores))
-        place = np.mean([places(r)[where] for r, where in zip(drawn, at, strict=True)], axis=0)
+        place = np.mean([places(r)[where] for r, where in zip(counted, at, strict=True)], axis=0)
         marker = "o" if len(shared) < 25 else None
         axes.plot(
             *(place, mean),
-            **{"color": style.color, "linestyle": style.dash, "lw": 2.0, "label": group.label},
+            **{"color": style.color, "linestyle": style.dash, "lw": 2.2, "label": style.name},
             **{"marker": marker, "markersize": 3},
         )
 
@@ -263,8 +259,9 @@ def _file(task: str) -> str:
     )
 
 
-def _all(groups: Sequence[Group]) -> list[Sequence[Result]]:
-    return [group.results for group in groups]
+def _drawn(groups: Sequence[Group], has_line: Callable[[Result], bool]) -> list[Sequence[Result]]:
+    drawn = (list(filter(has_line, group.results)) for group in groups)
+    return [results for results in drawn if results]
 
 
 def _counted(groups: Sequence[Group]) -> list[Sequence[Result]]:

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import functools
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +17,19 @@ from edp_jax.reports.results import Result
 from edp_jax.tasks import TASKS
 from edp_jax.types import InputError
 
-# Settings of a machine or of files, and those that name the task and the members of a run
-_NOT_COMPARED = frozenset(
+# Settings of a machine, of files and of how often a run is evaluated, and those that name the task
+# and the members of a run
+_NEVER_NAMED = frozenset(
     {
         *("task", "algorithm", "seeds", "sweep", "writers", "data_dir", "data_placement"),
         *("log_every", "checkpoint_every", "compilation_cache", "distributed", "process_id"),
         *("num_processes", "coordinator_address", "keep_last", "keep_every", "step_seconds"),
-        "best_by",
+        *("best_by", "eval_every", "eval_episodes", "online_data"),
     }
 )
+# A run's length and where it is evaluated do not make another learner. Yet seeds that differ in
+# them do not belong together.
+_NAMED_WHERE_DIFFERENT = frozenset({"num_steps", "env_id", "env_kwargs", "reference_scores"})
 
 
 class Key(NamedTuple):
@@ -41,7 +45,7 @@ class Group:
     """The seeds of one learner on one task."""
 
     task: str
-    label: str  # the learner, with the settings that tell it from others of its name
+    label: str  # the learner, with its settings that are not the defaults of the task
     results: tuple[Result, ...]  # all seeds, in their order
 
     @property
@@ -73,6 +77,15 @@ class Group:
         return np.array([getattr(each, measure) for each in measures], float)
 
 
+class Repeated(NamedTuple):
+    """A seed that was run once more, so that it does not count."""
+
+    task: str
+    label: str
+    result: Result
+    kept: str  # the folder of the run that counts
+
+
 def domain_of(task: str) -> str:
     """The domain of the paper that a task is in, "builtin", "other adroit", ... or "other"."""
     if task.startswith("builtin/"):
@@ -90,30 +103,30 @@ def _precedence(result: Result) -> tuple:
 
 def make_groups(
     results: Sequence[Result], absent: Sequence[Planned] = ()
-) -> tuple[list[Group], list[tuple[Result, str]]]:
+) -> tuple[list[Group], list[Repeated]]:
     """Sorts results into groups.
 
-    Runs of one learner on one task are told apart by the settings in which they differ. These
-    settings are named behind the learner, on all its tasks, where they are not the defaults of the
-    task. Where a seed was run twice, the run with more updates counts.
+    The settings of a learner that are not the defaults of the task are named behind it, and tell
+    its runs apart. The number of updates, the environment and settings without a default are named
+    only where they alone tell runs apart. Where a seed was run twice, the run with more updates
+    counts.
 
     Args:
       results: of all runs.
       absent: seeds of planned runs that have no result; their settings are told apart as well.
 
     Returns:
-      The groups, by task and label; and the repeated results, each with the folder of the run that
-      counts in its place.
+      The groups, by task and label; and the repeated results.
     """
     tasks = _task_labels(results)
-    differing = _differing_settings([*results, *absent])
+    labels = _learner_labels([*results, *absent])
     found: dict[tuple[str, str], dict[int, Result]] = {}
     repeated = []
     for result in sorted(results, key=_precedence):
-        label = _label(result, differing.get(result.learner, ()))
-        seeds = found.setdefault((tasks[result], label), {})
+        named = (tasks[result], labels[result])
+        seeds = found.setdefault(named, {})
         if result.seed in seeds:
-            repeated.append((result, seeds[result.seed].workdir))
+            repeated.append(Repeated(*named, result, seeds[result.seed].workdir))
         else:
             seeds[result.seed] = result
     groups = [
@@ -135,10 +148,10 @@ def planned_keys(
     Returns:
       The seeds of each run, by its folder.
     """
-    differing = _differing_settings([*results, *absent])
+    labels = _learner_labels([*results, *absent])
     keys: dict[str, tuple[Key, ...]] = {}
     for each in absent:
-        key = Key(each.task, _label(each, differing.get(each.learner, ())), each.seed)
+        key = Key(each.task, labels[each], each.seed)
         keys[each.workdir] = (*keys.get(each.workdir, ()), key)
     return keys
 
@@ -221,30 +234,41 @@ def _task_labels(results: Sequence[Result]) -> dict[Result, str]:
     return labels
 
 
-def _differing_settings(results: Sequence[Result | Planned]) -> dict[str, list[str]]:
-    """Per learner, the settings in which its runs on some task differ."""
-    values: dict[tuple[str, str, str], set[Hashable]] = {}
+def _learner_labels(results: Sequence[Result | Planned]) -> dict[Result | Planned, str]:
+    """The learner of each result, with its settings that are not the defaults of the task.
+
+    Behind these are the others in which runs on the task differ that had the same label otherwise.
+    """
+    alike: dict[tuple[str, str], list[Result | Planned]] = {}
     for result in results:
-        for name, value in result.settings.items():
-            if name not in _NOT_COMPARED:
-                values.setdefault((result.learner, result.task, name), set()).add(_plain(value))
-    differing: dict[str, set[str]] = {}
-    for (learner, _, name), different in values.items():
-        if len(different) > 1:
-            differing.setdefault(learner, set()).add(name)
-    return {learner: sorted(names) for learner, names in differing.items()}
+        label = _label(result, result.learner, _named(result))
+        alike.setdefault((result.task, label), []).append(result)
+    labels = {}
+    for (_, label), same in alike.items():
+        values: dict[str, set[Hashable]] = {}
+        for result in same:
+            for name in result.settings.keys() - _NEVER_NAMED - _named(result):
+                values.setdefault(name, set()).add(_plain(result.settings[name]))
+        differing = {name for name, different in values.items() if len(different) > 1}
+        labels |= {result: _label(result, label, differing) for result in same}
+    return labels
 
 
-def _label(result: Result | Planned, names: Iterable[str]) -> str:
-    """The learner, with those of the named settings that are not the defaults of the task."""
+def _named(result: Result | Planned) -> Set[str]:
+    """The settings that are named wherever they are not the defaults."""
     defaults = _defaults(result.learner, result.settings["task"])
-    values = {name: result.settings[name] for name in names if name in result.settings}
+    return result.settings.keys() & defaults.keys() - _NEVER_NAMED - _NAMED_WHERE_DIFFERENT
+
+
+def _label(result: Result | Planned, first: str, names: Set[str]) -> str:
+    """What is to be named first, and of the named settings those that are not the defaults."""
+    defaults = _defaults(result.learner, result.settings["task"])
     parts = [
-        f"{name}={_short(value)}"
-        for name, value in values.items()
-        if name not in defaults or _plain(value) != _plain(defaults[name])
+        f"{name}={_short(result.settings[name])}"
+        for name in sorted(names & result.settings.keys())
+        if name not in defaults or _plain(result.settings[name]) != _plain(defaults[name])
     ]
-    return " ".join([result.learner, *parts])
+    return " ".join([first, *parts])
 
 
 @functools.cache
@@ -263,4 +287,7 @@ def _plain(value: Any) -> Hashable:
 
 
 def _short(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    if isinstance(value, list | tuple):
+        value = tuple(value)
     return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -3,7 +3,8 @@
 import html
 from collections.abc import Mapping, Sequence
 
-from edp_jax.reports.figures import FAINT, INK, Picture
+from edp_jax.reports.figures import Picture
+from edp_jax.reports.looks import FAINT, INK
 from edp_jax.reports.tables import Table, as_html
 
 _STYLE = """
@@ -25,11 +26,10 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
   overflow-wrap: normal; }
 th, td { border-bottom: 1px solid var(--faint); padding: 0.25rem 0.6rem; text-align: left;
   vertical-align: top; }
-td { max-width: 26rem; overflow-wrap: break-word; }
-td.long { min-width: 18rem; }
-td:first-child { white-space: nowrap; }
+td { white-space: nowrap; }
+td.long { white-space: normal; min-width: 26rem; overflow-wrap: break-word; }
 th { background: var(--shade); }
-td.number { text-align: right; white-space: nowrap; }
+td.number { text-align: right; }
 th.number { text-align: right; }
 tbody tr:hover { background: var(--shade); }
 th button { all: unset; cursor: pointer; font-weight: 600; white-space: nowrap; }

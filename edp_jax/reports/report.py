@@ -20,6 +20,7 @@ from edp_jax.reports.groups import (
     planned_keys,
     read_expected,
 )
+from edp_jax.reports.looks import styles
 from edp_jax.reports.plans import read_plans
 from edp_jax.reports.results import Result, read_runs
 from edp_jax.reports.selection import Selection, select
@@ -113,7 +114,7 @@ def make_report(groups: Sequence[Group], runs: Table, absent: Table) -> Report:
         score_tables.aggregates(groups),
         score_tables.improvement(groups),
         score_tables.beside_the_paper(groups),
-        score_tables.picked(chosen),
+        score_tables.picked(groups, chosen),
         run_tables.time_to_score(groups),
         run_tables.speed(groups),
         run_tables.critics(groups),
@@ -127,16 +128,20 @@ def choose_online(results: Sequence[Result]) -> Selection | None:
     """The mean over runs of what is picked online among the evaluations of each.
 
     Returns:
-      None where there is no run, or one of them has too few episodes.
+      None where no run has an evaluation that can be used.
     """
     found = [select(result.episodes) for result in results]
     of_runs = [each for each in found if each is not None]
-    if not of_runs or len(of_runs) < len(found):
+    if not of_runs:
         return None
     return Selection(
         np.mean([each.scores for each in of_runs], axis=0),
         float(np.mean([each.of_oms for each in of_runs])),
         float(np.mean([each.seen_by_oms for each in of_runs])),
+        (
+            min(each.evaluations[0] for each in of_runs),
+            max(each.evaluations[1] for each in of_runs),
+        ),
     )
 
 
@@ -178,18 +183,18 @@ def _count(number: int, noun: str) -> str:
 def _pictures(
     groups: Sequence[Group], chosen: dict[tuple[str, str], Selection]
 ) -> Iterable[Picture]:
-    look = figures.styles(groups)
+    look = styles(groups)
     if by_label(groups):
         yield figures.interquartile_means(groups, look)
         yield figures.performance_profiles(groups, look)
     for task, of_task in itertools.groupby(groups, key=lambda group: group.task):
         own = list(of_task)
-        if any(len(result.scores) for group in own for result in group.results):
+        if any(figures.has_curve(result) for group in own for result in group.results):
             yield figures.learning_curves(task, own, look)
         picked = {label: found for (where, label), found in chosen.items() if where == task}
         if picked:
             yield figures.online_choice(task, picked, own, look)
-        if any(len(result.critic) for group in own for result in group.results):
+        if any(figures.has_critic(result) for group in own for result in group.results):
             yield figures.critic_values(task, own, look)
 
 

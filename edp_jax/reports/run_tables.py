@@ -6,7 +6,7 @@ import numpy as np
 
 from edp_jax.reports import paper, statistics
 from edp_jax.reports.folders import Unreadable
-from edp_jax.reports.groups import Group, Key
+from edp_jax.reports.groups import Group, Key, Repeated
 from edp_jax.reports.results import Result
 from edp_jax.reports.tables import NOTHING, Table, number, words
 
@@ -98,7 +98,7 @@ def critics(groups: Sequence[Group]) -> Table:
 
 def runs(
     groups: Sequence[Group],
-    repeated: Sequence[tuple[Result, str]],
+    repeated: Sequence[Repeated],
     unreadable: Sequence[Unreadable],
     planned: Mapping[str, Sequence[Key]],
 ) -> Table:
@@ -115,9 +115,9 @@ def runs(
         for result in group.results:
             troubles = _troubles(result)
             rows.append(_run_row(group.task, group.label, result, result.state, troubles))
-    for result, kept in repeated:
+    for task, label, result, kept in repeated:
         troubles = [f"the seed is in {kept}, too, which counts", *_troubles(result)]
-        rows.append(_run_row(result.task, result.learner, result, "repeated", troubles))
+        rows.append(_run_row(task, label, result, "repeated", troubles))
     for workdir, reason, state in unreadable:
         for key in planned.get(workdir, ((NOTHING, NOTHING, None),)):
             rows.append((*key, state, None, None, None, (reason,), workdir, NOTHING, NOTHING))

@@ -1,13 +1,13 @@
 """The tables of scores, each made from the groups of runs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from edp_jax.reports import paper, selection, statistics
 from edp_jax.reports.groups import Group, by_label, domains
-from edp_jax.reports.tables import NOTHING, Table, interval, number, with_error, words
+from edp_jax.reports.tables import NOTHING, Table, interval, number, span, with_error, words
 
 MEASURES = ("last", "oms", "rat")
 
@@ -18,20 +18,20 @@ def scores(groups: Sequence[Group]) -> Table:
     for group in groups:
         last = group.values("last")
         numbers = [_mean(group.values(measure)) for measure in MEASURES]
-        evaluations = [len(result.scores) for result in group.counted]
         iqm = statistics.iqm([last]) if len(last) else (None, None, None)
         updates = max(result.updates_done for result in group.results)
         seeds = f"{len(last)} of {len(group.results)}"
         first = (group.task, group.label, group.unit or NOTHING, seeds, updates)
-        rows.append((*first, *numbers, max(evaluations, default=None), iqm))
+        rows.append((*first, *numbers, _evaluations([group]), iqm))
     columns = (
         *(words("task"), words("learner"), words("unit"), words("seeds")),
         *(number("updates", 0), with_error("last"), with_error("OMS"), with_error("RAT")),
-        *(number("evaluations", 0), interval("IQM of last")),
+        *(span("evaluations"), interval("IQM of last")),
     )
     note = (
         "Mean and standard error over seeds. last: the last evaluation. OMS: the best of as many "
-        "evaluations as the column says, which flatters the more there are. RAT: the mean of the "
+        "evaluations per seed as the column says, which flatters the more there are; evaluations "
+        "without a result are not among them. RAT: the mean of the "
         "last ten evaluations, at the end of training. IQM: the interquartile mean of last, with "
         "its 95 % bootstrap interval. Seeds: those that count of those that there are; runs that "
         "did not end, have diverged or have no result at the end are in the table of runs."
@@ -52,17 +52,17 @@ def domain_averages(groups: Sequence[Group]) -> Table:
             reference = published.get((domain, own[0].learner)) if complete else None
             difference = None if reference is None else numbers[1][0] - reference
             of = f"{len(own)} of {len(tasks)}" if tasks else str(len(own))
-            rows.append((domain, label, of, *numbers, reference, difference))
+            rows.append((domain, label, of, *numbers, _evaluations(own), reference, difference))
     columns = (
         *(words("domain"), words("learner"), words("tasks")),
-        *(with_error("last"), with_error("OMS"), with_error("RAT")),
+        *(with_error("last"), with_error("OMS"), with_error("RAT"), span("evaluations")),
         *(number("paper's OMS"), number("difference", sign=True)),
     )
     note = (
         "Means over tasks of the means over seeds. A domain has the paper's tasks; the built-in "
         "tasks and others count for themselves. The standard error tells of the seeds alone and is "
-        "missing where a task has one seed. The paper's mean is shown where all its tasks are "
-        f"there ({paper.SOURCE})."
+        "missing where a task has one seed. OMS is the best of as many evaluations per seed as the "
+        f"column says. The paper's mean is shown where all its tasks are there ({paper.SOURCE})."
     )
     return Table("domains", "Averages by domain", note, columns, rows)
 
@@ -73,15 +73,18 @@ def aggregates(groups: Sequence[Group]) -> Table:
     for label, own in by_label(groups).items():
         numbers = [statistics.iqm(_strata(own, measure)) for measure in MEASURES]
         count = sum(len(group.counted) for group in own)
-        rows.append((label, tuple(group.task for group in own), count, *numbers))
+        tasks = tuple(group.task for group in own)
+        rows.append((label, tasks, count, *numbers, _evaluations(own)))
     columns = (
         *(words("learner"), words("tasks"), number("runs", 0)),
         *(interval("IQM of last"), interval("IQM of OMS"), interval("IQM of RAT")),
+        span("evaluations"),
     )
     note = (
         "The interquartile mean of the scores of all runs of a learner, with its 95 % percentile "
         "interval of 10,000 bootstrap samples, stratified by task (arXiv 2108.13264). Learners "
-        "with other tasks do not compare. Tasks without scores are left out."
+        "with other tasks do not compare. Tasks without scores are left out. OMS is the best of as "
+        "many evaluations per seed as the column says."
     )
     return Table("aggregates", "Interquartile means", note, columns, rows)
 
@@ -117,33 +120,37 @@ def beside_the_paper(groups: Sequence[Group]) -> Table:
                 mean, error = _mean(values)
                 updates = max(result.updates_done for result in group.counted)
                 cells = (group.task, group.label, figure.measure.upper(), len(values), updates)
-                rows.append((*cells, (mean, error), figure.score, mean - figure.score))
+                numbers = ((mean, error), figure.score, mean - figure.score)
+                rows.append((*cells, _evaluations([group]), *numbers))
     columns = (
         *(words("task"), words("learner"), words("measure"), number("seeds", 0)),
-        *(number("our updates", 0), with_error("ours"), number("paper")),
+        *(number("our updates", 0), span("evaluations"), with_error("ours"), number("paper")),
         number("difference", sign=True),
     )
     note = (
-        f"{paper.SOURCE}, five seeds, 2,000,000 updates. A run with fewer updates or other "
-        "settings, which the learner's name then tells, is no repetition of the paper's."
+        f"{paper.SOURCE}, five seeds, 2,000,000 updates. A run with fewer updates, or with "
+        "settings that are not the task's defaults, which the learner's name tells, is no "
+        "repetition of the paper's. OMS is the best of as many of our evaluations per seed as the "
+        "column says, RAT the mean of the last ten of them."
     )
     return Table("paper", "The paper's figures beside ours", note, columns, rows)
 
 
-def picked(chosen: dict[tuple[str, str], selection.Selection]) -> Table:
+def picked(groups: Sequence[Group], chosen: Mapping[tuple[str, str], selection.Selection]) -> Table:
     """What the policy scores that is picked online.
 
     Args:
+      groups: that it was picked from.
       chosen: by task and learner, the means over runs.
     """
     rows = []
     for (task, label), found in chosen.items():
         after = [found.scores[k - 1] for k in (1, 10, 50, selection.MAX_PULLS)]
         cost = found.seen_by_oms - found.of_oms
-        rows.append((task, label, *after, found.seen_by_oms, found.of_oms, cost))
+        row = (task, label, found.evaluations, *after)
+        rows.append((*row, found.seen_by_oms, found.of_oms, cost))
     columns = (
-        words("task"),
-        words("learner"),
+        *(words("task"), words("learner"), span("evaluations")),
         *(number(f"after {k}") for k in (1, 10, 50, selection.MAX_PULLS)),
         *(number("OMS as reported"), number("OMS, true"), number("flattered by")),
     )
@@ -151,9 +158,34 @@ def picked(chosen: dict[tuple[str, str], selection.Selection]) -> Table:
         "The expected true score of the policy that is picked after so many online episodes (UCB1 "
         "among the evaluations of a run, arXiv 2504.11453), and of OMS, which uses all of them. "
         "Each policy's episodes are split in two 200 times: one half is for choosing, the mean of "
-        "the other is the true score. OMS as reported here is the best mean of the first halves."
+        "the other is the true score. OMS as reported here is the best mean of the first halves, "
+        f"of as many evaluations per seed as the column says.{_left_out(groups)}"
     )
     return Table("selection", "What choosing a policy online costs", note, columns, rows)
+
+
+def _left_out(groups: Sequence[Group]) -> str:
+    """A sentence on the evaluations that no policy can be picked from."""
+    told = []
+    for group in groups:
+        usable = [selection.usable(result.episodes) for result in group.counted]
+        if left := int(sum((~of_seed).sum() for of_seed in usable)):
+            seeds = [r.seed for r, of in zip(group.counted, usable, strict=True) if not of.all()]
+            every = sum(map(len, usable))
+            of_seeds = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+            told.append(f"{group.task}, {group.label}: {left} of {every}, of {of_seeds}")
+    if not told:
+        return ""
+    return (
+        " Left out are evaluations with fewer than two episodes that count, which cannot be split "
+        f"({'; '.join(told)})."
+    )
+
+
+def _evaluations(groups: Sequence[Group]) -> tuple[int | None, int | None]:
+    """The fewest and the most evaluations with a result, of the seeds that count."""
+    counts = [int(count) for group in groups for count in group.values("num_evaluations")]
+    return min(counts, default=None), max(counts, default=None)
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

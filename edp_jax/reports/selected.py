@@ -41,7 +41,7 @@ def table(rows: Rows) -> Table:
     )
     cells = [
         (
-            *(float(row["rank"]), row["name"]),
+            *(int(row["rank"]), row["name"]),
             tuple(float(row[key]) for key in ("value", "low", "high")),
             *(float(row["pessimistic"]), "yes" if tied else ""),
             *(float(row[key]) for key in ("denoising_loss", "td_error", "excess", "distance")),

@@ -25,6 +25,16 @@ class Selection(NamedTuple):
     scores: np.ndarray  # [T] true score of the policy that looks best
     of_oms: float  # true score of the policy with the best mean of the first halves
     seen_by_oms: float  # that best mean, which OMS would report
+    evaluations: tuple[int, int]  # the fewest and the most, of a run, that were chosen among
+
+
+def usable(episodes: np.ndarray) -> np.ndarray:
+    """Which policies [T] have at least two episodes that count, so that they can be split.
+
+    Args:
+      episodes: [T, E] scores of T policies. NaN stands for an episode that does not count.
+    """
+    return (~np.isnan(episodes)).sum(axis=1) >= 2
 
 
 def select(episodes: np.ndarray, max_pulls: int = MAX_PULLS) -> Selection | None:
@@ -34,15 +44,16 @@ def select(episodes: np.ndarray, max_pulls: int = MAX_PULLS) -> Selection | None
     one half, with replacement, and the mean of the other half is the policy's true score.
 
     Args:
-      episodes: [T, E] scores of T policies. NaN stands for an episode that does not count.
+      episodes: [T, E] scores of T policies, of which those count that are `usable`.
       max_pulls: episodes to play.
 
     Returns:
-      None where a policy has fewer than two episodes, so that they cannot be split.
+      None where no policy is usable.
     """
-    counts = (~np.isnan(episodes)).sum(axis=1)
-    if counts.min() < 2:
+    episodes = episodes[usable(episodes)]
+    if not len(episodes):
         return None
+    counts = (~np.isnan(episodes)).sum(axis=1)
     rng = np.random.default_rng(0)
     seen, true, sizes = _split(episodes, counts, rng)
     means = np.nansum(seen, axis=2) / sizes
@@ -51,6 +62,7 @@ def select(episodes: np.ndarray, max_pulls: int = MAX_PULLS) -> Selection | None
         _play(seen, true, sizes, max_pulls, rng),
         float(np.take_along_axis(true, best, 1).mean()),
         float(means.max(axis=1).mean()),
+        (len(episodes), len(episodes)),
     )
 
 

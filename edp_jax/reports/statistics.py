@@ -32,7 +32,7 @@ class Measures(NamedTuple):
     last: float  # the last one
     oms: float  # online model selection: the best one, which flatters the more there are
     rat: float  # running average at training's end: the mean of the last ten
-    num_evaluations: int
+    num_evaluations: int  # that have a result
 
 
 def measure(scores: np.ndarray) -> Measures:
@@ -40,13 +40,13 @@ def measure(scores: np.ndarray) -> Measures:
 
     Args:
       scores: [T], at least one. A NaN stands for an evaluation without a result, as where a policy
-        gave numbers that are not finite. It counts neither for oms nor for rat.
+        gave numbers that are not finite. It counts for none but last.
     """
     recent = scores[-RAT_WINDOW:]
     results, of_recent = scores[~np.isnan(scores)], recent[~np.isnan(recent)]
     oms = results.max() if len(results) else np.nan
     rat = of_recent.mean() if len(of_recent) else np.nan
-    return Measures(float(scores[-1]), float(oms), float(rat), len(scores))
+    return Measures(float(scores[-1]), float(oms), float(rat), len(results))
 
 
 def standard_error(values: np.ndarray) -> float:

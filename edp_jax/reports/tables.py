@@ -4,11 +4,12 @@ import csv
 import html
 import io
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 NOTHING = "–"  # stands where there is no value
-_LONG = 40  # characters of a cell that is given room for them
+_LONG = 60  # characters of a cell that may have several lines
 
 
 class Column(NamedTuple):
@@ -64,6 +65,16 @@ def interval(name: str, digits: int = 1) -> Column:
     return Column(name, text, ("", " low", " high"), numeric=True)
 
 
+def span(name: str) -> Column:
+    """A column of counts that may differ from seed to seed: the least and the most."""
+
+    def text(cell: tuple[int, int]) -> str:
+        least, most = (_number(part, 0) for part in cell)
+        return least if least == most else f"{least} to {most}"
+
+    return Column(name, text, (" least", " most"), numeric=True)
+
+
 def as_csv(table: Table) -> str:
     """The table with all digits, one column per number; nothing where there is no value."""
     buffer = io.StringIO()
@@ -106,7 +117,8 @@ def as_html(table: Table) -> str:
         for column, value, text in zip(table.columns, row, _texts(table, row), strict=True):
             first = _parts(column, value)[0] if column.numeric else None
             by = "" if _missing(first) else f' data-value="{first!r}"'
-            kind = _kind(column) or (' class="long"' if len(text) > _LONG else "")
+            long = len(text) > _LONG and " " in text  # and not the name of a folder
+            kind = _kind(column) or (' class="long"' if long else "")
             cells.append(f"<td{kind}{by}>{html.escape(text)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     rows = "\n".join(body)
@@ -119,7 +131,14 @@ def _texts(table: Table, row: Sequence[Any]) -> list[str]:
 
 def _parts(column: Column, value: Any) -> tuple[Any, ...]:
     parts = tuple(value) if len(column.parts) > 1 else (value,)
-    return tuple(None if part is None else float(part) for part in parts)
+    return tuple(map(_plain, parts))
+
+
+def _plain(value: Any) -> int | float | None:
+    """A number as Python's own, counts without a decimal point."""
+    if value is None:
+        return None
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _kind(column: Column) -> str:

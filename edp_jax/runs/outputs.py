@@ -114,7 +114,8 @@ def summarize_run(
     `num_steps` is the number of updates done, also where the run was stopped before its end.
     `updates_per_second` is without compiling. In a sweep the measures stand under `points`, one
     entry per point of the grid. Where there are none, `not_evaluated` says why. Members that have
-    diverged stand under `diverged`, and do not count in any measure.
+    diverged stand under `diverged`, and do not count in any measure. `episodes_not_counted` is of
+    the others.
 
     Args:
       run: its tables are read.
@@ -144,7 +145,7 @@ def summarize_run(
     if run.evaluations is not None:
         sound = outcome.diverged < 0
         summary |= {"unit": run.evaluations.unit} | _measures(run, run.evaluations, sound)
-        summary["episodes_not_counted"] = _not_counted(run.evaluations)
+        summary["episodes_not_counted"] = _not_counted(run.evaluations, sound)
         summary |= _online(run.evaluations, sound)
     else:
         summary["not_evaluated"] = _reason(run, outcome)
@@ -211,10 +212,10 @@ def _reason(run: Run, outcome: Outcome) -> str:
     return f"the first evaluation comes after {run.config['eval_every']:,} updates"
 
 
-def _not_counted(evaluations: Evaluations) -> int:
-    """How many episodes do not count, of members that still had others which do."""
-    missing = (evaluations.lengths < 0) & ~np.isnan(evaluations.means)[..., None]
-    return int(missing.sum())
+def _not_counted(evaluations: Evaluations, sound: np.ndarray) -> int:
+    """How many episodes of the members that have not diverged do not count."""
+    counted = (evaluations.lengths >= 0).sum(axis=-1)
+    return int((evaluations.num_episodes - counted)[:, sound].sum())
 
 
 def _online(evaluations: Evaluations, sound: np.ndarray) -> dict[str, Any]:

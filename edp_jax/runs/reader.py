@@ -36,6 +36,7 @@ class Evaluations:
     returns: np.ndarray  # [T, R, E]
     lengths: np.ndarray  # [T, R, E] steps
     scores: np.ndarray | None  # [T, R, E]; None where some evaluation has no scores
+    num_episodes: np.ndarray  # [T, R] that were run, at most E
     env_steps: np.ndarray | None = None  # [T] of each member until then; None of an offline run
 
     @property
@@ -119,10 +120,9 @@ class Run:
         steps, cells = self._read_table(tables.EVALUATIONS)
         if not steps:
             return None
-        size = max(len(rows) for of_members in cells for rows in of_members)
-        shape = len(steps), len(self.members), size
-        returns, scores = np.full(shape, np.nan), np.full(shape, np.nan)
-        lengths, scored = np.full(shape, -1), True
+        numbers = np.array([[len(rows) for rows in of_members] for of_members in cells])
+        returns, scores = np.full((2, *numbers.shape, numbers.max()), np.nan)
+        lengths, scored = np.full(returns.shape, -1), True
         for t, of_members in enumerate(cells):
             for r, rows in enumerate(of_members):
                 for e, row in enumerate(rows):
@@ -131,7 +131,8 @@ class Run:
                     scores[t, r, e] = float(row["score"] or "nan")
         taken = [of_members[0][0].get("env_steps") for of_members in cells]
         env_steps = None if None in taken else np.array(taken, int)
-        return Evaluations(np.array(steps), returns, lengths, scores if scored else None, env_steps)
+        scores = scores if scored else None
+        return Evaluations(np.array(steps), returns, lengths, scores, numbers, env_steps)
 
     @functools.cached_property
     def metrics(self) -> Metrics:
@@ -208,16 +209,15 @@ class Run:
         if which == "last":
             return newest
         sound = self.checkpoint_steps
-        kept = f"last, best or one of {', '.join(map(str, sound))}"
-        if which == "best":
-            if (step := self._best_of(sound)) is None:
-                raise InputError(
-                    f"{self.workdir}: no checkpoint there was evaluated or judged; use {kept}"
-                )
+        if which.isdecimal() and int(which) in sound:
+            return int(which)
+        step = self._best_of(sound)
+        if which == "best" and step is not None:
             return step
-        if not which.isdecimal() or int(which) not in sound:
-            raise InputError(f"{self.workdir}: has no checkpoint {which!r}; use {kept}")
-        return int(which)
+        wanted = "that was evaluated or judged" if which == "best" else repr(which[:40])
+        numbers = ", ".join(map(str, sound[:8])) + ", ..." * (len(sound) > 8)
+        kept = f"last{'' if step is None else ', best'} or one of {numbers}"
+        raise InputError(f"{self.workdir}: has no checkpoint {wanted}; use {kept}")
 
     def state(self, algorithm: "Algorithm", step: int | None = None) -> "AgentState":
         """Restores a checkpoint.

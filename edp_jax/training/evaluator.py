@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from edp_jax.algorithms import Algorithm
 from edp_jax.algorithms.base import AgentState, evaluation_key
 from edp_jax.errors import one_line
-from edp_jax.evaluation import Episodes, envs, episode_means, normalized_score, rollout
+from edp_jax.evaluation import Episodes, Fault, envs, episode_means, normalized_score, rollout
 from edp_jax.evaluation.patience import Patience
 from edp_jax.evaluation.rollout import MAX_ENVS
 from edp_jax.policy import in_dataset_units
@@ -111,7 +111,7 @@ def make_evaluate(
     seconds: float = float("inf"),
     check_stop: Callable[[], None] = lambda: None,
     first_episode: int = 0,
-    wrap: Callable[[Any], Any] = lambda environment: environment,
+    guard: bool = False,
 ) -> Callable[[AgentState], Evaluation]:
     """Makes a function that lets the members' policies act in an environment.
 
@@ -126,7 +126,7 @@ def make_evaluate(
       seconds: that a step of the environments may take, of all that run side by side together.
       check_stop: called between environment steps; it may raise to end the evaluation.
       first_episode: see `episode_seeds`.
-      wrap: what is done to every environment that is made.
+      guard: see `rollout`.
 
     Returns:
       evaluate(state [R]) -> Evaluation. It is collective: each process runs the episodes of its own
@@ -171,7 +171,7 @@ def make_evaluate(
                     max_envs=max_envs,
                     seconds=seconds,
                     check_stop=check_stop,
-                    wrap=wrap,
+                    guard=guard,
                 )
             except (InputError, hosts.Stopped):
                 raise
@@ -196,12 +196,19 @@ def make_evaluate(
         returns, lengths = hosts.all_gather(episodes.returns), hosts.all_gather(episodes.lengths)
         scores = None if reference_scores is None else normalized_score(returns, reference_scores)
         faults = tuple(
-            f"seed {own_seeds[fault.policy]}, episode {fault.episode}: the "
-            f"{'policy' if fault.what == 'action' else 'environment'} gave a NaN or infinite "
-            f"{fault.what} at step {fault.step}; the episode does not count"
+            f"seed {own_seeds[fault.policy]}, episode {fault.episode}: {_told(fault)}; the episode "
+            "does not count"
             for fault in episodes.faults
             if not dead[fault.policy]
         )
         return Evaluation(returns, lengths, scores, faults)
 
     return evaluate
+
+
+def _told(fault: Fault) -> str:
+    where = f"at step {fault.step}" if fault.step else "at its reset"
+    if fault.error:
+        return f"the environment failed {where} ({fault.error})"
+    who = "policy" if fault.what == "action" else "environment"
+    return f"the {who} gave a NaN or infinite {fault.what} {where}"

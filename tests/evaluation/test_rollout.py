@@ -127,6 +127,22 @@ def test_an_episode_with_an_action_that_is_not_finite_does_not_count(bad):
     assert episodes.faults == (Fault(1, 0, 1, "action"),)
 
 
+def test_an_error_of_a_guarded_environment_is_told_and_ends_its_episode_alone(monkeypatch):
+    class Breaking(Countdown):
+        def step(self, action):
+            if self.step_count == 2:
+                raise ZeroDivisionError("no joint")
+            return super().step(action)
+
+    monkeypatch.setattr(envs, "make", lambda *_: [Countdown(), Breaking()])
+    seeds = np.array([[5, 5]])
+    with pytest.raises(ZeroDivisionError):
+        rollout(half, EnvSpec("breaking"), seeds=seeds)
+    episodes = rollout(half, EnvSpec("breaking"), seeds=seeds, guard=True)
+    assert episodes.lengths.tolist() == [[5, -1]]
+    assert episodes.faults == (Fault(0, 1, 3, "reward", "ZeroDivisionError: no joint"),)
+
+
 def test_hopper_repeats_with_the_same_seeds():
     def act(observation, step):
         return np.tanh(observation[..., :3] + 0.1 * step)

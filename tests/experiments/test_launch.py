@@ -114,6 +114,19 @@ def test_what_was_meant_is_said(typed, says):
     assert says in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_ctrl_c_is_told_in_a_word(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch.app, "run", lambda guarded, flags_parser: guarded([]))
+    for name in ("stdout", "stderr", "unraisablehook"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # as it was, afterwards
+    with pytest.raises(SystemExit) as ended:
+        launch.run(interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 def test_the_console_command_is_there():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"edp-jax": "edp_jax.experiments:command"}

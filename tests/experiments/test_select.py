@@ -96,7 +96,9 @@ def test_the_best_checkpoint_is_the_one_that_the_data_recommend(ranked, copy_run
     recommend_in(folder, again)
     assert again == lines[-2:]
     shutil.rmtree(folder / "checkpoints" / str(best))
-    with pytest.raises(InputError, match="no checkpoint there was evaluated or judged; use last"):
+    with pytest.raises(
+        InputError, match="no checkpoint that was evaluated or judged; use last or one"
+    ):
         Run(folder).find_checkpoint("best")
 
 

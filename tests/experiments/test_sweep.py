@@ -192,6 +192,59 @@ def test_a_second_sweep_of_a_folder_is_refused(tmp_path):
         pass
 
 
+def test_a_launcher_that_refuses_leaves_what_an_earlier_sweep_has_left(job, tmp_path):
+    bad = job("1 / 0")
+    jobs.supervise(bad, Needs(retries=0))
+    sweep.write_record(str(tmp_path), [{"name": "before"}])
+    refused = [("local", Needs(tpus=1), launchers.Options())]
+    refused += [("local", Needs(cpus=10_000), launchers.Options())]
+    refused += [("ray", Needs(), launchers.Options(at_once=2))]
+    for launcher, needs, options in refused:
+        with pytest.raises(InputError):
+            sweep.train([bad], str(tmp_path), launcher, needs, options, [{"name": "after"}])
+    assert jobs.read_status(bad)["state"] == FAILED
+    assert json.loads((tmp_path / "suite.json").read_text()) == [{"name": "before"}]
+    assert sweep.train([bad], str(tmp_path), "local", Needs(), launchers.Options(), [{}]) == 1
+    assert json.loads((tmp_path / "suite.json").read_text()) == [{}]
+
+
+class Cluster:
+    """Stands in for the package ray; knows a cluster of this machine, or none."""
+
+    def __init__(self, running=False, error=None):
+        self.running, self.error, self.started = running, error, []
+
+    def init(self, address, num_cpus=None, **_):
+        if num_cpus and self.running:
+            raise ValueError("num_cpus must not be provided")
+        self.started.append((address, num_cpus))
+        if self.error:
+            raise self.error
+
+
+def test_ray_is_started_with_the_cores_of_this_process_or_joined(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    new, running, named = Cluster(), Cluster(running=True), Cluster()
+    launchers._connect(new, "")
+    launchers._connect(running, "")
+    launchers._connect(named, "far:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "near:6379")
+    launchers._connect(named, "")
+    assert new.started == [(None, len(leases.cores()))] and running.started == [(None, None)]
+    assert named.started == [("far:6379", None), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [("", "set RAY_raylet_start_wait_time_s=120"), ("far:6379", "^--address=far:6379: no Ray")],
+)
+def test_ray_that_cannot_be_had_is_one_line_with_a_remedy(monkeypatch, address, says):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(InputError, match=says) as refused:
+        launchers._connect(Cluster(error=RuntimeError("the raylet timed out " * 20)), address)
+    assert len(str(refused.value)) <= 300
+
+
 def test_without_slurm_nothing_is_started(job, tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="needs submitit")
     monkeypatch.setenv("PATH", "")

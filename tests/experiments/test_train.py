@@ -14,12 +14,13 @@ import pytest
 import edp_jax
 from edp_jax import InputError, configuration
 from edp_jax.configuration import build
+from edp_jax.evaluation import guarded
 from edp_jax.runs import Run
 from edp_jax.selection import recommend
 from edp_jax.training import evaluator
 from edp_jax.training.hosts import Stopped
 from edp_jax.types import EnvSpec
-from experiments import evaluate, guarded, main, video
+from experiments import evaluate, main, video
 
 TASK = "hopper-medium-v2"
 TINY = {
@@ -156,7 +157,7 @@ def acting(num_candidates=(), selection_temperature=(), sampler_calls=(), starti
     return {name: list(map(str, values)) for name, values in given.items()}
 
 
-def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, capsys):
+def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, capsys, monkeypatch):
     run = train(folder)
     capsys.readouterr()
     ways = acting(num_candidates=(1, 10), selection_temperature=(0, 1))
@@ -174,10 +175,18 @@ def test_a_run_is_evaluated_again_as_it_was_and_acting_in_other_ways(folder, cap
     with pytest.raises(InputError, match="holds no run"):
         evaluate.evaluate(str(folder), acting())
     capsys.readouterr()
+    home = str(folder / "hopper_medium-v2.hdf5")  # not a folder
+    monkeypatch.setenv("HOME", home)
     for request, says in (
         (evaluate.Request(env_kwargs='{"a": 1}'), '--env_kwargs={"a": 1}: belongs to --env_id'),
+        (
+            evaluate.Request(environment="Hopper-v4", env_kwargs="4"),
+            "^--env_kwargs='4' must be a JSON",
+        ),
         (evaluate.Request(table="/no/such/a.csv"), "/no/such/a.csv: cannot be written"),
         (evaluate.Request(video="/no/such/a.mp4"), "/no/such/a.mp4: cannot be written"),
+        (evaluate.Request(table="~/a.csv"), f"^{home}/a.csv: cannot be written"),
+        (evaluate.Request(video="~/a.mp4"), f"^{home}/a.mp4: cannot be written"),
     ):
         with pytest.raises(InputError, match=says):
             evaluate.evaluate(run.workdir, acting(), request)
@@ -207,7 +216,9 @@ def test_another_environment_pays_returns_and_who_has_diverged_is_not_filmed(
     request = evaluate.Request(1, environment="Hopper-v4", video=film)
     state((3, -1))
     evaluate.evaluate(run.workdir, acting(), request)
-    assert "return, mean of 1 episodes" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "return, mean of 1 episodes" in printed
+    assert "no scores: the reference scores are of another environment; --env_id=task" in printed
     assert [row["score"] for row in read_csv(folder / "run" / evaluate.TABLE)] == ["", ""]
     seed = evaluator.episode_seeds((1,), 2, 1, 0).item()  # of the second member
     assert [(path, member, s) for path, member, _, s in filmed] == [(film, 1, seed)]
@@ -226,7 +237,7 @@ def test_reference_scores_belong_to_an_environment(folder):
     assert not evaluate.is_foreign(other, given) and not evaluate.is_foreign(other, alone)
 
 
-def test_a_reset_that_fails_gives_nan_in_the_shape_of_an_observation(capsys):
+def test_a_reset_that_fails_gives_nan_in_the_shape_of_an_observation():
     class Broken:
         observation_space, action_space = gymnasium.spaces.Box(0, 255, (3,), np.uint8), None
 
@@ -238,7 +249,8 @@ def test_a_reset_that_fails_gives_nan_in_the_shape_of_an_observation(capsys):
     environment = guarded.Guarded(Broken())
     assert environment.reset(seed=0)[0].tolist() == [0, 0, 0]
     assert np.isnan(environment.reset(seed=1)[0]).tolist() == [True] * 3
-    assert "warning: a reset failed: RuntimeError: no level" in capsys.readouterr().err
+    assert environment.error == "RuntimeError: no level"
+    assert environment.reset(seed=0) and environment.error == ""
 
 
 def read_csv(path) -> list[dict[str, str]]:
@@ -302,7 +314,7 @@ def test_a_run_judges_its_checkpoints_by_the_data_when_it_has_finished(folder, m
         again()
     run = Run(str(folder / "run"))
     assert run.summary["finished"] and run.judged is None
-    with pytest.raises(InputError, match="no checkpoint there was evaluated or judged"):
+    with pytest.raises(InputError, match="no checkpoint that was evaluated or judged; use last or"):
         run.find_checkpoint("best")
     steps = [again().find_checkpoint("best") for _ in range(2)]
     assert steps == [2, 2] and asked == [[2, 4], [2, 4]]
@@ -339,13 +351,13 @@ def test_a_run_without_an_environment_is_evaluated_in_one_and_failures_do_not_co
     request = evaluate.Request(2, environment="Hopper-v4", env_kwargs='{"max_episode_steps": 3}')
     evaluate.evaluate(run.workdir, acting(), request)
     printed = capsys.readouterr()
-    assert "a step failed: AttributeError" in printed.err
-    assert "seed 1, episode 0: the environment gave a NaN" in printed.err
+    told = "seed 1, episode 0: the environment failed at step 1 (AttributeError: 'NoneType'"
+    assert told in printed.err and printed.err.count("warning: ") == 1
     first, second, failed, last = read_csv(folder / "run" / evaluate.TABLE)
     assert (failed["length"], failed["return"], failed["score"]) == ("-1", "nan", "")
     returns = [float(row["return"]) for row in (first, second, last)]
-    numbers = printed.out.splitlines()[-2].split()[-2:]
-    assert numbers == [f"{(returns[0] + returns[1]) / 2:.1f},", f"{returns[2]:.1f}"]
+    means = f"{(returns[0] + returns[1]) / 2:.1f}, {returns[2]:.1f} (1 of 2 count)"
+    assert printed.out.splitlines()[-2].endswith(means)
 
 
 def test_an_episode_is_filmed(folder, capsys):

@@ -183,18 +183,43 @@ def test_a_last_evaluation_without_a_result_does_not_count(write_run):
     )
 
 
-def test_settings_that_differ_are_named_where_they_are_not_the_tasks_defaults(write_run):
+def test_settings_are_named_where_they_are_not_the_tasks_defaults(write_run):
     """eta is 1 by default on one task and 0.005 on the other; 2 and 2.0 are the same."""
     plain = write_run("a", [[1.0]], eta=1.0)
     changed = write_run("b", [[1.0]], eta=2)
-    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7)
+    same = write_run("c", [[1.0]], eta=2.0, seeds=(1,), log_every=7, eval_every=9, eval_episodes=1)
     elsewhere = write_run("d", [[1.0]], eta=0.005, task="kitchen-complete-v0")
-    other = write_run("e", [[1.0]], learner="edp_iql", num_candidates=3)
-    assert labels(plain, changed, same, elsewhere, other) == [
-        ("hopper-medium-v2", "edp_iql"),
+    assert labels(plain, changed, same, elsewhere) == [
         ("hopper-medium-v2", "edp_td3"),
         ("hopper-medium-v2", "edp_td3 eta=2"),
         ("kitchen-complete-v0", "edp_td3"),
+    ]
+
+
+def test_the_name_of_a_learner_does_not_depend_on_other_runs(write_run):
+    """eta=0.1 is the default of built-in tasks; a data file has the learner's own default, 1."""
+    own = write_run("a", [[1.0]], task="/data/own.npz", num_candidates=1, eta=1.0)
+    small = {"hidden_dims": [32, 32], "eta": 0.1, "num_timesteps": 1000}
+    paper = write_run("b", [[1.0]], **small)
+    built_in = write_run("c", [[1.0]], task="builtin/hopper-medium", **small)
+    assert labels(own) == [("own.npz", "edp_td3 num_candidates=1")]
+    assert labels(paper) == [("hopper-medium-v2", "edp_td3 eta=0.1 hidden_dims=(32,32)")]
+    assert labels(own, paper, built_in) == [
+        ("builtin/hopper-medium", "edp_td3 hidden_dims=(32,32)"),
+        *(labels(paper) + labels(own)),
+    ]
+
+
+def test_length_and_environment_are_named_only_where_they_tell_runs_apart(write_run):
+    """So are settings that have no default in this version."""
+    short = write_run("a", [[1.0]], env_id="Mine-v0", gone=1)
+    long = write_run("b", [[1.0], [2.0]], env_id="Mine-v0", gone=2)
+    other = write_run("c", [[1.0], [2.0], [3.0]], eta=2.0)
+    assert labels(short) == labels(long) == [("hopper-medium-v2", "edp_td3")]
+    assert labels(short, long, other) == [
+        ("hopper-medium-v2", "edp_td3 eta=2"),
+        ("hopper-medium-v2", "edp_td3 gone=1 num_steps=10"),
+        ("hopper-medium-v2", "edp_td3 gone=2 num_steps=20"),
     ]
 
 
@@ -226,11 +251,13 @@ def test_returns_do_not_mix_with_scores(write_run):
 
 
 def test_of_a_seed_that_was_run_twice_the_longer_run_counts(write_run):
-    short = write_run("a", [[1.0]], num_steps=20, finished=False)
-    long = write_run("b", [[1.0], [2.0]])
+    short = write_run("a", [[1.0]], num_steps=20, finished=False, eta=2.0)
+    long = write_run("b", [[1.0], [2.0]], eta=2.0)
     (((group,), repeated), _) = read(short, long)
     assert [result.workdir for result in group.results] == [str(long)]
-    assert [(result.workdir, kept) for result, kept in repeated] == [(str(short), str(long))]
+    ((task, label, result, kept),) = repeated
+    assert (task, label) == (group.task, group.label) == ("hopper-medium-v2", "edp_td3 eta=2")
+    assert (result.workdir, kept) == (str(short), str(long))
 
 
 def test_a_removed_run_is_missing(write_run):
@@ -288,7 +315,7 @@ def plan(name, *, seeds=(0,), sweep=None, **settings):
 
 def test_a_sweep_says_what_is_missing(write_run, tmp_path):
     """Of what it lists: b was removed, c failed. Seed 1 of the learner in d was never planned."""
-    kept = write_run("a", [[1.0, 2.0]], eta=1.0, num_candidates=50)
+    kept = write_run("a", [[1.0, 2.0]], eta=1.0)
     write_run("d", [[1.0]], learner="iql")
     failed = tmp_path / "runs" / "c"
     failed.mkdir()

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from edp_jax.reports import groups, results, score_tables
+from edp_jax.reports.report import choose_online
 from edp_jax.reports.selection import select
 
 
@@ -54,5 +56,29 @@ def test_episodes_that_do_not_count_are_left_out():
     assert found.scores[-1] == found.of_oms == found.seen_by_oms == 20.0
 
 
-def test_a_single_episode_cannot_be_split():
-    assert select(np.array([[1.0, 2.0], [3.0, np.nan]])) is None
+def test_policies_with_a_single_episode_are_left_out():
+    """It cannot be split. The others are chosen among; without others nothing can be chosen."""
+    sound = [[10.0, 10.0], [20.0, 20.0]]
+    with_one = select(np.array([*sound, [99.0, np.nan]]), max_pulls=3)
+    without = select(np.array(sound), max_pulls=3)
+    assert with_one.scores.tolist() == without.scores.tolist()
+    assert with_one.seen_by_oms == 20.0 and with_one.evaluations == (2, 2)
+    assert select(np.array([[1.0], [3.0]])) is None
+
+
+def test_the_table_tells_what_was_left_out(write_run):
+    """Of seed 0 the best of 10 and 30 is shown, of seed 1 that of 50 alone: 40 in the mean."""
+    nan = np.nan
+    first, second = [[10, 10], [20, nan], [30, 30]], [[nan, 7], [nan, 5], [50, 50]]
+    both = write_run("a", np.stack([first, second], axis=1))
+    single = write_run("b", [[1.0], [2.0]], learner="iql")
+    found, _ = groups.make_groups(results.read_runs([str(both), str(single)])[0])
+    chosen = {("hopper-medium-v2", "edp_td3"): choose_online(found[0].counted)}
+    assert choose_online(found[1].counted) is None
+    table = score_tables.picked(found, chosen)
+    (row,) = table.rows
+    assert row[:3] == ("hopper-medium-v2", "edp_td3", (1, 2)) and row[-3:] == (40.0, 40.0, 0.0)
+    assert table.note.endswith(
+        "cannot be split (hopper-medium-v2, edp_td3: 3 of 6, of seeds 0, 1; hopper-medium-v2, iql: "
+        "2 of 2, of seed 0)."
+    )

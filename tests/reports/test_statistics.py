@@ -16,7 +16,7 @@ def test_measures_of_a_seed():
 
 
 def test_evaluations_without_a_result_count_neither_for_oms_nor_for_rat():
-    assert statistics.measure(np.array([2.0, np.nan, 6.0])) == (6.0, 6.0, 4.0, 3)
+    assert statistics.measure(np.array([2.0, np.nan, 6.0])) == (6.0, 6.0, 4.0, 2)
     assert np.isnan(statistics.measure(np.array([np.nan]))[:3]).all()
 
 

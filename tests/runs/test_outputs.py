@@ -20,6 +20,7 @@ DATASET = types.SimpleNamespace(
     behaviour_return=5.0,
 )
 SEEDS = [{"seed": 3}, {"seed": 4}]
+NONE = "nan,-1,nan\n"
 
 
 def outcome(finished=True, rate=50.0, state=None, diverged=(-1, -1), **more) -> Outcome:
@@ -62,6 +63,7 @@ def test_what_came_of_an_online_phase(make_online_run):
 def test_what_does_not_count_is_said(make_run, run_record, episode_lines):
     """Seed 4 diverged; an episode of seed 3 was broken, so that 2.1 of update 20 stands alone."""
     lines = episode_lines((10, 20), SEEDS)
+    lines[6] = "20,4,0,nan,-1,nan\n"
     assert lines[4] == "20,3,0,20.0,7,2.0\n"
     lines[4] = "20,3,0,nan,-1,nan\n"
     run = make_run(lines, record=run_record(SEEDS))
@@ -76,6 +78,18 @@ def test_what_does_not_count_is_said(make_run, run_record, episode_lines):
         "seed 4 diverged in update 15 and counts nowhere",
         "episodes with NaN or infinite numbers, which do not count: 1",
     ]
+
+
+def test_all_episodes_that_were_run_and_do_not_count_are_counted(make_run, run_record):
+    """Of seed 3 one of 2, then the only one; of seed 4 none of 2, then its only one counts."""
+    lines = [f"10,3,0,1,7,1\n10,3,1,{NONE}", f"10,4,0,{NONE}10,4,1,{NONE}"]
+    lines += [f"20,3,0,{NONE}", "20,4,0,2,7,2\n"]
+    run = make_run(lines, record=run_record(SEEDS))
+    assert run.evaluations.num_episodes.tolist() == [[2, 2], [1, 1]]
+    summary = outputs.summarize_run(run, DATASET, outcome(), 75.0)
+    assert (summary["episodes_not_counted"], summary["without_result"]) == (4, 2)
+    summary = outputs.summarize_run(run, DATASET, outcome(diverged=(-1, 30)), 75.0)
+    assert summary["episodes_not_counted"] == 2
 
 
 def test_a_sweep_is_summed_up_point_by_point(make_run, episode_lines):

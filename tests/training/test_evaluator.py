@@ -111,15 +111,18 @@ def test_environment_faults_name_seed_episode_and_step(monkeypatch, tiny_learner
     learner = tiny_learner()
 
     def rollout(act, environment, *, seeds, max_envs, **options):
-        return Episodes(np.array([[1.0, np.nan]]), np.array([[5, -1]]), (Fault(0, 1, 4, "reward"),))
+        faults = Fault(0, 1, 4, "reward"), Fault(0, 2, 0, "observation", "OSError: no level")
+        return Episodes(np.array([[1.0, np.nan, np.nan]]), np.array([[5, -1, -1]]), faults)
 
     monkeypatch.setattr(evaluator, "rollout", rollout)
     evaluate = evaluator.make_evaluate(
-        learner, EnvSpec("hopper"), units=UNITS, seeds=(4,), num_episodes=2
+        learner, EnvSpec("hopper"), units=UNITS, seeds=(4,), num_episodes=3
     )
     result = evaluate(Trainer(learner, tiny_rows(), seeds=(4,), batch_size=8).init())
     assert result.faults == (
         "seed 4, episode 1: the environment gave a NaN or infinite reward at step 4; the episode "
+        "does not count",
+        "seed 4, episode 2: the environment failed at its reset (OSError: no level); the episode "
         "does not count",
     )
 
