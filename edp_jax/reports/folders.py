@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from edp_jax.files import read_json
@@ -10,7 +10,8 @@ from edp_jax.types import InputError
 
 PLAN = "suite.json"  # in the folder of a sweep, which has those of its runs inside
 _CONFIG, _STATUS = "config.json", "status.json"
-_OF_A_RUN = frozenset({_CONFIG, _STATUS, "summary.json", "metrics.csv"})
+_OF_TRAINING = frozenset({_CONFIG, "summary.json", "metrics.csv"})
+_OF_A_RUN = _OF_TRAINING | {_STATUS}
 
 
 class Found(NamedTuple):
@@ -18,7 +19,7 @@ class Found(NamedTuple):
 
     runs: list[str]  # with a config.json
     without_config: list[str]  # with other files of a run
-    sweeps: list[str]  # with a plan, and above or beside what was looked for
+    sweeps: list[str]  # with a plan: those that were searched, and the parents of runs
 
 
 class Unreadable(NamedTuple):
@@ -67,15 +68,17 @@ def find_runs(patterns: Sequence[str]) -> list[str]:
 
 def is_run(folder: str) -> bool:
     """Whether something of a run is there."""
-    return any(os.path.isfile(os.path.join(folder, name)) for name in _OF_A_RUN)
+    return _has_any(folder, _OF_A_RUN)
 
 
 def describe(workdir: str) -> Unreadable:
     """What is known of a run without a config.json."""
     if (reason := failure(workdir)) is not None:
         return Unreadable(workdir, f"failed, and there is no config.json: {reason}", "failed")
-    reason = f"{workdir} has no config.json; restore it, or train again in a new folder"
-    return Unreadable(workdir, reason)
+    remedy = "restore it, or train again in a new folder"
+    if not _has_any(workdir, _OF_TRAINING):
+        remedy = "it is just beginning, or was stopped then; the command of the sweep goes on"
+    return Unreadable(workdir, f"{workdir} has no config.json; {remedy}")
 
 
 def failure(workdir: str) -> str | None:
@@ -95,6 +98,10 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
         if not _OF_A_RUN.isdisjoint(files):
             folders.clear()  # what is inside a run is part of it
         yield os.path.normpath(here), files
+
+
+def _has_any(folder: str, names: Iterable[str]) -> bool:
+    return any(os.path.isfile(os.path.join(folder, name)) for name in names)
 
 
 def _above(folder: str) -> str:

@@ -113,7 +113,7 @@ def make_groups(
 
     Args:
       results: of all runs.
-      absent: seeds of runs that are not there, whose settings are to be told apart as well.
+      absent: seeds of planned runs that have no result; their settings are told apart as well.
 
     Returns:
       The groups, by task and label; and the repeated results.
@@ -136,15 +136,24 @@ def make_groups(
     return groups, repeated
 
 
-def planned_keys(absent: Sequence[Planned], results: Sequence[Result]) -> set[Key]:
+def planned_keys(
+    absent: Sequence[Planned], results: Sequence[Result]
+) -> dict[str, tuple[Key, ...]]:
     """Names what is not there as `make_groups` names what is.
 
     Args:
-      absent: seeds of runs that are not there.
+      absent: seeds of runs that are not there, or cannot be read.
       results: of all runs.
+
+    Returns:
+      The seeds of each run, by its folder.
     """
     labels = _learner_labels([*results, *absent])
-    return {Key(each.task, labels[each], each.seed) for each in absent}
+    keys: dict[str, tuple[Key, ...]] = {}
+    for each in absent:
+        key = Key(each.task, labels[each], each.seed)
+        keys[each.workdir] = (*keys.get(each.workdir, ()), key)
+    return keys
 
 
 def read_expected(path: str) -> set[Key]:

@@ -12,10 +12,8 @@ import numpy as np
 from edp_jax.files import write_bytes
 from edp_jax.reports import figures, folders, html, markdown, run_tables, score_tables, selected
 from edp_jax.reports.figures import Picture
-from edp_jax.reports.folders import Unreadable
 from edp_jax.reports.groups import (
     Group,
-    Repeated,
     by_label,
     make_groups,
     missing,
@@ -30,10 +28,7 @@ from edp_jax.reports.tables import Table, as_csv
 from edp_jax.runs import plots
 from edp_jax.types import InputError
 
-_STATES = (
-    *("finished", "unfinished", "diverged", "damaged", "repeated", "failed", "unreadable"),
-    "missing",
-)
+_STATES = "finished unfinished diverged damaged repeated failed unreadable missing".split()
 
 
 class Report(NamedTuple):
@@ -71,16 +66,21 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
         )
     planned, no_plans = read_plans(found.sweeps)
     unreadable += no_plans
-    absent = [each for each in planned if not folders.is_run(each.workdir)]
+    unread = {each.workdir for each in unreadable}
+    absent = [
+        each for each in planned if each.workdir in unread or not folders.is_run(each.workdir)
+    ]
+    keys = planned_keys(absent, results)
     groups, repeated = make_groups(results, absent)
     rule = "Expected are all learners on all tasks with all seeds that any run has."
     if expect is not None:
         rule = f"Expected is what {os.path.basename(expect)} lists."
     elif planned:
-        expected = planned_keys(absent, results)
+        expected = {key for folder in keys.keys() - unread for key in keys[folder]}
         rule = f"Expected is what the {folders.PLAN} of a sweep lists."
     not_there = run_tables.missing_seeds(missing(groups, expected), rule)
-    report = make_report(groups, repeated, unreadable, not_there)
+    runs = run_tables.runs(groups, repeated, unreadable, keys)
+    report = make_report(groups, runs, not_there)
     if ranked := selected.read(found.runs):
         report.tables.append(selected.table(ranked))
         report.pictures.extend(filter(None, [selected.picture(ranked, results)]))
@@ -95,18 +95,12 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
     return report
 
 
-def make_report(
-    groups: Sequence[Group],
-    repeated: Sequence[Repeated],
-    unreadable: Sequence[Unreadable],
-    absent: Table,
-) -> Report:
+def make_report(groups: Sequence[Group], runs: Table, absent: Table) -> Report:
     """Makes the tables and figures.
 
     Args:
       groups: the runs, sorted.
-      repeated: seeds that are there twice, with the run that counts.
-      unreadable: folders that should be runs.
+      runs: the table of all runs with their states.
       absent: the table of runs that are missing.
     """
     chosen = {
@@ -114,7 +108,6 @@ def make_report(
         for group in groups
         if (found := choose_online(group.counted)) is not None
     }
-    runs = run_tables.runs(groups, repeated, unreadable)
     tables = [
         score_tables.scores(groups),
         score_tables.domain_averages(groups),

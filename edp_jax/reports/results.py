@@ -109,7 +109,7 @@ def read_run(workdir: str) -> list[Result]:
     metrics, summary = run.metrics, run.summary or {}
     reached = summary.get("num_steps") == _num_updates(run.config)
     finished = bool(summary.get("finished")) and reached
-    damage = _damage(workdir, summary) if finished else None
+    damage = _damage(run, summary) if finished else None
     evaluations = None if damage else run.evaluations
     steps = [0] if evaluations is None else evaluations.steps
     done = max(summary.get("num_steps", 0), *steps, *metrics.steps, 0)
@@ -184,10 +184,15 @@ def _divergence(run: Run, index: int, summary: Mapping[str, Any]) -> str | None:
     return f"before update {first:,}: {', '.join(names[:3])}{more}"
 
 
-def _damage(workdir: str, summary: Mapping[str, Any]) -> str | None:
+def _damage(run: Run, summary: Mapping[str, Any]) -> str | None:
     """How the tables of a finished run differ from those that its summary was made of."""
-    notes = dict(summary.get("tables") or {})
-    return tables.find_disagreement(workdir, summary["num_steps"], notes, evaluated=True)
+    notes, end = dict(summary.get("tables") or {}), summary["num_steps"]
+    found = tables.find_disagreement(os.fspath(run.workdir), end, notes, evaluated=True)
+    if found is not None:
+        return found
+    evaluated = () if run.evaluations is None else run.evaluations.steps
+    last = max([0, *run.metrics.steps, *evaluated])
+    return None if last <= end else f"its tables go on to update {last:,}, its summary to {end:,}"
 
 
 def _problems(

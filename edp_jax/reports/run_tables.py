@@ -1,6 +1,6 @@
 """The tables of training: how long, how fast, how far, and what went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -100,8 +100,16 @@ def runs(
     groups: Sequence[Group],
     repeated: Sequence[Repeated],
     unreadable: Sequence[Unreadable],
+    planned: Mapping[str, Sequence[Key]],
 ) -> Table:
-    """Every run with what is wrong with it."""
+    """Every run with what is wrong with it.
+
+    Args:
+      groups: the runs, sorted.
+      repeated: seeds that are there twice, with the run that counts.
+      unreadable: what should be runs.
+      planned: what a sweep says of runs that cannot be read, by their folders.
+    """
     rows = []
     for group in groups:
         for result in group.results:
@@ -111,8 +119,8 @@ def runs(
         troubles = [f"the seed is in {kept}, too, which counts", *_troubles(result)]
         rows.append(_run_row(task, label, result, "repeated", troubles))
     for workdir, reason, state in unreadable:
-        empty = (NOTHING, NOTHING, None, state, None, None, None)
-        rows.append((*empty, (reason,), workdir, NOTHING, NOTHING))
+        for key in planned.get(workdir, ((NOTHING, NOTHING, None),)):
+            rows.append((*key, state, None, None, None, (reason,), workdir, NOTHING, NOTHING))
     columns = (
         *(words("task"), words("learner"), number("seed", 0), words("state")),
         *(number("updates", 0), number("of", 0), number("last")),
@@ -133,7 +141,7 @@ def missing_seeds(keys: Sequence[Key], rule: str) -> Table:
         seeds.setdefault((key.task, key.learner), []).append(key.seed)
     rows = [(*both, tuple(found)) for both, found in seeds.items()]
     columns = (words("task"), words("learner"), words("missing seeds"))
-    return Table("missing", "Missing runs", f"No folder was found of these. {rule}", columns, rows)
+    return Table("missing", "Missing runs", f"No run was found of these. {rule}", columns, rows)
 
 
 def _run_row(

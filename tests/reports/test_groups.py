@@ -59,16 +59,23 @@ def test_folders_are_searched_down_to_the_runs(write_run, tmp_path):
 
 
 def test_runs_without_their_config_are_found_and_tell_why(write_run, tmp_path):
-    """One failed before it wrote config.json, of the other it was deleted: policy/ is no run."""
+    """One failed before it wrote config.json, one was killed then, and of one it was deleted.
+
+    The config.json of a policy inside a run does not make that a run.
+    """
     failed = tmp_path / "runs" / "a"
     failed.mkdir(parents=True)
     (failed / "status.json").write_text('{"state": "failed", "reason": "no such\\ndata"}')
     lost = write_run("b", [[1.0]])
     (lost / "policy").mkdir()
     (lost / "config.json").rename(lost / "policy" / "config.json")
+    killed = tmp_path / "runs" / "c"
+    killed.mkdir()
+    (killed / "status.json").write_text('{"state": "running"}')
     found = folders.search([str(tmp_path / "runs")])
-    assert found == ([], [str(failed), str(lost)], [])
-    first, second = map(folders.describe, found.without_config)
+    assert found == ([], [str(failed), str(lost), str(killed)], [])
+    first, second, third = map(folders.describe, found.without_config)
+    assert "c has no config.json; it is just beginning, or was stopped then" in third.reason
     assert first.state == "failed" and first.reason.endswith("config.json: no such data")
     assert second.state == "unreadable" and "b has no config.json; restore it" in second.reason
     with pytest.raises(InputError, match="--runs: failed, and there is no config.json: no such"):
@@ -114,6 +121,15 @@ def test_a_finished_run_whose_tables_are_not_as_it_wrote_them_does_not_count(
     for result in results.read_run(str(folder)):
         assert result.state == "damaged" and not result.counts and not len(result.scores)
         assert result.damage == f"{table} {says}"
+
+
+def test_rows_beyond_the_end_of_a_finished_run_do_not_count(write_run):
+    folder = write_run("a", [[1.0]])
+    with open(folder / "evaluations.csv", "a") as file:
+        file.write("20,0,0,2,5,2\n")
+    (result,) = results.read_run(str(folder))
+    assert not result.counts and not len(result.scores)
+    assert result.damage == "its tables go on to update 20, its summary to 10"
 
 
 def test_a_finished_run_that_goes_on_is_compared_with_nothing(write_run):
@@ -315,13 +331,17 @@ def test_a_sweep_says_what_is_missing(write_run, tmp_path):
     assert found.sweeps == folders.search([str(tmp_path)]).sweeps == [str(tmp_path / "runs")]
     planned, unreadable = plans.read_plans(found.sweeps)
     assert len(planned) == 2 + 4 + 1 + 1 and not unreadable
-    absent = [each for each in planned if not folders.is_run(each.workdir)]
-    read_again, _ = results.read_runs([str(kept)])
-    grouped, _ = groups.make_groups(read_again, absent)
-    assert groups.missing(grouped, groups.planned_keys(absent, read_again)) == [
-        ("hopper-medium-v2", "edp_td3", 4),
-        ("hopper-medium-v2", "edp_td3 eta=2", 0),
-        ("hopper-medium-v2", "edp_td3 eta=2", 4),
+    absent = [each for each in planned if each.workdir in (str(failed), f"{failed.parent}/b")]
+    keys = groups.planned_keys(absent, results.read_run(str(kept)))
+    task = "hopper-medium-v2"
+    assert keys.pop(str(failed)) == ((task, "edp_td3 num_candidates=1", 0),)
+    ((folder, removed),) = keys.items()
+    assert not folders.is_run(folder) and folders.is_run(str(failed))
+    (found, _), _ = read(kept)
+    assert groups.missing(found, removed) == [
+        (task, "edp_td3", 4),
+        (task, "edp_td3 eta=2", 0),
+        (task, "edp_td3 eta=2", 4),
     ]
 
 

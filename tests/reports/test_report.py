@@ -252,7 +252,7 @@ def test_bad_input_is_told_in_one_line(tmp_path, write_run):
 
 
 def test_every_run_is_told_in_its_state(tmp_path, write_run):
-    """A plan of five seeds in four folders: one sound, one damaged, one failed, one not there."""
+    """A plan of six seeds in four folders: one sound, one damaged, one failed, one not there."""
     write_run("sound", [[0.0], [1.0]])
     damaged = write_run("damaged", [[5.0], [9.0]], seeds=(1,))
     table_of = damaged / "evaluations.csv"
@@ -262,19 +262,20 @@ def test_every_run_is_told_in_its_state(tmp_path, write_run):
     failed.mkdir()
     (failed / "status.json").write_text('{"state": "failed", "reason": "data: not there"}')
     config = {"task": HOPPER, "algorithm": "edp_td3", "sweep": {}}
-    plan = {"sound": [0], "damaged": [1], "failed": [2], "gone": [3, 4]}
+    plan = {"sound": [0], "damaged": [1], "failed": [2, 5], "gone": [3, 4]}
     records = [
         {"name": name, "settings": config | {"seeds": seeds}} for name, seeds in plan.items()
     ]
     (tmp_path / "runs" / "suite.json").write_text(json.dumps(records))
     report = write_report([str(tmp_path / "runs" / "*")], str(tmp_path / "out"))
-    told = "1 learner on 1 task: 1 finished, 1 damaged, 1 repeated, 1 failed, 2 missing (a run is"
+    told = "1 learner on 1 task: 1 finished, 1 damaged, 1 repeated, 2 failed, 2 missing (a run is"
     assert report.summary.startswith(told)
     out = tmp_path / "out"
     found = row(out, "runs", state="damaged")
     assert found["last"] == "" and "evaluations.csv has other rows" in found["what is wrong"]
     assert row(out, "scores", task=HOPPER)["last"] == "1.0"
-    assert row(out, "runs", state="failed")["what is wrong"].endswith("data: not there")
+    found = row(out, "runs", state="failed", task=HOPPER, learner="edp_td3", seed="5")
+    assert found["what is wrong"].endswith("data: not there")
     assert row(out, "missing", learner="edp_td3")["missing seeds"] == "3, 4"
     assert "suite.json of a sweep lists" in report.tables[-1].note
 
