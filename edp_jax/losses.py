@@ -5,7 +5,7 @@ arrays whose shapes do not fit with an AssertionError, because broadcasting woul
 without a word ([B, 1] minus [B] is [B, B]).
 
 `counts` [B] is 1 for the rows that count and 0 for the others, as where action chunks are cut
-(`edp_jax.types.Transition.has_value`). None: all count.
+(`edp_jax.types.Transition.has_value`), or a weight of at least 0. None: all count alike.
 """
 
 import chex
@@ -20,8 +20,7 @@ def mean(values: Array, counts: Array | None = None, axis: int | None = None) ->
 
     Args:
       values: [...], or [..., B] with an axis.
-      counts: [...], or [B] with an axis: 1 for the entries that count and 0 for the others; None:
-        all count.
+      counts: [...], or [B] with an axis: how much each entry counts; None: all alike.
       axis: -1 to average over the last axis alone; None: over all.
 
     Returns:
@@ -74,7 +73,7 @@ def td3_guidance_loss(q: Array, eta: float | Array, counts: Array | None = None)
     Args:
       q: [B] value of the policy's action; for EDP the approximated action a0_hat.
       eta: [] weight of this loss, relative to the denoising or cloning loss beside it.
-      counts: [B], see the module; a number between says how much a row counts, in both means.
+      counts: [B], see the module; of both means.
 
     Returns:
       [] the loss: -eta mean(q) / mean |q| (EDP Eq. 10; TD3+BC, 2106.06860, Eq. 5).

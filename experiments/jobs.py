@@ -42,6 +42,7 @@ class Job:
     workdir: str  # absolute, or on storage that has a name with ://
     num_steps: int  # updates after which it has finished
     arguments: tuple[str, ...]  # of Python, without --workdir
+    judged: bool = False  # whether it then judges its checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,8 @@ def passed_on() -> dict[str, str]:
 def is_finished(job: Job) -> bool:
     """Whether the summary in the folder of a job says that nothing is left to do."""
     summary = _read_json(epath.Path(job.workdir) / "summary.json")
-    return bool(summary.get("finished")) and summary.get("num_steps") == job.num_steps
+    trained = bool(summary.get("finished")) and summary.get("num_steps") == job.num_steps
+    return trained and (not job.judged or bool(summary.get("judged")))
 
 
 def read_status(job: Job) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def estimates(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
         "FQE, pessimistic": np.array([float(row["pessimistic"]) for row in rows]),
         "FQE, mean": np.array([float(row["value"]) for row in rows]),
     }
-    for name in Signs._fields:
-        sign = np.array([float(row[name] or "nan") for row in rows])
+    for name in Signs._fields:  # a table from before a sign came has no column of it
+        sign = np.array([float(row.get(name) or "nan") for row in rows])
         if not np.isnan(sign).all():
             found[name] = -np.where(np.isnan(sign), np.nanmax(sign), sign)
     steps = np.array([float(row["step"]) for row in rows])

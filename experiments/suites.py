@@ -145,7 +145,8 @@ def make_jobs(
             f"--config={config_name}:{settings.config['task']}",
         )
         given = [flag for key, value in values.items() for flag in _flags(key, value)]
-        jobs.append(Job(name, workdir, settings.num_updates, (*arguments, *given)))
+        judged = settings.run.best_by == "fqe"
+        jobs.append(Job(name, workdir, settings.num_updates, (*arguments, *given), judged))
         records.append(
             {"name": name, "config": config_name, "task": task, "overrides": plain(values)}
             | {"settings": plain(settings.config)}

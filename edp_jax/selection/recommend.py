@@ -35,7 +35,7 @@ def recommend(
       keeps: whether the checkpoint after so many updates is kept for good. Only such checkpoints
         are judged: others are there by chance, as where the run was stopped.
       tell: takes lines.
-      check_stop: called between policies; where it raises, nothing is written.
+      check_stop: called between policies and after the fit; where it raises, nothing is written.
       settings: how critics are fitted.
 
     Raises:
@@ -100,6 +100,7 @@ def judge(
     choices = [each.choices for each in examined if each.contender.index in sound]
     tell("fitting critics")
     values = estimate(recorded, parts, choices, settings)
+    check_stop()
     of_members = values.reshape(len(steps), len(sound), *values.shape[1:])
     found = rank(of_members.mean(axis=1), settings.seed)
     return [

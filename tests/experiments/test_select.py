@@ -72,6 +72,9 @@ def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
     assert rows[0]["name"].startswith("first at ")
     signs = "denoising_loss", "sample_loss", "td_error"
     assert all(float(row[name]) > 0 for row in rows for name in signs)
+    for name, number in (("denoising_loss", 1), ("sample_loss", 2)):  # of its data, of own actions
+        found = {row[name] for row in rows if row["step"] == "2" and row["seed"] == "0"}
+        assert len(found) == number
     assert (ranked / ranking.FIGURE).stat().st_size > 0
 
 

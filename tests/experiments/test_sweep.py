@@ -1,5 +1,6 @@
 """Sweeps of runs that are stand-ins: what is started, watched, tried again, skipped and told."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -181,6 +182,15 @@ def test_a_sweep_that_is_stopped_asks_the_same_of_its_runs(job, capsys):
         rows = sweep.follow([first, second], under_way, stop, shown)
     assert [row.state for row in rows] == [STOPPED, STOPPED]
     assert sweep.report(rows, "x") == 75 and "the same command goes on" in capsys.readouterr().out
+
+
+def test_a_run_that_judges_its_checkpoints_has_finished_afterwards(job):
+    run = dataclasses.replace(job(FINISH), judged=True)
+    jobs.supervise(run, Needs())
+    assert not jobs.is_finished(run) and jobs.is_finished(dataclasses.replace(run, judged=False))
+    summary = pathlib.Path(run.workdir, "summary.json")
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"judged": [{"step": 10}]}))
+    assert jobs.is_finished(run)
 
 
 def test_a_second_sweep_of_a_folder_is_refused(tmp_path):
