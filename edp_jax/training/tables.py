@@ -232,13 +232,18 @@ def find_disagreement(
       evaluated: whether they were made after that step was evaluated, as those of a summary are.
 
     Returns:
-      The first difference; None where there is none, or where nothing was noted.
+      The first difference; None where there is none, or where nothing was noted. Rows of later
+      steps are one if `evaluated`: a run that goes on from a checkpoint cuts them off, and one that
+      has ended wrote none.
     """
     for name, last in ((METRICS, step), (EPISODES, step), (EVALUATIONS, step - (not evaluated))):
+        path, difference = os.path.join(workdir, name), None
         if name in notes:
-            difference = find_difference(os.path.join(workdir, name), last, notes[name])
-            if difference is not None:
-                return difference
+            difference = find_difference(path, last, notes[name])
+        if difference is None and evaluated:
+            difference = _find_excess(path, step)
+        if difference is not None:
+            return difference
     return None
 
 
@@ -264,6 +269,16 @@ def find_difference(path: str, step: int, saved: Mapping[str, Any]) -> str | Non
     if rows and hashlib.sha256(text).hexdigest() != saved["sha256"]:
         return f"{path} has other rows up to update {step:,} than the run wrote"
     return None
+
+
+def _find_excess(path: str, end: int) -> str | None:
+    """Tells of rows beyond the last step of a run; None where there are none."""
+    try:
+        lines = read_lines(path)
+    except InputError as error:
+        return str(error)
+    last = 0 if lines is None else max(lines.steps, default=0)
+    return None if last <= end else f"{path} goes on to update {last:,}, its summary to {end:,}"
 
 
 def truncate(path: str, step: int) -> None:

@@ -125,11 +125,12 @@ def test_a_finished_run_whose_tables_are_not_as_it_wrote_them_does_not_count(
 
 def test_rows_beyond_the_end_of_a_finished_run_do_not_count(write_run):
     folder = write_run("a", [[1.0]])
-    with open(folder / "evaluations.csv", "a") as file:
+    table = folder / "evaluations.csv"
+    with open(table, "a") as file:
         file.write("20,0,0,2,5,2\n")
     (result,) = results.read_run(str(folder))
     assert not result.counts and not len(result.scores)
-    assert result.damage == "its tables go on to update 20, its summary to 10"
+    assert result.damage == f"{table} goes on to update 20, its summary to 10"
 
 
 def test_a_finished_run_that_goes_on_is_compared_with_nothing(write_run):
