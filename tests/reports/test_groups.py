@@ -103,9 +103,18 @@ def _change_last(text, cell):
         ),
         (lambda text: _change_last(text, "abc"), "has 3 of its 4 rows up to update 20"),
         (lambda text: text[:-2], "has 3 of its 4 rows up to update 20"),
+        (
+            lambda text: text.replace("seed", "sid", 1),
+            "has other rows up to update 20 than the run",
+        ),
+        (lambda text: text.replace("step", "at", 1), "first line is not that of a table"),
+        (lambda text: text.replace("20,1,", "20,9,", 1), "has other rows up to update 20 than the"),
         (None, "has 0 of its 4 rows up to update 20"),
     ],
-    ids=["rows lost", "score edited", "no number", "torn line", "deleted"],
+    ids=[
+        *("rows lost", "score edited", "no number", "torn line", "header changed"),
+        *("header broken", "unknown seed", "deleted"),
+    ],
 )
 @pytest.mark.parametrize("name", ["evaluations.csv", "metrics.csv"])
 def test_a_finished_run_whose_tables_are_not_as_it_wrote_them_does_not_count(
@@ -120,7 +129,7 @@ def test_a_finished_run_whose_tables_are_not_as_it_wrote_them_does_not_count(
         table.write_text(change(table.read_text()))
     for result in results.read_run(str(folder)):
         assert result.state == "damaged" and not result.counts and not len(result.scores)
-        assert result.damage == f"{table} {says}"
+        assert result.damage.startswith(str(table)) and says in result.damage
 
 
 def test_rows_beyond_the_end_of_a_finished_run_do_not_count(write_run):
