@@ -290,4 +290,4 @@ def _short(value: Any) -> str:
     """A value as it is typed on a command line."""
     if isinstance(value, list | tuple):
         value = tuple(value)
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+    return f"{value:.15g}" if isinstance(value, float) else str(value).replace(" ", "")

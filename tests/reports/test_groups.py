@@ -206,6 +206,12 @@ def test_settings_are_named_where_they_are_not_the_tasks_defaults(write_run):
     ]
 
 
+def test_settings_that_differ_in_a_late_digit_are_told_apart(write_run):
+    found = [write_run(f"{eta}", [[1.0]], eta=eta) for eta in (0.1234567, 0.1234568)]
+    names = [label for _, label in labels(*found)]
+    assert names == ["edp_td3 eta=0.1234567", "edp_td3 eta=0.1234568"]
+
+
 def test_the_name_of_a_learner_does_not_depend_on_other_runs(write_run):
     """eta=0.1 is the default of built-in tasks; a data file has the learner's own default, 1."""
     own = write_run("a", [[1.0]], task="/data/own.npz", num_candidates=1, eta=1.0)
