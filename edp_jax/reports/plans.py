@@ -45,7 +45,8 @@ def _members(folder: str, record: Mapping[str, Any]) -> list[Planned]:
         **make_config(record["config"], record["task"]),
         **record["overrides"],
     }
-    workdir, task = os.path.join(folder, record["name"]), task_name(config["task"])
+    workdir = os.path.normpath(os.path.join(folder, record["name"]))
+    task = task_name(config["task"])
     return [
         Planned(workdir, task, config["algorithm"], {**config, **dict(each.point)}, each.seed)
         for each in grid(config["seeds"], config["sweep"])

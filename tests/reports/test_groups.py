@@ -361,6 +361,17 @@ def test_a_sweep_says_what_is_missing(write_run, tmp_path):
     ]
 
 
+def test_the_plan_of_the_working_folder_names_its_runs_as_they_are_found(
+    write_run, tmp_path, monkeypatch
+):
+    write_run("a", [[1.0]])
+    (tmp_path / "runs" / "suite.json").write_text(json.dumps([plan("a")]))
+    monkeypatch.chdir(tmp_path / "runs")
+    found = folders.search(["."])
+    ((planned,), _) = plans.read_plans(found.sweeps)
+    assert found.runs == [planned.workdir] == ["a"]
+
+
 def test_an_older_plan_has_what_was_changed(tmp_path):
     record = {"name": "a", "config": "edp_td3", "task": "kitchen-mixed-v0"}
     overrides = {"seeds": [3], "num_candidates": 1}
