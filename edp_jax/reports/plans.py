@@ -33,7 +33,7 @@ def read_plans(sweeps: Sequence[str]) -> tuple[list[Planned], list[Unreadable]]:
             runs = [each for record in read_json(path) for each in _members(folder, record)]
         except (OSError, AttributeError, KeyError, TypeError, ValueError, InputError):
             reason = "not the plan of a sweep; the command of the sweep writes it again"
-            unreadable.append(Unreadable(path, reason))
+            unreadable.append(Unreadable(path, reason, "no plan"))
         else:
             planned += runs
     return planned, unreadable

@@ -385,7 +385,7 @@ def test_an_older_plan_has_what_was_changed(tmp_path):
 def test_a_plan_that_cannot_be_read_is_told(tmp_path, content):
     (tmp_path / "suite.json").write_text(content)
     planned, ((path, reason, state),) = plans.read_plans([str(tmp_path)])
-    assert planned == [] and path == str(tmp_path / "suite.json") and state == "unreadable"
+    assert planned == [] and path == str(tmp_path / "suite.json") and state == "no plan"
     assert "the command of the sweep writes it again" in reason
 
 

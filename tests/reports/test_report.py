@@ -280,6 +280,15 @@ def test_every_run_is_told_in_its_state(tmp_path, write_run):
     assert "suite.json of a sweep lists" in report.tables[-1].note
 
 
+def test_a_plan_that_cannot_be_read_is_told_and_is_no_run(tmp_path, write_run):
+    run = write_run("a", [[1.0]])
+    (run.parent / "suite.json").write_text("{")
+    report = write_report([str(run)], str(tmp_path / "out"))
+    assert report.summary.startswith("1 learner on 1 task: 1 finished (a run is one seed)")
+    found = row(tmp_path / "out", "runs", state="no plan")
+    assert found["run"] == str(run.parent / "suite.json")
+
+
 def test_a_ranking_beside_the_runs_is_shown(tmp_path, write_run):
     run = write_run("a", [[1.0], [2.0]])
     folder = run.parent / "selection"
