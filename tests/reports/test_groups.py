@@ -276,6 +276,12 @@ def test_of_a_seed_that_was_run_twice_the_longer_run_counts(write_run):
     assert (result.workdir, kept) == (str(short), str(long))
 
 
+def test_of_two_runs_of_one_length_one_that_counts_is_taken(write_run):
+    folders = [write_run(name, [[1.0], [last]]) for name, last in (("a", np.nan), ("b", 2.0))]
+    (((group,), _), _) = read(*folders)
+    assert [result.workdir for result in group.results] == [str(folders[1])]
+
+
 def test_a_removed_run_is_missing(write_run):
     """Every learner is expected on every task with every seed that any run has."""
     folders = [
