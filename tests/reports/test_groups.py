@@ -402,6 +402,18 @@ def test_domains_are_those_of_the_paper():
     assert [groups.domain_of(t) for t in others] == ["other antmaze", "other adroit", "other"]
 
 
+def test_averages_over_tasks_tell_how_long_their_runs_were(write_run):
+    """A run that does not count is not among them."""
+    short = write_run("a", [[1.0]])
+    long = write_run("b", [[1.0], [2.0]], task="walker2d-medium-v2")
+    stopped = write_run("c", [[1.0]] * 3, seeds=(1,), num_steps=50, finished=False)
+    (found, _), _ = read(short, long, stopped)
+    for make in (score_tables.domain_averages, score_tables.aggregates):
+        table = make(found)
+        column = [each.name for each in table.columns].index("updates")
+        assert table.rows[0][column] == (10, 20)
+
+
 def test_the_papers_domain_mean_stands_where_all_its_tasks_are(write_run):
     """Kitchen, OMS: EDP 80.5. Ours: (90 + 60 + 30) / 3, until a task is there twice."""
     folders = [
@@ -410,7 +422,7 @@ def test_the_papers_domain_mean_stands_where_all_its_tasks_are(write_run):
     ]
     (found, _), _ = read(*folders)
     row = score_tables.domain_averages(found).rows[0]
-    assert row[:3] == ("kitchen", "edp_td3", "3 of 3") and row[4][0] == 60.0
+    assert row[:3] == ("kitchen", "edp_td3", "3 of 3") and row[5][0] == 60.0
     assert row[-2:] == (80.5, pytest.approx(-20.5))
     more = write_run("more", [[0.0]], task="kitchen-mixed-v0", sha256="other")
     (found, _), _ = read(*folders, more)
