@@ -54,7 +54,9 @@ def test_folders_are_searched_down_to_the_runs(write_run, tmp_path):
     found = [str(tmp_path / "runs" / name) for name in ("a/b", "c")]
     assert folders.find_runs([str(tmp_path / "runs")]) == found
     assert folders.find_runs([str(tmp_path / "*" / "c"), str(tmp_path / "runs")]) == found
-    with pytest.raises(InputError, match="--runs=.*nothing: no run there"):
+    with pytest.raises(
+        InputError, match="--runs=.*nothing: no run there .*config.json or .*summary"
+    ):
         folders.find_runs([str(tmp_path / "nothing")])
 
 
