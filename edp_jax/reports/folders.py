@@ -12,6 +12,7 @@ PLAN = "suite.json"  # in the folder of a sweep, which has those of its runs ins
 _CONFIG, _STATUS = "config.json", "status.json"
 _OF_TRAINING = frozenset({_CONFIG, "summary.json", "metrics.csv"})
 _OF_A_RUN = _OF_TRAINING | {_STATUS}
+_LISTED = " or ".join(sorted(_OF_A_RUN))
 
 
 class Found(NamedTuple):
@@ -47,8 +48,8 @@ def search(patterns: Sequence[str]) -> Found:
         own = {here for here, files in walked.items() if not _OF_A_RUN.isdisjoint(files)}
         if not own:
             raise InputError(
-                f"--runs={pattern}: no run there (a folder with a config.json); name folders of "
-                "runs, as in --runs='runs/*'"
+                f"--runs={pattern}: no run there (a folder with {_LISTED}); name folders of runs, "
+                "as in --runs='runs/*'"
             )
         with_config = {here for here in own if _CONFIG in walked[here]}
         runs |= with_config

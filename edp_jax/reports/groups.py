@@ -83,7 +83,7 @@ class Repeated(NamedTuple):
     task: str
     label: str
     result: Result
-    kept: str  # the folder of the run that counts
+    kept: str  # the folder of the run that is taken
 
 
 def domain_of(task: str) -> str:
@@ -97,7 +97,7 @@ def domain_of(task: str) -> str:
 
 
 def _precedence(result: Result) -> tuple:
-    """The smallest counts where a seed was run several times."""
+    """The smallest is taken where a seed was run several times."""
     return -result.updates_done, not result.counts, result.workdir
 
 
@@ -109,7 +109,7 @@ def make_groups(
     The settings of a learner that are not the defaults of the task are named behind it, and tell
     its runs apart. The number of updates, the environment and settings without a default are named
     only where they alone tell runs apart. Where a seed was run twice, the run with more updates
-    counts.
+    is taken; of as many, one that counts.
 
     Args:
       results: of all runs.
@@ -290,4 +290,4 @@ def _short(value: Any) -> str:
     """A value as it is typed on a command line."""
     if isinstance(value, list | tuple):
         value = tuple(value)
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+    return f"{value:.15g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -33,7 +33,7 @@ def read_plans(sweeps: Sequence[str]) -> tuple[list[Planned], list[Unreadable]]:
             runs = [each for record in read_json(path) for each in _members(folder, record)]
         except (OSError, AttributeError, KeyError, TypeError, ValueError, InputError):
             reason = "not the plan of a sweep; the command of the sweep writes it again"
-            unreadable.append(Unreadable(path, reason))
+            unreadable.append(Unreadable(path, reason, "no plan"))
         else:
             planned += runs
     return planned, unreadable
@@ -45,7 +45,8 @@ def _members(folder: str, record: Mapping[str, Any]) -> list[Planned]:
         **make_config(record["config"], record["task"]),
         **record["overrides"],
     }
-    workdir, task = os.path.join(folder, record["name"]), task_name(config["task"])
+    workdir = os.path.normpath(os.path.join(folder, record["name"]))
+    task = task_name(config["task"])
     return [
         Planned(workdir, task, config["algorithm"], {**config, **dict(each.point)}, each.seed)
         for each in grid(config["seeds"], config["sweep"])

@@ -10,8 +10,9 @@ import numpy as np
 from edp_jax import configuration
 from edp_jax.errors import one_line
 from edp_jax.reports.folders import Unreadable, failure
-from edp_jax.runs import Run, Times
+from edp_jax.runs import Metrics, Run, Times
 from edp_jax.training import tables
+from edp_jax.training.members import Member
 from edp_jax.types import InputError
 
 _CRITIC = "critic/q_mean"
@@ -106,10 +107,11 @@ def read_run(workdir: str) -> list[Result]:
       InputError: a file of the run cannot be read.
     """
     run = Run(workdir)
-    metrics, summary = run.metrics, run.summary or {}
+    summary = run.summary or {}
     reached = summary.get("num_steps") == _num_updates(run.config)
     finished = bool(summary.get("finished")) and reached
     damage = _damage(run, summary) if finished else None
+    metrics = Metrics(np.zeros(0, int), {}) if damage else run.metrics
     evaluations = None if damage else run.evaluations
     steps = [0] if evaluations is None else evaluations.steps
     done = max(summary.get("num_steps", 0), *steps, *metrics.steps, 0)
@@ -121,7 +123,7 @@ def read_run(workdir: str) -> list[Result]:
             scores = evaluations.means[:, index]
             values = evaluations.returns if evaluations.scores is None else evaluations.scores
             episodes = values[:, index]
-        has_critic = _CRITIC in metrics.values and not damage
+        has_critic = _CRITIC in metrics.values
         results.append(
             Result(
                 workdir=workdir,
@@ -141,7 +143,7 @@ def read_run(workdir: str) -> list[Result]:
                 updates_per_second=summary.get("updates_per_second", {}).get("per_seed"),
                 times=run.times,
                 members=len(run.members),
-                diverged=_divergence(run, index, summary),
+                diverged=_divergence(run.members[index], metrics, index, summary),
                 damage=damage,
                 problems=_problems(summary, scores, None if finished else failure(workdir)),
                 sha256=run.dataset.get("sha256", ""),
@@ -162,18 +164,19 @@ def task_name(task: str) -> str:
     )
 
 
-def _divergence(run: Run, index: int, summary: Mapping[str, Any]) -> str | None:
+def _divergence(
+    member: Member, metrics: Metrics, index: int, summary: Mapping[str, Any]
+) -> str | None:
     """Tells since when numbers of a member are not finite; None where all are.
 
     The summary of a run may say so itself, with the columns of the member and the update.
     """
-    member = run.members[index].columns
     for entry in summary.get("diverged", ()):
-        if member.items() <= entry.items():
+        if member.columns.items() <= entry.items():
             return f"in update {entry['update']:,}"
     broken = {
-        name: int(run.metrics.steps[~np.isfinite(values[:, index])][0])
-        for name, values in run.metrics.values.items()
+        name: int(metrics.steps[~np.isfinite(values[:, index])][0])
+        for name, values in metrics.values.items()
         if not np.isfinite(values[:, index]).all()
     }
     if not broken:
@@ -187,12 +190,7 @@ def _divergence(run: Run, index: int, summary: Mapping[str, Any]) -> str | None:
 def _damage(run: Run, summary: Mapping[str, Any]) -> str | None:
     """How the tables of a finished run differ from those that its summary was made of."""
     notes, end = dict(summary.get("tables") or {}), summary["num_steps"]
-    found = tables.find_disagreement(os.fspath(run.workdir), end, notes, evaluated=True)
-    if found is not None:
-        return found
-    evaluated = () if run.evaluations is None else run.evaluations.steps
-    last = max([0, *run.metrics.steps, *evaluated])
-    return None if last <= end else f"its tables go on to update {last:,}, its summary to {end:,}"
+    return tables.find_disagreement(os.fspath(run.workdir), end, notes, evaluated=True)
 
 
 def _problems(

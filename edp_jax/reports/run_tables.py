@@ -106,7 +106,7 @@ def runs(
 
     Args:
       groups: the runs, sorted.
-      repeated: seeds that are there twice, with the run that counts.
+      repeated: seeds that are there twice, with the run that is taken.
       unreadable: what should be runs.
       planned: what a sweep says of runs that cannot be read, by their folders.
     """
@@ -116,7 +116,7 @@ def runs(
             troubles = _troubles(result)
             rows.append(_run_row(group.task, group.label, result, result.state, troubles))
     for task, label, result, kept in repeated:
-        troubles = [f"the seed is in {kept}, too, which counts", *_troubles(result)]
+        troubles = [f"the seed is in {kept}, too, which is taken", *_troubles(result)]
         rows.append(_run_row(task, label, result, "repeated", troubles))
     for workdir, reason, state in unreadable:
         for key in planned.get(workdir, ((NOTHING, NOTHING, None),)):

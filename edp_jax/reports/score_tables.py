@@ -52,9 +52,10 @@ def domain_averages(groups: Sequence[Group]) -> Table:
             reference = published.get((domain, own[0].learner)) if complete else None
             difference = None if reference is None else numbers[1][0] - reference
             of = f"{len(own)} of {len(tasks)}" if tasks else str(len(own))
-            rows.append((domain, label, of, *numbers, _evaluations(own), reference, difference))
+            first = (domain, label, of, _updates(own))
+            rows.append((*first, *numbers, _evaluations(own), reference, difference))
     columns = (
-        *(words("domain"), words("learner"), words("tasks")),
+        *(words("domain"), words("learner"), words("tasks"), span("updates")),
         *(with_error("last"), with_error("OMS"), with_error("RAT"), span("evaluations")),
         *(number("paper's OMS"), number("difference", sign=True)),
     )
@@ -74,9 +75,9 @@ def aggregates(groups: Sequence[Group]) -> Table:
         numbers = [statistics.iqm(_strata(own, measure)) for measure in MEASURES]
         count = sum(len(group.counted) for group in own)
         tasks = tuple(group.task for group in own)
-        rows.append((label, tasks, count, *numbers, _evaluations(own)))
+        rows.append((label, tasks, count, _updates(own), *numbers, _evaluations(own)))
     columns = (
-        *(words("learner"), words("tasks"), number("runs", 0)),
+        *(words("learner"), words("tasks"), number("runs", 0), span("updates")),
         *(interval("IQM of last"), interval("IQM of OMS"), interval("IQM of RAT")),
         span("evaluations"),
     )
@@ -186,6 +187,12 @@ def _evaluations(groups: Sequence[Group]) -> tuple[int | None, int | None]:
     """The fewest and the most evaluations with a result, of the seeds that count."""
     counts = [int(count) for group in groups for count in group.values("num_evaluations")]
     return min(counts, default=None), max(counts, default=None)
+
+
+def _updates(groups: Sequence[Group]) -> tuple[int | None, int | None]:
+    """The fewest and the most updates of the seeds that count."""
+    done = [result.updates_done for group in groups for result in group.counted]
+    return min(done, default=None), max(done, default=None)
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

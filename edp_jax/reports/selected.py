@@ -8,12 +8,14 @@ from edp_jax.reports.results import Result
 from edp_jax.reports.tables import Table, interval, number, words
 from edp_jax.selection import ranking
 from edp_jax.selection.figure import draw
+from edp_jax.selection.signs import Signs
 
 _NOTE = (
     "Fitted Q evaluation of recorded data alone: the discounted return that is estimated from the "
     "start of held-out episodes, with its 95 % bootstrap interval, in units of the stored rewards. "
     "The order is by the pessimistic estimate. Verdict: "
 )
+_HEADS = {"td_error": "TD error"}
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -36,15 +38,14 @@ def table(rows: Rows) -> Table:
     columns = (
         *(number("rank", 0), words("policy"), interval("estimated return", 2)),
         *(number("pessimistic", 2), words("cannot be told from the first")),
-        *(number("denoising loss", 3), number("TD error", 3), number("excess", 3)),
-        number("distance", 3),
+        *(number(_HEADS.get(key, key.replace("_", " ")), 3) for key in Signs._fields),
     )
     cells = [
         (
             *(int(row["rank"]), row["name"]),
             tuple(float(row[key]) for key in ("value", "low", "high")),
             *(float(row["pessimistic"]), "yes" if tied else ""),
-            *(float(row[key]) for key in ("denoising_loss", "td_error", "excess", "distance")),
+            *(float(row.get(key) or "nan") for key in Signs._fields),  # older tables have fewer
         )
         for row, tied in zip(rows, as_good, strict=True)
     ]

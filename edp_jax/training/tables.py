@@ -201,11 +201,8 @@ def read_lines(path: str) -> Lines | None:
     once = list(dict.fromkeys(lines[1:]))  # a row has its step, member and episode
     for line in once:
         cells = line.split(",")
-        if (
-            len(cells) == len(header)
-            and all(map(_is_number, cells))
-            and cells[position].isdecimal()
-        ):
+        whole = len(cells) == len(header) and all(map(_is_number, cells))
+        if whole and cells[position].isdecimal():
             rows.append(line)
             steps.append(int(cells[position]))
     return Lines(lines[0], rows, steps, len(once) - len(rows))
@@ -230,39 +227,45 @@ def find_disagreement(
       step: of the checkpoint. It was saved after the metrics of that step were written.
       notes: of the checkpoint, or of summary.json: `CsvTable.rows_so_far` by the table's name.
       evaluated: whether they were made after that step was evaluated, as those of a summary are.
+        Then the run has ended, and rows of later steps are a difference, noted or not.
 
     Returns:
       The first difference; None where there is none, or where nothing was noted.
     """
     for name, last in ((METRICS, step), (EPISODES, step), (EVALUATIONS, step - (not evaluated))):
-        if name in notes:
-            difference = find_difference(os.path.join(workdir, name), last, notes[name])
-            if difference is not None:
+        if evaluated or name in notes:
+            path, saved = os.path.join(workdir, name), notes.get(name)
+            if difference := find_difference(path, last, saved, ended=evaluated):
                 return difference
     return None
 
 
-def find_difference(path: str, step: int, saved: Mapping[str, Any]) -> str | None:
+def find_difference(
+    path: str, step: int, saved: Mapping[str, Any] | None, *, ended: bool = False
+) -> str | None:
     """Compares a table with what was in it when a checkpoint was saved.
 
     Args:
       path: the csv file; there may be none.
       step: rows of later steps are left out.
-      saved: `CsvTable.rows_so_far` of that time.
+      saved: `CsvTable.rows_so_far` of that time; None: not known, and not compared.
+      ended: whether the run ended with that step, so that rows of later ones are not its own.
 
     Returns:
       What is wrong with the table, None where it has the same rows.
     """
     try:
-        lines = read_lines(path)
+        lines = read_lines(path) or Lines("", [], [], 0)
     except InputError as error:
         return str(error)
-    rows = [] if lines is None else _until(lines, step)
-    if len(rows) != saved["rows"]:
+    rows, last = _until(lines, step), max(lines.steps, default=0)
+    if saved is not None and len(rows) != saved["rows"]:
         return f"{path} has {len(rows)} of its {saved['rows']} rows up to update {step:,}"
-    text = _text(lines.header, rows) if lines is not None and rows else b""
-    if rows and hashlib.sha256(text).hexdigest() != saved["sha256"]:
+    digest = hashlib.sha256(_text(lines.header, rows)).hexdigest()
+    if saved is not None and rows and digest != saved["sha256"]:
         return f"{path} has other rows up to update {step:,} than the run wrote"
+    if ended and last > step:
+        return f"{path} goes on to update {last:,}, its summary to {step:,}"
     return None
 
 

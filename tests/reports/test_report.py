@@ -280,21 +280,34 @@ def test_every_run_is_told_in_its_state(tmp_path, write_run):
     assert "suite.json of a sweep lists" in report.tables[-1].note
 
 
-def test_a_ranking_beside_the_runs_is_shown(tmp_path, write_run):
+def test_a_plan_that_cannot_be_read_is_told_and_is_no_run(tmp_path, write_run):
+    run = write_run("a", [[1.0]])
+    (run.parent / "suite.json").write_text("{")
+    report = write_report([str(run)], str(tmp_path / "out"))
+    assert report.summary.startswith("1 learner on 1 task: 1 finished (a run is one seed)")
+    found = row(tmp_path / "out", "runs", state="no plan")
+    assert found["run"] == str(run.parent / "suite.json")
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_ranking_beside_the_runs_is_shown(tmp_path, write_run, older):
+    """An older one has no loss on the policy's own actions."""
     run = write_run("a", [[1.0], [2.0]])
     folder = run.parent / "selection"
     folder.mkdir()
     head = "rank,name,workdir,step,value,low,high,pessimistic,as_good"
-    signs = "denoising_loss,td_error,excess,distance"
+    own = ("", "", "") if older else (",sample_loss", ",0.125", ",nan")
+    signs = f"denoising_loss{own[0]},td_error,excess,distance"
     rows = [
-        f"1,a at 20,{run},20,5.5,4,7,5,1,0.25,nan,0,0.5",
-        f"2,a at 10,{run},10,3,2,4,2.5,0,nan,nan,0,0.5",
+        f"1,a at 20,{run},20,5.5,4,7,5,1,0.25{own[1]},nan,0,0.5",
+        f"2,a at 10,{run},10,3,2,4,2.5,0,nan{own[2]},nan,0,0.5",
     ]
     (folder / "ranking.csv").write_text("\n".join([f"{head},{signs}", *rows]) + "\n")
     report = write_report([str(run)], str(tmp_path / "out"))
     assert "take a at 20: all others are estimated lower" in report.tables[-1].note
     first = table(tmp_path / "out", "ranking")[0]
     assert first["estimated return high"] == "7.0" and first["TD error"] == ""
+    assert first["sample loss"] == ("" if older else "0.125") and first["distance"] == "0.5"
     assert (tmp_path / "out" / "figures" / "ranking.png").is_file()
     (folder / "ranking.csv").write_text("rank\n1\n")
     with pytest.raises(InputError, match="not the table of a selection"):

@@ -155,6 +155,14 @@ def test_only_a_finished_run_of_that_length_counts_as_finished(finish, tmp_path)
     assert outputs.is_finished(str(tmp_path), 20) and not outputs.is_finished(str(tmp_path), 21)
 
 
+def test_a_run_with_rows_beyond_its_end_is_made_again(finish, tmp_path, capsys):
+    finish(finished=True)
+    with open(tmp_path / "metrics.csv", "a") as file:
+        file.write("25,3,25,1,2\n")
+    assert not outputs.is_finished(str(tmp_path), 20)
+    assert "metrics.csv goes on to update 25, its summary to 20" in capsys.readouterr().out
+
+
 def test_a_run_does_not_fail_for_want_of_a_picture(finish, tmp_path, capsys, monkeypatch):
     def missing(picture):
         raise InputError("package 'matplotlib': not installed")
