@@ -136,7 +136,7 @@ def share_in_modes(actions: np.ndarray) -> np.ndarray:
 
 
 def described(samples: np.ndarray) -> str:
-    """What the program prints of the samples [S, num_actions, 2]: their mean shares, and each."""
+    """The line about the samples [S, num_actions, 2] of S seeds: mean shares, then each seed's."""
     shares = np.array([share_in_modes(actions) for actions in samples])
     parts = {"in the rewarded mode": shares[:, REWARDED], "outside": 1 - shares.sum(axis=1)}
     return ", ".join(

@@ -211,7 +211,7 @@ def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
 
 @contextlib.contextmanager
 def _as_typed() -> Iterator[None]:
-    """Has errors name the flags of this program instead of settings of the run."""
+    """Rewrites errors of the block: `config.env_id` becomes `--env_id`, the flag that was typed."""
     try:
         yield
     except InputError as error:

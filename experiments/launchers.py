@@ -188,8 +188,8 @@ def _connect(cluster: Any, address: str) -> None:
         reason = one_line(error)[:100]
         if named in ("", "local"):
             raise InputError(
-                f"--launcher=ray: Ray cannot be started on this machine ({reason}); where it is "
-                "slow or busy, set RAY_raylet_start_wait_time_s=120 in the environment"
+                f"--launcher=ray: Ray cannot be started on this machine ({reason}); it waits 30 s "
+                "for itself: try again when the machine is less busy, or use --launcher=local"
             ) from error
         raise InputError(
             f"{'--address' if address else 'RAY_ADDRESS'}={named:.60}: no Ray cluster can be "

@@ -141,7 +141,7 @@ def q_score_matching(
 
 
 def _in_units_of_noise(schedule: diffusion.NoiseSchedule, t: Array, q_gradient: Array) -> Array:
-    """sqrt(1 - abar) grad Q [B, A], a constant: a score times minus this root is a noise."""
+    """sqrt(1 - abar) grad Q [B, A], the gradient as the network's noise is scaled; a constant."""
     sigma = jnp.sqrt(1.0 - jnp.asarray(schedule.alphas_cumprod)[t])
     return sigma[:, None] * jax.lax.stop_gradient(q_gradient)
 

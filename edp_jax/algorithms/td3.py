@@ -95,10 +95,10 @@ def make_draw(
     return draw
 
 
-def guidance_counts(
+def guidance_weights(
     schedule: diffusion.NoiseSchedule, t: Array, power: float, counts: Array | None
 ) -> Array | None:
-    """How much each row counts in the guidance at a0_hat: the less, the more noise it was from.
+    """The weight of each row in the guidance at a0_hat: small where its timestep has much noise.
 
     Args:
       schedule: noise schedule with K timesteps.
@@ -137,7 +137,7 @@ def make_update(
         def guidance(params: networks.Params, prediction: Prediction) -> tuple:
             if guided_action is None:
                 t, power = draws.corruption.timestep, settings.guidance_power
-                counts = guidance_counts(policy.schedule, t, power, batch.has_value)
+                counts = guidance_weights(policy.schedule, t, power, batch.has_value)
                 action = prediction.action
             else:
                 action, counts = guided_action(params, batch, draws.other), batch.has_value

@@ -97,7 +97,7 @@ def domain_of(task: str) -> str:
 
 
 def _precedence(result: Result) -> tuple:
-    """The smallest is taken where a seed was run several times."""
+    """Sorts runs of the same seed; the report takes the first of them and lists the others."""
     return -result.updates_done, not result.counts, result.workdir
 
 
@@ -255,7 +255,7 @@ def _learner_labels(results: Sequence[Result | Planned]) -> dict[Result | Planne
 
 
 def _named(result: Result | Planned) -> Set[str]:
-    """The settings that are named wherever they are not the defaults."""
+    """The settings that are part of a learner's name if they differ from the task's defaults."""
     defaults = _defaults(result.learner, result.settings["task"])
     return result.settings.keys() & defaults.keys() - _NEVER_NAMED - _NAMED_WHERE_DIFFERENT
 

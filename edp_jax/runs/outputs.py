@@ -213,7 +213,7 @@ def _reason(run: Run, outcome: Outcome) -> str:
 
 
 def _not_counted(evaluations: Evaluations, sound: np.ndarray) -> int:
-    """How many episodes of the members that have not diverged do not count."""
+    """Counts the episodes without a usable return, of the members that have not diverged."""
     counted = (evaluations.lengths >= 0).sum(axis=-1)
     return int((evaluations.num_episodes - counted)[:, sound].sum())
 

@@ -127,8 +127,8 @@ def test_guidance_counts_less_at_much_noise():
 def test_rows_without_a_value_guide_nothing_whatever_their_noise():
     t, counts = jnp.array([0, 3]), jnp.array([0.0, 1.0])
     abar = np.asarray(SCHEDULE.alphas_cumprod)
-    assert_close(td3.guidance_counts(SCHEDULE, t, 0.5, counts), [0.0, np.sqrt(abar[3])])
-    assert td3.guidance_counts(SCHEDULE, t, 0, counts) is counts  # as published
+    assert_close(td3.guidance_weights(SCHEDULE, t, 0.5, counts), [0.0, np.sqrt(abar[3])])
+    assert td3.guidance_weights(SCHEDULE, t, 0, counts) is counts  # as published
 
 
 def test_guidance_moves_the_policy_and_not_the_critics():
