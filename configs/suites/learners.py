@@ -1,0 +1,28 @@
+"""Learners side by side on the data at hand, with settings that no task has of its own.
+
+docs/findings.md has the results. The first learners are the recommended one and those that it has
+to be compared with; 330 seeds in all, so begin with some: a run that has finished is skipped.
+"""
+
+LEARNERS = (
+    *("edp", "bc_diffusion", "iql", "td3_bc", "idql", "edp_td3"),
+    *("diffusion_ql", "edp_iql", "edp_crr", "dac", "fql"),
+)
+TASKS = (
+    *(f"builtin/walker2d-{data}" for data in ("medium-expert", "medium-replay", "medium")),
+    *(f"builtin/halfcheetah-{data}" for data in ("medium-expert", "medium-replay", "medium")),
+    *(f"builtin/hopper-{data}" for data in ("medium-replay", "medium", "medium-expert")),
+    "kitchen-complete-v0",
+)
+SCALE = {
+    "seeds": (0, 1, 2),
+    "num_steps": 20_000,
+    "eval_every": 5_000,
+    "eval_episodes": 10,
+    "checkpoint_every": 5_000,
+}
+
+
+def get_suite() -> list[tuple[str, str, dict]]:
+    """The runs: (configuration, task, settings that differ from the task's)."""
+    return [(learner, task, SCALE) for learner in LEARNERS for task in TASKS]
