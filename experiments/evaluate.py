@@ -141,7 +141,9 @@ def evaluate(
         if update >= 0:
             print(f"{member} diverged in update {update:,} and does not act")
     unit = "return" if dataset.reference_scores is None else "score"
-    heading = f"{unit}, mean of {request.episodes} episodes each: all, one by one"
+    heading = (
+        f"{unit}, mean of all members: of each, over the counting of {request.episodes} episodes"
+    )
     columns = ACTING if horizon == 1 else (EXECUTE, *ACTING)
     print(_row({name: name for name in columns}, heading), flush=True)
     rows: list[dict[str, Any]] = []
@@ -156,9 +158,8 @@ def evaluate(
         )(state)
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr, flush=True)
-        numbers = f"{finite_mean(result.means):.1f}: {', '.join(_means(result))}"
         values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
-        print(_row(values, numbers), flush=True)
+        print(_row(values, describe_means(result)), flush=True)
         rows += [row | values for row in tables.evaluation_rows(step, run.members, result)]
     if unscored:
         remedy = (
@@ -218,12 +219,16 @@ def _as_typed() -> Iterator[None]:
         raise InputError(re.sub(r"(--)?config\.(?=env_)", "--", str(error))) from error
 
 
-def _means(result: Evaluation) -> Iterator[str]:
-    """The mean of each member, and how many episodes count where some do not."""
-    for mean, lengths in zip(result.means, result.lengths, strict=True):
-        counted = np.count_nonzero(lengths >= 0)
-        short = f" ({counted} of {lengths.size} count)" if counted < lengths.size else ""
-        yield f"{mean:.1f}{short}"
+def describe_means(result: Evaluation) -> str:
+    """The mean of the members, then that of each; and of how many, where some do not count."""
+
+    def told(mean: float, counts: np.ndarray, what: str) -> str:
+        short = "" if counts.all() else f" ({counts.sum()} of {counts.size} {what})"
+        return f"{mean:.1f}{short}"
+
+    means, counts = result.means, result.lengths >= 0
+    each = (told(mean, own, "count") for mean, own in zip(means, counts, strict=True))
+    return f"{told(float(finite_mean(means)), ~np.isnan(means), 'members')}: {', '.join(each)}"
 
 
 def is_foreign(environment: EnvSpec | None, settings: Settings) -> bool:
