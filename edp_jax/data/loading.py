@@ -20,6 +20,25 @@ from edp_jax.files import sha256_of
 from edp_jax.tasks import Task
 
 
+def check_there(task: Task, data_dir: str, layout: Layout = AS_STORED) -> None:
+    """Refuses a dataset that `load` would, as far as that is known at once, without reading it.
+
+    What can be made or downloaded counts as there.
+
+    Args:
+      task: what `find_task` gives.
+      data_dir: the folder that downloaded and made files are kept in.
+      layout: what the user says of the data.
+
+    Raises:
+      InputError: a file of the user is not there, a package is not installed, or the format does
+        not read a setting of the layout.
+    """
+    reader = READERS[task.reader]
+    check_read(layout, reader.layout, f"the format of {called(task.name)}")
+    reader.check(task, os.path.abspath(os.path.expanduser(data_dir)))
+
+
 def load(
     task: Task,
     data_dir: str,
@@ -48,10 +67,9 @@ def load(
       InputError: the data cannot be had or used, or their format does not read a setting of the
         layout. The message of a failed download says where to get the file and where to put it.
     """
+    check_there(task, data_dir, layout)
     folder = os.path.abspath(os.path.expanduser(data_dir))
-    reader = READERS[task.reader]
-    check_read(layout, reader.layout, f"the format of {called(task.name)}")
-    raw, path = reader.read(Request(task, folder, progress, storage, layout))
+    raw, path = READERS[task.reader].read(Request(task, folder, progress, storage, layout))
     info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
     if path is not None:
         info |= {"path": os.path.abspath(path), "size_bytes": os.path.getsize(path)}

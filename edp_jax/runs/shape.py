@@ -1,7 +1,7 @@
 """What the files of a run must look like before anything is read from them."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def is_record(record: dict[str, Any]) -> bool:
@@ -47,7 +47,7 @@ def judged(summary: Mapping[str, Any], saved_steps: Collection[int]) -> list[dic
     return found
 
 
-def _is_judged(found: Any) -> bool:
+def _is_judged(found: Any) -> TypeGuard[list[dict[str, Any]]]:
     names, numbers = ("step", "value", "low", "high", "pessimistic", "as_good"), (int, float, bool)
     return (
         isinstance(found, list)

@@ -217,7 +217,7 @@ def test_another_environment_pays_returns_and_who_has_diverged_is_not_filmed(
     state((3, -1))
     evaluate.evaluate(run.workdir, acting(), request)
     printed = capsys.readouterr().out
-    assert "return, mean of 1 episodes" in printed
+    assert "return, mean of all members" in printed
     assert "no scores: the reference scores are of another environment; --env_id=task" in printed
     assert [row["score"] for row in read_csv(folder / "run" / evaluate.TABLE)] == ["", ""]
     seed = evaluator.episode_seeds((1,), 2, 1, 0).item()  # of the second member
