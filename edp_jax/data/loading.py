@@ -12,7 +12,7 @@ from edp_jax.data.folder import data_folder
 from edp_jax.data.layout import AS_STORED, Layout, check_read
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.raw import RawDataset, called
-from edp_jax.data.reader import Progress, Request
+from edp_jax.data.reader import Progress, Reader, Request
 from edp_jax.data.readers import READERS, find_task
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.data.summary import describe, summarize
@@ -34,9 +34,7 @@ def check_there(task: Task, data_dir: str, layout: Layout = AS_STORED) -> None:
       InputError: a file of the user is not there, a package is not installed, or the format does
         not read a setting of the layout.
     """
-    reader = READERS[task.reader]
-    check_read(layout, reader.layout, f"the format of {called(task.name)}")
-    reader.check(task, os.path.abspath(os.path.expanduser(data_dir)))
+    _reader(task, layout).check(task, os.path.abspath(os.path.expanduser(data_dir)))
 
 
 def load(
@@ -67,9 +65,8 @@ def load(
       InputError: the data cannot be had or used, or their format does not read a setting of the
         layout. The message of a failed download says where to get the file and where to put it.
     """
-    check_there(task, data_dir, layout)
     folder = os.path.abspath(os.path.expanduser(data_dir))
-    raw, path = READERS[task.reader].read(Request(task, folder, progress, storage, layout))
+    raw, path = _reader(task, layout).read(Request(task, folder, progress, storage, layout))
     info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
     if path is not None:
         info |= {"path": os.path.abspath(path), "size_bytes": os.path.getsize(path)}
@@ -122,6 +119,13 @@ def load_dataset(
         progress=progress,
         storage=storage,
     )
+
+
+def _reader(task: Task, layout: Layout) -> Reader:
+    """The reader of a task; refuses settings of the layout that it does not read."""
+    reader = READERS[task.reader]
+    check_read(layout, reader.layout, f"the format of {called(task.name)}")
+    return reader
 
 
 def _sha256(raw: RawDataset, path: str | None) -> str:
