@@ -1,6 +1,9 @@
 """The wording of messages: errors of other packages in one line, how a program is started."""
 
+import contextlib
 import pathlib
+import re
+from collections.abc import Collection, Iterator
 
 from edp_jax.types import InputError
 
@@ -32,3 +35,20 @@ def program(name: str) -> str:
     """
     installed = pathlib.Path(__file__).with_name("experiments").is_dir()
     return f"python -m {'edp_jax.' if installed else ''}experiments.{name}"
+
+
+@contextlib.contextmanager
+def as_flags(names: Collection[str]) -> Iterator[None]:
+    """Rewrites errors of a block in a program whose own flags are settings of a run elsewhere.
+
+    Args:
+      names: of settings: what the library calls config.NAME is the flag --NAME to who typed it.
+
+    Raises:
+      InputError: one of the block.
+    """
+    try:
+        yield
+    except InputError as error:
+        settings = rf"(--)?config\.(?=({'|'.join(names)})\b)"
+        raise InputError(re.sub(settings, "--", str(error))) from error

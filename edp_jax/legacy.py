@@ -85,7 +85,7 @@ def make_env(name: str) -> LegacyEnv:
 
 
 def _make(name: str) -> Any:
-    gym = _import_stack(name)["gym"]
+    gym = packages(name)["gym"]
     try:
         return gym.make(name)
     except gym.error.Error as error:
@@ -93,7 +93,15 @@ def _make(name: str) -> Any:
         raise InputError(f"legacy:{name}: {one_line(error)}; {remedy}") from error
 
 
-def _import_stack(name: str) -> dict[str, Any]:
+def packages(name: str) -> dict[str, Any]:
+    """The packages by name.
+
+    Args:
+      name: what needs them, D4RL's name of it.
+
+    Raises:
+      InputError: one cannot be imported.
+    """
     modules, missing = {}, []
     for part in _PARTS:
         try:

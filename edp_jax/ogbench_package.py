@@ -10,12 +10,30 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edp_jax.errors import not_installed, one_line
 from edp_jax.types import InputError
+
+
+def package(dataset: str) -> ModuleType:
+    """OGBench's package.
+
+    Args:
+      dataset: that needs it.
+
+    Raises:
+      InputError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of its renderer, where there is no screen
+            return importlib.import_module("ogbench")
+    except ImportError as error:
+        raise not_installed(f"ogbench:{dataset}", error, "ogbench") from error
 
 
 def make_env(dataset: str) -> Any:
@@ -27,11 +45,11 @@ def make_env(dataset: str) -> Any:
     Raises:
       InputError: the package is missing, or it has no such environment.
     """
+    found = package(dataset)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of its renderer, where there is no screen
-            package = importlib.import_module("ogbench")
-            env = package.make_env_and_datasets(dataset, env_only=True)
+            env = found.make_env_and_datasets(dataset, env_only=True)
             env.reset(seed=0)  # an arm compiles its model
             return env
     except ImportError as error:

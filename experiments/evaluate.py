@@ -9,15 +9,13 @@ Prints a line per combination; with one candidate there is nothing to choose, so
 are one line. Every episode goes to a csv table. The same command gives the same numbers.
 """
 
-import contextlib
 import csv
 import dataclasses
 import io
 import itertools
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import Settings, build
 from edp_jax.diffusion import SAMPLERS
+from edp_jax.errors import as_flags
 from edp_jax.evaluation import finite_mean
 from edp_jax.files import check_writable, write_bytes
 from edp_jax.runs import Run
@@ -40,6 +39,7 @@ from . import launch, video
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 TABLE = "evaluate.csv"
 TASK = "task"  # in place of an environment
+_ENVIRONMENT = ("env_id", "env_kwargs")  # settings of a run that are flags here
 _SEED_EPISODES = 1_000_000  # numbers of episodes that a seed has for itself
 
 
@@ -128,9 +128,9 @@ def evaluate(
     if unscored:
         dataset = dataclasses.replace(dataset, reference_scores=None)
     if acting.environment != settings.environment:
-        with _as_typed():
+        with as_flags(_ENVIRONMENT):
             evaluation.check_sizes(acting.environment, dataset.observation_dim, dataset.action_dim)
-        check_environment(acting.environment)
+        check_environment(acting.environment, remedy="mend it, or name another one with --env_id")
     state = run.state(build.make_algorithm(settings, dataset), step)
     living = np.flatnonzero(np.asarray(state.diverged) < 0)
     if film and not living.size:
@@ -141,7 +141,9 @@ def evaluate(
         if update >= 0:
             print(f"{member} diverged in update {update:,} and does not act")
     unit = "return" if dataset.reference_scores is None else "score"
-    heading = f"{unit}, mean of {request.episodes} episodes each: all, one by one"
+    heading = (
+        f"{unit}, mean of all members: of each, over the counting of {request.episodes} episodes"
+    )
     columns = ACTING if horizon == 1 else (EXECUTE, *ACTING)
     print(_row({name: name for name in columns}, heading), flush=True)
     rows: list[dict[str, Any]] = []
@@ -156,9 +158,8 @@ def evaluate(
         )(state)
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr, flush=True)
-        numbers = f"{finite_mean(result.means):.1f}: {', '.join(_means(result))}"
         values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
-        print(_row(values, numbers), flush=True)
+        print(_row(values, describe_means(result)), flush=True)
         rows += [row | values for row in tables.evaluation_rows(step, run.members, result)]
     if unscored:
         remedy = (
@@ -199,7 +200,7 @@ def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
     if request.environment:
         env_id = "" if request.environment == TASK else request.environment
         named = {"env_id": env_id, "env_kwargs": request.env_kwargs}
-        with _as_typed():
+        with as_flags(_ENVIRONMENT):
             settings = configuration.resolve(settings.config | named)
     if not settings.environment:
         raise InputError(
@@ -209,21 +210,16 @@ def _acting(settings: Settings, request: Request, workdir: str) -> Settings:
     return settings
 
 
-@contextlib.contextmanager
-def _as_typed() -> Iterator[None]:
-    """Rewrites errors of the block: `config.env_id` becomes `--env_id`, the flag that was typed."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(re.sub(r"(--)?config\.(?=env_)", "--", str(error))) from error
+def describe_means(result: Evaluation) -> str:
+    """The mean of the members, then that of each; and of how many, where some do not count."""
 
+    def told(mean: float, counts: np.ndarray, what: str) -> str:
+        short = "" if counts.all() else f" ({counts.sum()} of {counts.size} {what})"
+        return f"{mean:.1f}{short}"
 
-def _means(result: Evaluation) -> Iterator[str]:
-    """The mean of each member, and how many episodes count where some do not."""
-    for mean, lengths in zip(result.means, result.lengths, strict=True):
-        counted = np.count_nonzero(lengths >= 0)
-        short = f" ({counted} of {lengths.size} count)" if counted < lengths.size else ""
-        yield f"{mean:.1f}{short}"
+    means, counts = result.means, result.lengths >= 0
+    each = (told(mean, own, "count") for mean, own in zip(means, counts, strict=True))
+    return f"{told(float(finite_mean(means)), ~np.isnan(means), 'members')}: {', '.join(each)}"
 
 
 def is_foreign(environment: EnvSpec | None, settings: Settings) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edp_jax import InputError, configuration
-from edp_jax.configuration import groups
+from edp_jax.configuration import build, groups
 from edp_jax.errors import one_line
 from edp_jax.files import plain
 from edp_jax.settings import describe
@@ -158,6 +158,31 @@ def make_jobs(
             "leave it out, or let its settings differ in more than its length"
         )
     return jobs, records
+
+
+def lacking(jobs: Sequence[Job], records: Sequence[Mapping[str, Any]]) -> dict[Job, str]:
+    """What runs lack on this machine of their data and packages.
+
+    Args:
+      jobs: of `make_jobs`.
+      records: likewise.
+
+    Returns:
+      For the runs that lack something, why they would fail.
+    """
+    reasons, found = dict[Any, str](), dict[Job, str]()
+    for job, record in zip(jobs, records, strict=True):
+        settings = configuration.resolve(record["settings"])
+        needed = settings.task, settings.data_dir, settings.layout, settings.environment
+        if needed not in reasons:
+            try:
+                build.check_there(settings)
+                reasons[needed] = ""
+            except InputError as error:
+                reasons[needed] = str(error)
+        if reasons[needed]:
+            found[job] = reasons[needed]
+    return found
 
 
 def folder_name(config_name: str, task: str, values: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ import contextlib
 import json
 import os
 import shlex
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -70,7 +71,9 @@ def main(_: Sequence[str]) -> int:
     out = suites.absolute_out(values["out"])
     suite = suites.read_suite(values["suite"])
     listed, records = suites.make_jobs(suite, out, suites.parse_pairs("set", values["set"]))
+    lacking = suites.lacking(listed, records)
     if values["launcher"] == "print":
+        check_there(listed, lacking, "print")
         print("\n".join(commands(listed)))
         return 0
     options = launchers.Options(
@@ -80,7 +83,7 @@ def main(_: Sequence[str]) -> int:
         os.path.join("" if mirror.is_remote(out) else out, ".slurm"),
     )
     with alone(out):
-        return train(listed, out, values["launcher"], needs, options, records)
+        return train(listed, out, values["launcher"], needs, options, records, lacking)
 
 
 def train(
@@ -90,10 +93,11 @@ def train(
     needs: jobs.Needs,
     options: launchers.Options,
     records: list[dict[str, Any]],
+    lacking: Mapping[Job, str],
 ) -> int:
     """Trains those runs of a sweep that have not finished; returns the exit code.
 
-    What an earlier sweep has left stays as it was where the launcher refuses.
+    What an earlier sweep has left stays as it was where one is refused.
     """
     todo = [job for job in listed if not jobs.is_finished(job)]
     print(
@@ -102,6 +106,7 @@ def train(
     if not todo:
         write_record(out, records)
         return 0
+    check_there(todo, lacking, launcher)
     print(f"each of the others gets {needs}", flush=True)
     if launcher == "local" and not needs.gpus and leases.gpus():
         print("this machine has GPUs; --gpus=1 gives every run one", flush=True)
@@ -113,6 +118,28 @@ def train(
         write_record(out, records)
         rows = follow(listed, dict(zip(todo, pending, strict=True)), signals.check, shown)
     return report(rows, out)
+
+
+def check_there(todo: Sequence[Job], lacking: Mapping[Job, str], launcher: str) -> None:
+    """Refuses a sweep of runs that lack something here; where runs may be elsewhere, warns of it.
+
+    Args:
+      todo: runs that are to be started.
+      lacking: of `suites.lacking`.
+      launcher: what starts them.
+
+    Raises:
+      InputError: the launcher starts them on this machine.
+    """
+    runs = [job for job in todo if job in lacking]
+    if not runs:
+        return
+    others = f" (and {len(runs) - 1} more)" if len(runs) > 1 else ""
+    reason = f"{others}: {lacking[runs[0]]}"
+    told = f"suite: {runs[0].name[: max(30, 290 - len(reason))]}{reason}"[:300]
+    if launcher == "local":
+        raise InputError(told)
+    print(f"warning: {told}; fine if the machines of the runs have it", file=sys.stderr, flush=True)
 
 
 def commands(listed: Sequence[Job]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from edp_jax import data
+from edp_jax.errors import as_flags
 from edp_jax.settings import describe, make
 
 from . import launch
@@ -73,7 +74,8 @@ def show(name: str, data_dir: str, layout: data.Layout) -> None:
       layout: what the user says of the data.
     """
     task, storage = data.find_task(name), data.storage_near(tempfile.gettempdir())
-    raw, info = data.load(task, data_dir, storage=storage, layout=layout)
+    with as_flags(["data_dir", *(entry.name for entry in describe(data.Layout))]):
+        raw, info = data.load(task, data_dir, storage=storage, layout=layout)
     print(f"{task.name}: {info['path'] or 'no single file'}, sha256 {info['sha256']}")
     print(data.describe(info["summary"]))
     for kind in ("observation", "action"):

@@ -22,6 +22,19 @@ from edp_jax.training.trainer import Trainer
 from edp_jax.types import InputError
 
 
+def check_there(settings: Settings) -> None:
+    """Refuses a run without its data or its environment, as far as that is known at once.
+
+    What can be downloaded or made counts as there. Nothing is read, and no environment is made.
+
+    Raises:
+      InputError: a file or a package is not on this machine, or gymnasium knows no such id.
+    """
+    data.check_there(settings.task, settings.data_dir, settings.layout)
+    if settings.environment:
+        envs.check_there(settings.environment)
+
+
 def load_dataset(
     settings: Settings,
     workdir: str,

@@ -5,7 +5,7 @@ In steps: `find_task` names it, `load` reads and checks its data, `prepare` make
 
 from edp_jax.data.folder import data_folder
 from edp_jax.data.layout import Layout
-from edp_jax.data.loading import load, load_dataset
+from edp_jax.data.loading import check_there, load, load_dataset
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.preprocess import episodes_of_rows
 from edp_jax.data.raw import RawDataset
@@ -24,5 +24,5 @@ __all__ = [
     "RewardTransform",
     "Storage",
 ]
-__all__ += ["Task", "data_folder", "describe", "episodes_of_rows", "find_file", "find_task"]
-__all__ += ["list_tasks", "load", "load_dataset", "prepare", "storage_near"]
+__all__ += ["Task", "check_there", "data_folder", "describe", "episodes_of_rows", "find_file"]
+__all__ += ["find_task", "list_tasks", "load", "load_dataset", "prepare", "storage_near"]

@@ -23,7 +23,7 @@ def column_names(path: str) -> list[str]:
     Raises:
       InputError: pyarrow is missing, or the file is missing or damaged.
     """
-    pyarrow = _import(path)
+    pyarrow = package(path)
     check_readable(path)
     with _told(path):
         if _is_csv(path):
@@ -50,7 +50,7 @@ def read_columns(
       InputError: see `column_names`, a column is not there, has missing values, or its entries are
         lists of unequal length or something else than numbers, flags, texts and lists of these.
     """
-    there, pyarrow = column_names(path), _import(path)
+    there, pyarrow = column_names(path), package(path)
     names = [*names, *(name for name in where_there if name in there)]
     known = set(there)
     missing = [name for name in names if name not in known]
@@ -76,7 +76,15 @@ def _blocks(pyarrow: ModuleType) -> Any:
     return pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK)
 
 
-def _import(path: str) -> ModuleType:
+def package(path: str) -> ModuleType:
+    """The package pyarrow.
+
+    Args:
+      path: of the file or folder that needs it.
+
+    Raises:
+      InputError: it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.compute
@@ -98,7 +106,7 @@ def _told(path: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, MemoryError, _import(path).ArrowException) as error:
+    except (OSError, ValueError, KeyError, MemoryError, package(path).ArrowException) as error:
         with open(path, "rb") as file:
             if file.read(len(_POINTER)) == _POINTER:
                 remedy = "run git lfs pull in its folder"
@@ -112,7 +120,7 @@ def _told(path: str) -> Iterator[None]:
 
 def _to_numpy(path: str, name: str, column: Any) -> np.ndarray:
     source = f"{called(path)}: column {name!r}"
-    types, compute = _import(path).types, _import(path).compute
+    types, compute = package(path).types, package(path).compute
     kind, shape = column.type, (len(column),)
     if column.null_count:
         row = compute.index(compute.is_null(column), True).as_py()

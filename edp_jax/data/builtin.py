@@ -27,7 +27,7 @@ PREFIX = "builtin/"
 _CHECKSUM = ".sha256"  # the ending of the file beside a dataset that `sha256sum --check` reads
 RANDOM = "random"  # in place of a behaviour policy: uniformly random actions
 _FOLDER = os.path.join(os.path.dirname(__file__), "behaviours")
-_ABANDONED = 3600.0  # seconds after which no process is still writing a temporary file
+_ABANDONED = 120.0  # seconds without a write after which nobody writes to a temporary file
 _NUM_ENVS = 10  # in step; so few rows keep BLAS on one thread, and its sums the same on every run
 _SEED = 0
 _SIZE = 150_000  # transitions of one policy
@@ -100,15 +100,19 @@ def ensure(name: str, data_dir: str, progress: Callable[[str], None] = print) ->
     path = path_of(name, data_dir)
     if os.path.isfile(path):
         return path
-    with folder_made(os.path.dirname(path)):
-        remove_leftovers(os.path.dirname(path), older_than=_ABANDONED)
-        progress(f"builtin/{name}: made once on this machine, kept as {path}")
+    folder, file_name = os.path.split(path)
+    with folder_made(folder):
+        progress(
+            f"builtin/{name}: made once on this machine, anew where it is stopped before its end; "
+            f"kept as {path}"
+        )
         sources = enumerate(DATASETS[name])
         raw = concatenate([collect(source, _SEED + index, progress) for index, source in sources])
         recipe = json.dumps(describe(name), sort_keys=True)
+        remove_leftovers(folder, older_than=_ABANDONED)  # of starts that were killed
         with replacing(path) as temporary:
             hdf5.write_hdf5(temporary, raw, attributes={"recipe": recipe})
-            line = f"{sha256_of(temporary)}  {os.path.basename(path)}\n"
+            line = f"{sha256_of(temporary)}  {file_name}\n"
             write_bytes(path + _CHECKSUM, line.encode())
     return path
 
@@ -225,4 +229,9 @@ def _unchecked(path: str) -> Iterator[str]:
         )
 
 
-READER = Reader(NAME, "builtin/<robot>-<quality>", find, read, locate)
+def check(task: Task, data_dir: str) -> None:
+    """Refuses a built-in dataset without the simulators, whose versions its file is named by."""
+    path_of(task.name.removeprefix(PREFIX), data_dir)
+
+
+READER = Reader(NAME, "builtin/<robot>-<quality>", find, read, locate, check=check)

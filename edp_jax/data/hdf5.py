@@ -12,7 +12,7 @@ from edp_jax.data import formats
 from edp_jax.data.format import Reading
 from edp_jax.data.layout import AS_STORED, Layout
 from edp_jax.data.raw import RawDataset, called, check_readable
-from edp_jax.data.reader import Reader, Request
+from edp_jax.data.reader import Reader, Request, check_file
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.errors import one_line
 from edp_jax.files import GZIP_RATIO, replacing
@@ -259,4 +259,6 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return raw, path
 
 
-READER = Reader("hdf5", "the path of an .hdf5 file", find, read, layout=formats.LAYOUT)
+READER = Reader(
+    "hdf5", "the path of an .hdf5 file", find, read, layout=formats.LAYOUT, check=check_file
+)

@@ -37,4 +37,10 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return d4rl.repaired(task, from_arrays(task.name, arrays, max_episode_steps=steps)), None
 
 
-READER = Reader("legacy", "legacy:<D4RL name>", find, read)
+def check(task: Task, data_dir: str) -> None:
+    """Refuses a dataset of D4RL's packages without them."""
+    del data_dir
+    legacy.packages(task.name.removeprefix(PREFIX))
+
+
+READER = Reader("legacy", "legacy:<D4RL name>", find, read, check=check)

@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
-from edp_jax.data import boxes
+from edp_jax.data import arrow, boxes
 from edp_jax.data import lerobot_meta as meta
 from edp_jax.data.arrow import read_columns
 from edp_jax.data.ends import as_flags
@@ -105,12 +105,20 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return read_lerobot(folder, layout=request.layout, storage=request.storage), None
 
 
+def check(task: Task, data_dir: str) -> None:
+    """Refuses a folder that is none of LeRobot, and any without the package that reads it."""
+    del data_dir
+    arrow.package(task.name)
+    meta.open_folder(task.file_name or "")
+
+
 READER = Reader(
     "lerobot",
     "lerobot:<folder>",
     find,
     read,
     layout=("observation_keys", "action_keys", "reward_rule"),
+    check=check,
 )
 
 

@@ -12,12 +12,29 @@ from edp_jax.data.folder import data_folder
 from edp_jax.data.layout import AS_STORED, Layout, check_read
 from edp_jax.data.prepare import Dataset, Preprocessing, prepare
 from edp_jax.data.raw import RawDataset, called
-from edp_jax.data.reader import Progress, Request
+from edp_jax.data.reader import Progress, Reader, Request
 from edp_jax.data.readers import READERS, find_task
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.data.summary import describe, summarize
 from edp_jax.files import sha256_of
 from edp_jax.tasks import Task
+
+
+def check_there(task: Task, data_dir: str, layout: Layout = AS_STORED) -> None:
+    """Refuses a dataset that `load` would, as far as that is known at once, without reading it.
+
+    What can be made or downloaded counts as there.
+
+    Args:
+      task: what `find_task` gives.
+      data_dir: the folder that downloaded and made files are kept in.
+      layout: what the user says of the data.
+
+    Raises:
+      InputError: a file of the user is not there, a package is not installed, or the format does
+        not read a setting of the layout.
+    """
+    _reader(task, layout).check(task, os.path.abspath(os.path.expanduser(data_dir)))
 
 
 def load(
@@ -49,9 +66,7 @@ def load(
         layout. The message of a failed download says where to get the file and where to put it.
     """
     folder = os.path.abspath(os.path.expanduser(data_dir))
-    reader = READERS[task.reader]
-    check_read(layout, reader.layout, f"the format of {called(task.name)}")
-    raw, path = reader.read(Request(task, folder, progress, storage, layout))
+    raw, path = _reader(task, layout).read(Request(task, folder, progress, storage, layout))
     info = {"name": task.name, "path": None, "sha256": _sha256(raw, path), "size_bytes": None}
     if path is not None:
         info |= {"path": os.path.abspath(path), "size_bytes": os.path.getsize(path)}
@@ -104,6 +119,13 @@ def load_dataset(
         progress=progress,
         storage=storage,
     )
+
+
+def _reader(task: Task, layout: Layout) -> Reader:
+    """The reader of a task; refuses settings of the layout that it does not read."""
+    reader = READERS[task.reader]
+    check_read(layout, reader.layout, f"the format of {called(task.name)}")
+    return reader
 
 
 def _sha256(raw: RawDataset, path: str | None) -> str:

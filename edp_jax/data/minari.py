@@ -166,7 +166,13 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return read_minari(request.task.name.removeprefix(PREFIX), request.progress), None
 
 
-READER = Reader("minari", "minari:<dataset id>", find, read)
+def check(task: Task, data_dir: str) -> None:
+    """Refuses a dataset of Minari without its package."""
+    del data_dir
+    minari_package.package(task.name.removeprefix(PREFIX))
+
+
+READER = Reader("minari", "minari:<dataset id>", find, read, check=check)
 
 
 def _buffer(minari: ModuleType, raw: RawDataset, rows: slice) -> Any:

@@ -13,7 +13,7 @@ from edp_jax.data import formats
 from edp_jax.data.format import Content, Reading
 from edp_jax.data.layout import AS_STORED, Layout
 from edp_jax.data.raw import RawDataset, called, check_readable
-from edp_jax.data.reader import Reader, Request
+from edp_jax.data.reader import Reader, Request, check_file
 from edp_jax.data.storage import MEMORY, Storage, free_memory
 from edp_jax.errors import one_line
 from edp_jax.files import read_array
@@ -71,7 +71,9 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return read_npz(path, storage=request.storage, layout=request.layout), path
 
 
-READER = Reader("npz", "the path of an .npz file", find, read, layout=formats.LAYOUT)
+READER = Reader(
+    "npz", "the path of an .npz file", find, read, layout=formats.LAYOUT, check=check_file
+)
 
 
 class _Open:

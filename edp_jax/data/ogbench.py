@@ -77,7 +77,13 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return dataclasses.replace(raw, understood=(told,)), path
 
 
-READER = Reader("ogbench", "ogbench:<dataset>-singletask-v0", find, read, locate)
+def check(task: Task, data_dir: str) -> None:
+    """Refuses a dataset of OGBench without its package, which says what a row earns."""
+    del data_dir
+    ogbench_package.package(task.name.removeprefix(PREFIX))
+
+
+READER = Reader("ogbench", "ogbench:<dataset>-singletask-v0", find, read, locate, check=check)
 
 
 def _download(request: Request) -> str:

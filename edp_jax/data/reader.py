@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edp_jax.data.layout import AS_STORED, Layout
-from edp_jax.data.raw import RawDataset
+from edp_jax.data.raw import RawDataset, check_readable
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.tasks import Task
 
@@ -43,3 +43,15 @@ class Reader:
     locate: Callable[[Task, str], str | None] = lambda task, data_dir: None
     """The file of a task and a data folder where it is on disk, else None."""
     layout: tuple[str, ...] = ()  # the settings of `Layout` that it reads; others are refused
+    check: Callable[[Task, str], None] = lambda task, data_dir: None
+    """Refuses a task and a data folder of which `read` would fail, as far as that is known at once.
+
+    Raises:
+      InputError: a file of the user is not there, or a package that reads or makes the data.
+    """
+
+
+def check_file(task: Task, data_dir: str) -> None:
+    """`Reader.check` of a format of users' files."""
+    del data_dir
+    check_readable(task.file_name or task.name)

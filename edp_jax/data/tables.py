@@ -19,12 +19,13 @@ import re
 
 import numpy as np
 
+from edp_jax.data import arrow
 from edp_jax.data.arrow import column_names, read_columns
 from edp_jax.data.ends import FLAGS
 from edp_jax.data.layout import AS_STORED, Layout, check_keys, rewards_by_rule
 from edp_jax.data.names import NAMES, find_names, listed
 from edp_jax.data.raw import RawDataset, called, from_arrays
-from edp_jax.data.reader import Reader, Request
+from edp_jax.data.reader import Reader, Request, check_file
 from edp_jax.data.stacked import Stacked
 from edp_jax.data.storage import MEMORY, Storage
 from edp_jax.tasks import Task
@@ -117,12 +118,19 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
     return read_table(path, layout=request.layout, storage=request.storage), path
 
 
+def check(task: Task, data_dir: str) -> None:
+    """Refuses a table that is not there, and any without the package that reads it."""
+    arrow.package(task.name)
+    check_file(task, data_dir)
+
+
 READER = Reader(
     "table",
     "the path of a .csv or .parquet file",
     find,
     read,
     layout=("observation_keys", "action_keys", "reward_rule"),
+    check=check,
 )
 
 

@@ -5,6 +5,7 @@
 
 import contextlib
 import difflib
+import importlib
 import io
 import warnings
 from collections.abc import Callable
@@ -42,10 +43,7 @@ def make_gymnasium(env_id: str, num_envs: int, **kwargs) -> tuple[gymnasium.Env,
         try:
             return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
         except gymnasium.error.UnregisteredEnv as error:
-            matches = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.4)
-            near = ", ".join(matches) or "an id of gymnasium"
-            remedy = f"use {near}, or 'module:id' to import yours first"
-            raise InputError(f"environment {label!r}: no such id; {remedy}") from error
+            raise _unknown(env_id) from error
         except Exception as error:  # constructors raise what they like
             raise InputError(
                 f"environment {label!r} cannot be made with keyword arguments {kwargs}: "
@@ -53,6 +51,38 @@ def make_gymnasium(env_id: str, num_envs: int, **kwargs) -> tuple[gymnasium.Env,
             ) from error
 
     return make_flat(make_one, num_envs, label)
+
+
+def check_registered(env_id: str) -> None:
+    """Refuses an id that gymnasium does not know, without making the environment.
+
+    Args:
+      env_id: of gymnasium, or "module:id" to import a module first.
+
+    Raises:
+      InputError: it is unknown, or the module cannot be imported.
+    """
+    module, _, own_id = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        gymnasium.spec(own_id)
+    except gymnasium.error.UnregisteredEnv as error:
+        raise _unknown(env_id) from error
+    except gymnasium.error.Error:
+        pass  # it may have no version, and gymnasium makes the newest
+    except Exception as error:  # it is a module of the user
+        raise InputError(
+            f"environment 'gymnasium:{env_id}': {module} cannot be imported ({_told(error)}); "
+            "correct it"
+        ) from error
+
+
+def _unknown(env_id: str) -> InputError:
+    matches = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.4)
+    near = ", ".join(matches) or "an id of gymnasium"
+    remedy = f"use {near}, or 'module:id' to import yours first"
+    return InputError(f"environment 'gymnasium:{env_id}': no such id; {remedy}")
 
 
 def make_locomotion(environment: Environment, num_envs: int) -> tuple[gymnasium.Env, ...]:

@@ -3,6 +3,7 @@
 What makes them imports simulators, which takes seconds. It is imported when the first one is made.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -11,6 +12,7 @@ import json
 import pkgutil
 import re
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edp_jax.errors import not_installed
@@ -18,6 +20,7 @@ from edp_jax.tasks import ENVIRONMENTS
 from edp_jax.types import EnvSpec, InputError
 
 TESTED_MUJOCO = ((3, 1, 6), (3, 5))  # the first tested release, and the first that is not
+_ADAPTERS = "edp_jax.evaluation.adapters"
 # (an `Environment` of the table, number) -> environments; by domain
 _MAKERS = {
     "locomotion": "edp_jax.evaluation.adapters:make_locomotion",
@@ -57,6 +60,34 @@ def make_new(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
       InputError: the environment is unknown or cannot be made, or its observations or actions do
         not fit.
     """
+    with _packages_of(environment):
+        return _maker(environment)(num_envs)
+
+
+def check_there(environment: EnvSpec) -> None:
+    """Refuses an environment that `make_new` would, as far as that is known without making it.
+
+    Raises:
+      InputError: its name is unknown, or a package is not installed.
+    """
+    with _packages_of(environment):
+        _maker(environment)
+        prefix, _, env_id = environment.name.partition(":")
+        if prefix == "gymnasium":
+            importlib.import_module(_ADAPTERS).check_registered(env_id)
+
+
+@contextlib.contextmanager
+def _packages_of(environment: EnvSpec) -> Iterator[None]:
+    """Tells in one line which package of an environment is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise not_installed(f"environment {environment.name!r}", error, "simulators") from error
+
+
+def _maker(environment: EnvSpec) -> Callable[[int], tuple[Any, ...]]:
+    """What makes a number of environments of a name; the packages that it needs are imported."""
     name, kwargs = environment.name, _parse_kwargs(environment)
     prefix, _, rest = name.partition(":")
     if name in ENVIRONMENTS:
@@ -67,13 +98,11 @@ def make_new(environment: EnvSpec, num_envs: int) -> tuple[Any, ...]:
         near = ", ".join(difflib.get_close_matches(name, ENVIRONMENTS) or list(ENVIRONMENTS)[:3])
         others = ", ".join(f"'{prefix}:...'" for prefix in _PREFIXES)
         raise InputError(f"environment {name!r} is unknown; use one of: {near}; or {others}")
-    try:
-        if prefix != "legacy":
-            warn_about_mujoco(importlib.metadata.version("mujoco"))
-            importlib.import_module("edp_jax.evaluation.adapters")  # loads the packages quietly
-        return pkgutil.resolve_name(maker)(which, num_envs, **kwargs)
-    except ImportError as error:
-        raise not_installed(f"environment {name!r}", error, "simulators") from error
+    if prefix != "legacy":
+        warn_about_mujoco(importlib.metadata.version("mujoco"))
+        importlib.import_module(_ADAPTERS)  # loads the packages quietly
+    make = pkgutil.resolve_name(maker)
+    return lambda num_envs: make(which, num_envs, **kwargs)
 
 
 def make_legacy(name: str, num_envs: int) -> tuple[Any, ...]:

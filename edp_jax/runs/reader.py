@@ -162,9 +162,10 @@ class Run:
 
     @property
     def judged(self) -> list[dict[str, Any]] | None:
-        """Estimates of checkpoints by the data, the best first; None where there are none."""
-        found = (self.summary or {}).get("judged")
-        return found if shape.is_judged(found) else None
+        """Estimates by the data, the best first; None without them, or once the run trained on."""
+        from edp_jax.training.checkpoint import saved_steps
+
+        return shape.judged(self.summary or {}, saved_steps(self._checkpoint_folder))
 
     def policy(self, seed: int | None = None, **options: Any) -> "Policy":
         """Loads the policy of one member.
@@ -229,12 +230,11 @@ class Run:
         Returns:
           The states of all members [R].
         """
-        from edp_jax.training import loop
-        from edp_jax.training.checkpoint import restore
+        from edp_jax.training import checkpoint, loop
 
         step = self.find_checkpoint() if step is None else step
-        seeds = [member.seed for member in self.members]
-        return restore(self._checkpoint_folder, step, loop.init_members(algorithm, seeds))
+        untrained = loop.init_members(algorithm, [member.seed for member in self.members])
+        return checkpoint.restore(self._checkpoint_folder, step, untrained)
 
     def _best_of(self, steps: list[int]) -> int | None:
         if self.judged is None and self.config.get("best_by") != "fqe":

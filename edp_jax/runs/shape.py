@@ -1,6 +1,7 @@
 """What the files of a run must look like before anything is read from them."""
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeGuard
 
 
 def is_record(record: dict[str, Any]) -> bool:
@@ -27,8 +28,26 @@ def is_record(record: dict[str, Any]) -> bool:
     )
 
 
-def is_judged(found: Any) -> bool:
-    """Whether these are estimates of checkpoints as summary.json has them."""
+def judged(summary: Mapping[str, Any], saved_steps: Collection[int]) -> list[dict[str, Any]] | None:
+    """The estimates of checkpoints in a summary.
+
+    The last checkpoint is one of those that are judged. A newer one tells that the run has been
+    made longer since, and has not stopped yet to write another summary, or was killed before.
+
+    Args:
+      summary: what summary.json holds.
+      saved_steps: updates until each checkpoint that is there.
+
+    Returns:
+      Those of all checkpoints, the best first; None where there are none, or they are out of date.
+    """
+    found = summary.get("judged")
+    if not _is_judged(found) or max(saved_steps, default=0) > max(each["step"] for each in found):
+        return None
+    return found
+
+
+def _is_judged(found: Any) -> TypeGuard[list[dict[str, Any]]]:
     names, numbers = ("step", "value", "low", "high", "pessimistic", "as_good"), (int, float, bool)
     return (
         isinstance(found, list)

@@ -106,7 +106,7 @@ def steps_of(run: Run, which: str) -> list[int]:
 
 
 def open_runs(
-    workdirs: Sequence[str], tell: Callable[[str], None]
+    workdirs: Sequence[str], tell: Callable[[str], None], asked: str = "--runs"
 ) -> tuple[Recorded, list[Source]]:
     """Opens runs that were trained on one and the same dataset, and reads that.
 
@@ -115,6 +115,7 @@ def open_runs(
     Args:
       workdirs: folders of runs.
       tell: takes lines about how long reading takes.
+      asked: what errors begin with: what the user gave to have these runs opened.
 
     Raises:
       InputError: a folder holds no run; they have different datasets; or the data have changed, or
@@ -126,7 +127,7 @@ def open_runs(
     for run, settings in zip(runs, found, strict=True):
         if run.dataset["sha256"] != first.dataset["sha256"] or settings.layout != layout:
             raise InputError(
-                f"--runs: {_short(first.workdir)} and {_short(run.workdir)} have different data "
+                f"{asked}: {_short(first.workdir)} and {_short(run.workdir)} have different data "
                 f"({_short(task.name)}, {_short(settings.task.name)}), or read them in different "
                 "ways; compare runs of one dataset"
             )
@@ -134,10 +135,10 @@ def open_runs(
     raw, info = data.load(task, found[0].data_dir, tell, storage, layout)
     if info["sha256"] != first.dataset["sha256"]:
         raise InputError(
-            f"--runs: {_short(first.workdir)}: its dataset {_short(task.name)} has changed since; "
+            f"{asked}: {_short(first.workdir)}: its dataset {_short(task.name)} has changed since; "
             "restore it"
         )
-    check("--runs", task.name, raw)
+    check(asked, task.name, raw)
 
     def prepare(options: data.Preprocessing, box: tuple | None) -> data.Dataset:
         quiet = {"progress": lambda line: None, "storage": storage}

@@ -90,7 +90,7 @@ def judge(
     Returns:
       Per checkpoint, the best first, what summary.json says of it.
     """
-    recorded, (source,) = pool.open_runs([workdir], tell)
+    recorded, (source,) = pool.open_runs([workdir], tell, ASKED)
     parts = split(recorded.episode, np.random.default_rng(settings.seed), max_rows=MAX_ROWS)
     ways, examined = [source.settings.learner], list[Examined]()
     for each in examine(source, steps, ways, recorded, parts, COUNT, settings.seed):

@@ -44,12 +44,17 @@ class Evaluation(NamedTuple):
         return episode_means(self.values, self.lengths)
 
 
-def check_environment(environment: EnvSpec, seconds: float = float("inf")) -> None:
+def check_environment(
+    environment: EnvSpec,
+    seconds: float = float("inf"),
+    remedy: str = "mend it, or train without: --config.env_id=none",
+) -> None:
     """Resets an environment and takes one step in it, before a run counts on it.
 
     Args:
       environment: where policies are to act.
       seconds: that each may take.
+      remedy: what the user can do where it fails.
 
     Raises:
       InputError: it cannot be made, or fails at that.
@@ -71,8 +76,7 @@ def check_environment(environment: EnvSpec, seconds: float = float("inf")) -> No
     except Exception as error:  # simulators raise what they like
         raise InputError(
             f"environment {environment.name!r}: its first reset and step fail "
-            f"({type(error).__name__}: {one_line(error)[:100]}); mend it, or train without: "
-            "--config.env_id=none"
+            f"({type(error).__name__}: {one_line(error)[:100]}); {remedy}"
         ) from error
 
 

@@ -110,7 +110,12 @@ def test_episodes_are_cut_after_1000_steps(tiny, monkeypatch):
 
 def test_made_twice_it_is_the_same_and_once_it_is_kept(tiny, tmp_path):
     messages = []
+    (tiny / "builtin").mkdir(parents=True)
+    half = tiny / "builtin" / "tiny-dataset-x.hdf5.123.tmp"  # of a process that was killed
+    half.write_bytes(b"half of it")
+    os.utime(half, (0, 0))
     path = builtin.ensure("tiny-dataset", str(tiny), messages.append)
+    assert messages[0].endswith(f"anew where it is stopped before its end; kept as {path}")
     assert any("100 %" in message for message in messages)
     messages.clear()
     assert builtin.ensure("tiny-dataset", str(tiny), messages.append) == path

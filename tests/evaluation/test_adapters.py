@@ -176,3 +176,17 @@ def test_what_does_not_fit_is_refused_in_one_line(name, kwargs, message):
     with pytest.raises(InputError, match=message) as error:
         make(name, kwargs)
     assert "\n" not in str(error.value)
+
+
+def test_unknown_environments_are_refused_without_making_any(monkeypatch):
+    monkeypatch.setattr(gymnasium, "make", lambda *_, **__: pytest.fail("made"))
+    for name in ("gymnasium:Pendulum-v1", "gymnasium:Pendulum", "hopper", "kitchen-complete"):
+        envs.check_there(EnvSpec(name))  # what is known does not raise
+    for name, says in (
+        ("gymnasium:Pendulm-v1", "no such id; use .*Pendulum-v1"),
+        ("gymnasium:nowhere_at_all:My-v0", "nowhere_at_all cannot be imported .*No module named"),
+        ("gymnasium:json:My-v0", "'gymnasium:json:My-v0': no such id"),
+        ("hoper", "'hoper' is unknown; use one of: hopper"),
+    ):
+        with pytest.raises(InputError, match=says):
+            envs.check_there(EnvSpec(name))

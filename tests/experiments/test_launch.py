@@ -10,7 +10,9 @@ import tomllib
 
 import pytest
 
-from experiments import launch
+from edp_jax import InputError, data
+from edp_jax.errors import as_flags
+from experiments import launch, tasks
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -133,3 +135,15 @@ def test_the_console_command_is_there():
     code = "import experiments, sys; sys.argv = ['edp-jax', '--help']; experiments.command()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--workdir" in done.stdout
+
+
+def test_a_setting_of_a_run_is_called_as_the_flag_that_was_typed(tmp_path):
+    told = "config.env_id=x: give --config.env_kwargs; config.env_identity and --config.seeds stay"
+    with (
+        pytest.raises(InputError, match="^--env_id=x: give --env_kwargs; config.env_id.* --config"),
+        as_flags(("env_id", "env_kwargs")),
+    ):
+        raise InputError(told)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written to; give another one as --data_dir"):
+        tasks.show("hopper-medium-v2", str(tmp_path / "file"), data.Layout())

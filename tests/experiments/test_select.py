@@ -198,8 +198,12 @@ def test_runs_of_other_data_are_refused(own_run, copy_run):
 
 
 def test_data_that_changed_are_refused(copy_run):
-    with pytest.raises(InputError, match="has changed since; restore it"):
-        pool.open_runs([str(copy_run("other", sha256="0" * 64))], print)
+    """By select, whose user typed --runs, and by a run that judges itself."""
+    folder = copy_run("other", sha256="0" * 64)
+    with pytest.raises(InputError, match="^--runs: .* has changed since; restore it"):
+        pool.open_runs([str(folder)], print)
+    with pytest.raises(InputError, match="^config.best_by=fqe: .* has changed since; restore it"):
+        recommend_in(folder, [])
 
 
 def test_data_without_rewards_are_refused(own_run, copy_run, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -211,10 +212,10 @@ def test_a_launcher_that_refuses_leaves_what_an_earlier_sweep_has_left(job, tmp_
     refused += [("ray", Needs(), launchers.Options(at_once=2))]
     for launcher, needs, options in refused:
         with pytest.raises(InputError):
-            sweep.train([bad], str(tmp_path), launcher, needs, options, [{"name": "after"}])
+            sweep.train([bad], str(tmp_path), launcher, needs, options, [{"name": "after"}], {})
     assert jobs.read_status(bad)["state"] == FAILED
     assert json.loads((tmp_path / "suite.json").read_text()) == [{"name": "before"}]
-    assert sweep.train([bad], str(tmp_path), "local", Needs(), launchers.Options(), [{}]) == 1
+    assert sweep.train([bad], str(tmp_path), "local", Needs(), launchers.Options(), [{}], {}) == 1
     assert json.loads((tmp_path / "suite.json").read_text()) == [{}]
 
 
@@ -443,6 +444,33 @@ def test_a_suite_becomes_commands(tmp_path):
     assert (
         second["settings"]["algorithm"] == "edp_td3" and second["settings"]["num_steps"] == 15_000
     )
+
+
+def test_runs_that_lack_something_are_found_before_the_first_one_starts(
+    tmp_path, capsys, monkeypatch
+):
+    """One whose data can be had, two without their file, and one without its environment."""
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("there.npz").touch()
+    suite = [("bc", "there.npz", {"env_id": "none"})]
+    suite += [("bc", "gone.npz", {"batch_size": size}) for size in (8, 9)]
+    suite += [("bc", "there.npz", {"env_id": "Hoper-v4"})]
+    listed, records = suites.make_jobs(suite, str(tmp_path), {})
+    lacking = suites.lacking(listed, records)
+    assert list(lacking) == listed[1:]
+    assert "gone.npz': there is no such file" in lacking[listed[1]] == lacking[listed[2]]
+    assert "'gymnasium:Hoper-v4': no such id; use Hopper-v4" in lacking[listed[3]]
+
+    told = r"suite: bc__gone.npz__batch_size=8 \(and 2 more\): data file .* no such file; check the"
+    options = launchers.Options()
+    with pytest.raises(InputError, match=f"^{told}") as refused:
+        sweep.train(listed, str(tmp_path), "local", Needs(), options, records, lacking)
+    assert len(str(refused.value)) <= 300 and not pathlib.Path("suite.json").exists()
+    sweep.check_there(listed[:1], lacking, "local")  # where the others have finished
+    assert not capsys.readouterr().err
+    sweep.check_there(listed, lacking, "slurm")  # its machines may have the file
+    warning = capsys.readouterr().err
+    assert re.fullmatch(f"warning: {told}.*; fine if the machines of the runs have it\n", warning)
 
 
 def test_settings_of_all_runs_are_read_as_python_or_as_text():

@@ -217,7 +217,7 @@ def test_another_environment_pays_returns_and_who_has_diverged_is_not_filmed(
     state((3, -1))
     evaluate.evaluate(run.workdir, acting(), request)
     printed = capsys.readouterr().out
-    assert "return, mean of 1 episodes" in printed
+    assert "return, mean of all members" in printed
     assert "no scores: the reference scores are of another environment; --env_id=task" in printed
     assert [row["score"] for row in read_csv(folder / "run" / evaluate.TABLE)] == ["", ""]
     seed = evaluator.episode_seeds((1,), 2, 1, 0).item()  # of the second member
@@ -358,6 +358,19 @@ def test_a_run_without_an_environment_is_evaluated_in_one_and_failures_do_not_co
     returns = [float(row["return"]) for row in (first, second, last)]
     means = f"{(returns[0] + returns[1]) / 2:.1f}, {returns[2]:.1f} (1 of 2 count)"
     assert printed.out.splitlines()[-2].endswith(means)
+
+
+def test_a_mean_says_of_how_many_it_is_where_some_do_not_count():
+    """(1 + 3) / 2 and 8 alone; of all it is (2 + 8) / 2, and not (1 + 3 + 8) / 3."""
+    returns = np.array([[1.0, 3.0], [8.0, np.nan]])
+    lengths = np.array([[5, 5], [5, -1]])
+    found = evaluate.describe_means(evaluator.Evaluation(returns, lengths, None))
+    assert found == "5.0: 2.0, 8.0 (1 of 2 count)"
+    lengths[1] = -1
+    found = evaluate.describe_means(evaluator.Evaluation(returns, lengths, None))
+    assert found == "2.0 (1 of 2 members): 2.0, nan (0 of 2 count)"
+    found = evaluate.describe_means(evaluator.Evaluation(returns[:1], lengths[:1], None))
+    assert found == "2.0: 2.0"
 
 
 def test_an_episode_is_filmed(folder, capsys):

@@ -311,11 +311,12 @@ def test_signals_become_a_wish_to_stop(capfd, name):
 
 
 def test_a_signal_that_is_ignored_stays_so():
-    """As under nohup."""
+    """As under nohup; `check` would raise Stopped."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             signals.check()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
