@@ -103,6 +103,10 @@ class Marginals:
         """log sqrt(abar)."""
         return np.asarray(np.interp(time, self._times, self._log_alpha))
 
+    def time(self, log_alpha: float) -> float:
+        """The time at which log sqrt(abar) has a value: the inverse of `log_alpha`."""
+        return float(np.interp(-log_alpha, -self._log_alpha, self._times))
+
     def alpha(self, time: Number) -> np.ndarray:
         """sqrt(abar), the weight of the clean action."""
         return np.exp(self.log_alpha(time))
