@@ -18,10 +18,11 @@ import numpy as np
 from absl import flags
 
 from edp_jax import InputError, algorithms, configuration, data
-from edp_jax.algorithms import AgentState, one_call
+from edp_jax.algorithms import AgentState, one_call, own_noise
 from edp_jax.configuration import Settings, build
 from edp_jax.configuration.groups import Online, Processes
 from edp_jax.diffusion import SAMPLERS
+from edp_jax.export.folder import read_folder
 from edp_jax.runs import Run
 from edp_jax.settings import describe
 from edp_jax.training import hosts, sharding
@@ -93,6 +94,8 @@ def distill(
         raise InputError(f"--out={out}: is the folder of the teacher; name another one")
     teacher = Run(workdir)
     step = teacher.find_checkpoint(which)
+    if teacher.config.get("starting_noise") == own_noise.CHOSEN:
+        changes = {"starting_noise": chosen_noise(teacher, step)} | dict(changes)
     settings = student_settings(teacher, step, changes)
     try:
         return main.train(
@@ -140,6 +143,19 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
         | {side: teacher.dataset[side] for side in _BOX if side in teacher.dataset}
         | {"algorithm": name}
     )
+
+
+def chosen_noise(teacher: Run, step: int) -> float:
+    """The starting noise of a run whose policies chose it: the median, for all its students."""
+    file = read_folder(os.path.join(teacher.workdir, "policy")).file
+    algorithm = algorithms.make(file.algorithm, file.settings, file.spec)
+    state = teacher.state(algorithm, step)
+    chosen = np.asarray(jax.vmap(algorithm.policy_params)(state)["actor"]["noise_scale"])
+    sound = chosen[np.asarray(state.diverged) < 0]
+    median = float(np.median(sound)) if sound.size else 0.0
+    found = ", ".join(f"{scale:g}" for scale in sound)
+    print(f"starting noise that the teachers chose: {found}; students: {median:g}", flush=True)
+    return median
 
 
 def make_begin(

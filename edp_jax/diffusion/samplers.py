@@ -68,8 +68,8 @@ class Sampler(NamedTuple):
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether any row adds noise."""
-        return bool(np.any(self.noise_scale > 0))
+        """Whether any row adds noise; of a scale that is traced it is not known to be 0."""
+        return isinstance(self.noise_scale, jax.Array) or bool(np.any(self.noise_scale > 0))
 
 
 class Row(NamedTuple):
