@@ -130,6 +130,7 @@ def choosing(
         rows = jnp.arange(_ROWS) % len(batch.observation)
         return _remember(state, batch.observation[rows]), metrics
 
+    @jax.jit  # it is also called outside of programs
     def policy_params(state: AgentState) -> dict[str, Any]:
         params = learner.policy_params(state)
         network, scale = params["actor"], jnp.asarray(starting_noise, jnp.float32)
