@@ -38,13 +38,14 @@ def clone_of(modes, sampler="dpm_solver_2", calls=12) -> DiffusionPolicy:
 
 
 @pytest.mark.parametrize("sampler", ["dpm_solver_2", "ddpm"])
-@pytest.mark.parametrize(("modes", "scales"), [((0.4,), {0.0, 0.1, 0.3}), ((-0.6, 0.6), {1.0})])
-def test_one_way_to_act_wants_little_noise_and_two_ways_want_all(modes, scales, sampler):
-    """From the middle of two modes a chain of little noise ends between them. One mode is so narrow
-    that s = 0.3 is as good as 0, up to chance."""
-    policy, seen = clone_of(modes, sampler, 20), jnp.zeros((64, 1))
-    choose = jax.jit(lambda key: own_noise.likeliest(policy, {}, seen, 1, key))
-    assert {round(float(choose(jax.random.key(seed))), 3) for seed in range(3)} <= scales
+@pytest.mark.parametrize(("modes", "wrong"), [((0.4,), {1.0}), ((-0.6, 0.6), {0.0, 0.1})])
+def test_one_way_to_act_wants_little_noise_and_two_ways_want_much(modes, wrong, sampler):
+    """From the middle of two modes a chain ends between them. A single mode is so narrow here that
+    0, 0.1 and 0.3 are alike up to chance; two are so far apart that 0.3 and 1 are."""
+    policy, seen = clone_of(modes, sampler, 10), jnp.zeros((64, 1))
+    choose = jax.jit(jax.vmap(lambda key: own_noise.likeliest(policy, {}, seen, 1, key)))
+    chosen = choose(jax.random.split(jax.random.key(0), 5))
+    assert not wrong & {round(float(scale), 3) for scale in chosen}
 
 
 def test_it_acts_from_what_the_parameters_say_unless_the_setting_does():
