@@ -47,7 +47,7 @@ class DiffusionPolicy(NamedTuple):
     schedule: diffusion.NoiseSchedule
     sampler: diffusion.Sampler
     likelihood: str = "gaussian"  # one of LIKELIHOODS
-    noise_scale: float = 1.0  # standard deviation s of the noise that `sample` starts from
+    noise_scale: Array | float = 1.0  # standard deviation s [] of the noise that samples start from
     dtype: str = "float32"  # in which the network computes while it samples
 
     def draw(self, key: chex.PRNGKey, action: Array) -> Corruption:
@@ -91,14 +91,16 @@ class DiffusionPolicy(NamedTuple):
         del counts
         return jnp.zeros((), prediction.denoising_loss.dtype)
 
-    def with_noise_scale(self, scale: float) -> "DiffusionPolicy":
+    def with_noise_scale(self, scale: Array | float) -> "DiffusionPolicy":
         """The same policy, sampled from less noise: closer to the likeliest actions.
 
-        All noise of a sample is multiplied by `scale`, which is s below: it starts from x_T ~
+        All noise of a sample is multiplied by `scale` [], which is s below: it starts from x_T ~
         N(0, s^2 I), and a stochastic sampler adds s z in its steps, where it added z ~ N(0, I).
         """
-        scaled = self.sampler._replace(noise_scale=scale * self.sampler.noise_scale)
-        return self._replace(sampler=scaled, noise_scale=scale)
+        sampler = self.sampler
+        if sampler.is_stochastic:
+            sampler = sampler._replace(noise_scale=scale * sampler.noise_scale)
+        return self._replace(sampler=sampler, noise_scale=scale)
 
     @property
     def num_noisy_calls(self) -> int:

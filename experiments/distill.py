@@ -18,10 +18,11 @@ import numpy as np
 from absl import flags
 
 from edp_jax import InputError, algorithms, configuration, data
-from edp_jax.algorithms import AgentState, one_call
+from edp_jax.algorithms import AgentState, one_call, own_noise
 from edp_jax.configuration import Settings, build
 from edp_jax.configuration.groups import Online, Processes
 from edp_jax.diffusion import SAMPLERS
+from edp_jax.export.folder import read_folder
 from edp_jax.runs import Run
 from edp_jax.settings import describe
 from edp_jax.training import hosts, sharding
@@ -29,14 +30,15 @@ from edp_jax.training.signals import StopSignals
 
 from . import exits, launch, main
 
-NUM_STEPS = 20_000
+NUM_STEPS = 80_000
+BATCH_SIZE = 64  # most of an update are its chains, and many small steps learn more from them
 _OUT = "one_call"  # folder of the student, in that of its teacher
 _OF_STUDENT = (
-    *("num_steps", "guidance", "spread", "student_rate"),
+    *("num_steps", "batch_size", "guidance", "spread", "student_rate"),
     *("sampler", "sampler_calls", "starting_noise"),
 )
 _BOX = ("action_low", "action_high")  # of the actions, which an environment may have brought
-_OF_RUN = ("eval_episodes", "env_id", "batch_size")  # by default as in the teacher's run
+_OF_RUN = ("eval_episodes", "env_id")  # by default as in the teacher's run
 
 
 def define_flags() -> None:
@@ -44,13 +46,13 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "", f"Folder of the student's run; by default WORKDIR/{_OUT}.")
     flags.DEFINE_string("step", "last", "Checkpoint: last, best, or a number of updates.")
     flags.DEFINE_integer("num_steps", NUM_STEPS, "Updates of each student.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", BATCH_SIZE, "Observations of an update.", lower_bound=1)
     for entry in describe(one_call.Student):
         if entry.name in ("guidance", "spread", "student_rate"):
             flags.DEFINE_float(entry.name, entry.default, f"{entry.meaning}.")
     flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of the chain; by default the run's.")
     flags.DEFINE_integer("sampler_calls", None, "Of the chain; by default the run's.")
     flags.DEFINE_float("starting_noise", None, "Of the chain; by default the run's.")
-    flags.DEFINE_integer("batch_size", None, "By default the run's.")
     flags.DEFINE_integer("eval_episodes", None, "At the end; by default the run's.")
     flags.DEFINE_string("env_id", None, "Environment of gymnasium, or none; by default the run's.")
 
@@ -92,6 +94,8 @@ def distill(
         raise InputError(f"--out={out}: is the folder of the teacher; name another one")
     teacher = Run(workdir)
     step = teacher.find_checkpoint(which)
+    if teacher.config.get("starting_noise") == own_noise.CHOSEN:
+        changes = {"starting_noise": chosen_noise(teacher, step)} | dict(changes)
     settings = student_settings(teacher, step, changes)
     try:
         return main.train(
@@ -131,7 +135,7 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
         own
         | alone
         | {"eval_every": num_steps, "checkpoint_every": max(1, num_steps // 4), "writers": ()}
-        | {"best_by": "score"}
+        | {"best_by": "score", "batch_size": BATCH_SIZE}
         | {"ddim_eta": 0.0, "teacher_step": step}
         | {key: value for key, value in changes.items() if key not in chain}
         | {f"chain_{key.removeprefix('sampler_')}": value for key, value in chain.items()}
@@ -139,6 +143,19 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
         | {side: teacher.dataset[side] for side in _BOX if side in teacher.dataset}
         | {"algorithm": name}
     )
+
+
+def chosen_noise(teacher: Run, step: int) -> float:
+    """The starting noise of a run whose policies chose it: the median, for all its students."""
+    file = read_folder(os.path.join(teacher.workdir, "policy")).file
+    algorithm = algorithms.make(file.algorithm, file.settings, file.spec)
+    state = teacher.state(algorithm, step)
+    chosen = np.asarray(jax.vmap(algorithm.policy_params)(state)["actor"]["noise_scale"])
+    sound = chosen[np.asarray(state.diverged) < 0]
+    median = float(np.median(sound)) if sound.size else 0.0
+    found = ", ".join(f"{scale:g}" for scale in sound)
+    print(f"starting noise that the teachers chose: {found}; students: {median:g}", flush=True)
+    return median
 
 
 def make_begin(

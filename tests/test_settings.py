@@ -176,7 +176,7 @@ EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
 DEFAULTS = {
     "edp_td3": {},
     "edp": dict(
-        learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=0.3, num_candidates=1
+        learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=-1.0, num_candidates=1
     ),
     "edp_crr": {},
     "edp_iql": {},
@@ -210,7 +210,7 @@ def test_defaults_of_the_learners(name):
     assert found == {key: published[key] for key in found}
 
 
-# name -> values at its limits and just beyond them; every learner that has a setting has the same.
+# name -> values at its limits and just beyond them; learners that have a setting have the same.
 LIMITS = {
     "learning_rate": ([1e-9], [0.0]),
     "lr_decay_steps": ([0], [-1]),
@@ -254,6 +254,7 @@ LIMITS = {
     "strength": ([0.0], [-0.1]),
     "critic_layer_norm": ([True], [0]),
 }
+LIMITS_OF = {("edp", "starting_noise"): ([-1.0, 0.0], [-1.1])}  # -1: it chooses
 
 
 @pytest.mark.parametrize("key", LIMITS)
@@ -261,7 +262,7 @@ def test_limits_of_the_learners_settings(key):
     owners = [name for name in DEFAULTS if hasattr(algorithms.settings(name), key)]
     assert owners
     for name in owners:
-        allowed, refused = LIMITS[key]
+        allowed, refused = LIMITS_OF.get((name, key), LIMITS[key])
         for value in allowed:
             assert getattr(algorithms.settings(name, **{key: value}), key) == value
         for value in refused:

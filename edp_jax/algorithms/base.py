@@ -112,6 +112,11 @@ def acting_key(key: chex.PRNGKey, env_step: Array) -> chex.PRNGKey:
     return jax.random.fold_in(jax.random.fold_in(key, env_step), 3)
 
 
+def noise_key(state: AgentState) -> chex.PRNGKey:
+    """Randomness of the choice of starting noise (`own_noise`), the same after any updates."""
+    return jax.random.fold_in(state.key, 4)
+
+
 def make_init(
     settings: Optimization,
     networks: Mapping[str, Network],

@@ -1,7 +1,7 @@
 """Ways of acting: what a trained learner does with its networks at an observation."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,17 @@ import jax.numpy as jnp
 from edp_jax import acting, networks
 from edp_jax.acting import Acting
 from edp_jax.algorithms import groups
-from edp_jax.policy import DiffusionPolicy, Policy, is_noise, select_by_energy, take_candidate
+from edp_jax.policy import DiffusionPolicy, is_noise, select_by_energy, take_candidate
 from edp_jax.types import Array, TaskSpec
+
+
+class Sampled(Protocol):
+    """What acting reads of a policy: see `DiffusionPolicy`."""
+
+    @property
+    def num_noisy_calls(self) -> int: ...
+
+    def sample(self, params: Any, observation: Array, x_T: Array, steps: Any) -> Array: ...
 
 
 def acting_policy(settings: groups.Diffusion, policy: DiffusionPolicy) -> DiffusionPolicy:
@@ -34,7 +43,7 @@ Choose = Callable[[Any, Array, Array, Array | None], Array]
 
 
 def by_choice(
-    settings: groups.Selection, policy: Policy, critics: networks.Network, spec: TaskSpec
+    settings: groups.Selection, policy: Sampled, critics: networks.Network, spec: TaskSpec
 ) -> Acting:
     """Acts on {"actor", "critic"} by energy-based action selection (EDP Eq. 13).
 
@@ -52,7 +61,7 @@ def by_choice(
 def by_critics(
     choose: Choose,
     num_candidates: int,
-    policy: Policy,
+    policy: Sampled,
     critics: networks.Network,
     spec: TaskSpec,
     *,
@@ -77,7 +86,7 @@ def by_critics(
     return Acting(run, {**sample.shapes, **choice})
 
 
-def _sampling(policy: Policy, count: int, spec: TaskSpec) -> Acting:
+def _sampling(policy: Sampled, count: int, spec: TaskSpec) -> Acting:
     """Gives M = `count` samples [M, ..., A] of the averaged actor; a single one as [..., A]."""
     shapes: dict[str, tuple[int, ...]] = {acting.NOISE: (count, spec.action_dim)}
     if policy.num_noisy_calls:

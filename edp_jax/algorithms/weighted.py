@@ -13,7 +13,7 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with two changes:
 
 No gradient of a critic ever reaches the policy, so it cannot leave the data for actions that the
 critics only believe to be good. Sampling from little noise then makes the likelier actions much
-likelier.
+likelier; how little is the policy's own choice (`own_noise`).
 """
 
 import math
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import edp, groups, idql, iql
+from edp_jax.algorithms import edp, groups, idql, iql, own_noise
 from edp_jax.algorithms.base import Algorithm, Metrics
 from edp_jax.policy import Prediction
 from edp_jax.settings import redefined, setting
@@ -43,7 +43,13 @@ class EDP(idql.IDQL):
         traced=True,
     )
     num_candidates: int = redefined(groups.Candidates, "num_candidates", 1)
-    starting_noise: float = redefined(groups.Diffusion, "starting_noise", 0.3)
+    starting_noise: float = setting(
+        own_noise.CHOSEN,
+        "standard deviation of the noise that actions are sampled from when acting; -1: of 0, 0.1, "
+        "0.3 and 1 the one whose samples the policy itself finds likeliest",
+        at_least=own_noise.CHOSEN,
+        may_change=True,
+    )
     critic_layer_norm: bool = redefined(groups.Critics, "critic_layer_norm", True)
     learning_rate: float = redefined(groups.Optimization, "learning_rate", 1e-3)
     tau: float = redefined(groups.Average, "tau", 0.02)
@@ -94,6 +100,13 @@ def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: ED
 
 
 def make(settings: EDP, spec: TaskSpec) -> Algorithm:
-    """The recommended learner; acts by a sample from little noise, or IDQL's choice among some."""
+    """The recommended learner; acts by a sample from little noise, or IDQL's choice among some.
+
+    Raises:
+      InputError: settings that do not fit together.
+    """
+    own_noise.check(settings.starting_noise)
     policy = edp.diffusion_policy(settings, spec)
-    return idql.assemble(settings, spec, policy, weighted_denoising)
+    acting = own_noise.OwnNoise(policy, settings.starting_noise)
+    learner = idql.assemble(settings, spec, policy, acting, weighted_denoising)
+    return own_noise.choosing(learner, policy, settings.starting_noise, spec)

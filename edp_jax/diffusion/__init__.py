@@ -68,7 +68,7 @@ SAMPLERS = {
     "dpm_solver_pp_2m": partial(dpm_solver_pp.multistep, sde=False),
     "sde_dpm_solver_pp_2m": partial(dpm_solver_pp.multistep, sde=True),
 }  # name -> (marginals, num_calls) -> sampler
-ONE_CALL = "one_call"  # not among them: it needs a network that was trained for it
+ONE_CALL = "a0_hat"  # not among them: it needs a network that was trained for it
 
 
 def make_sampler(

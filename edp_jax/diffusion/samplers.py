@@ -68,8 +68,8 @@ class Sampler(NamedTuple):
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether any row adds noise."""
-        return bool(np.any(self.noise_scale > 0))
+        """Whether any row adds noise; of a scale that is traced it is not known to be 0."""
+        return isinstance(self.noise_scale, jax.Array) or bool(np.any(self.noise_scale > 0))
 
 
 class Row(NamedTuple):
@@ -102,6 +102,10 @@ class Marginals:
     def log_alpha(self, time: Number) -> np.ndarray:
         """log sqrt(abar)."""
         return np.asarray(np.interp(time, self._times, self._log_alpha))
+
+    def time(self, log_alpha: float) -> float:
+        """The time at which log sqrt(abar) has a value: the inverse of `log_alpha`."""
+        return float(np.interp(-log_alpha, -self._log_alpha, self._times))
 
     def alpha(self, time: Number) -> np.ndarray:
         """sqrt(abar), the weight of the clean action."""

@@ -11,6 +11,7 @@ import numpy as np
 from edp_jax import algorithms, confidence
 from edp_jax.acting import Acting
 from edp_jax.algorithms.groups import ACTING
+from edp_jax.algorithms.own_noise import CHOSEN
 from edp_jax.export.folder import PolicyFile
 from edp_jax.export.policy import OBSERVATION, Interface
 from edp_jax.policy import in_dataset_units
@@ -86,6 +87,8 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
     spec = file.spec
     interface = Interface(spec.observation_dim, spec.action_dim, spec.horizon, execute, act.shapes)
     told = {name: getattr(settings, name) for name in ACTING if hasattr(settings, name)}
+    if told.get("starting_noise") == CHOSEN:
+        told["starting_noise"] = float(params["actor"]["noise_scale"])
     return Program(interface, act, file, params, told)
 
 
@@ -98,4 +101,10 @@ def _changed(algorithm: str, settings: Any, ways: Mapping[str, Any]) -> Any:
         check(entries[name], value)
         if isinstance(value, tuple | list):
             raise InputError(f"{name}={value!r:.40} must be one value; load once for each")
+    fixed = getattr(settings, "starting_noise", CHOSEN)
+    if ways.get("starting_noise") == CHOSEN != fixed:
+        raise InputError(
+            f"starting_noise={CHOSEN:g}: the policy was saved with {fixed:g} and has chosen none; "
+            "give a number, or train with -1"
+        )
     return dataclasses.replace(settings, **ways)

@@ -11,6 +11,7 @@ from edp_jax.networks import Network
 from edp_jax.policy import DiffusionPolicy
 
 from .builders import (
+    ABAR,
     BATCH,
     CONSTANT_NOISE,
     LINEAR_CRITICS,
@@ -24,8 +25,10 @@ from .builders import (
     tiny_settings,
 )
 
-SAMPLER = diffusion.make_sampler(diffusion.ONE_CALL, SCHEDULE, 1)
-CONSTANT = DiffusionPolicy(CONSTANT_NOISE, SCHEDULE, SAMPLER, noise_scale=0.5)
+FINE = diffusion.make_schedule("vp", 1000)
+SAMPLER = diffusion.make_sampler(diffusion.ONE_CALL, FINE, 1)
+CONSTANT = DiffusionPolicy(CONSTANT_NOISE, FINE, SAMPLER, noise_scale=0.5)
+ALPHA, SIGMA = 0.9**0.5, 0.1**0.5  # where the network is asked
 
 
 def tiny_student(name="one_call_edp", **changes):
@@ -50,41 +53,54 @@ def state_of(settings, eps: float, critics=None):
     return agent(0, **networks)
 
 
-def test_one_call_takes_away_what_the_network_says_and_stays_in_the_box():
-    """From 0.5 z: 0.5 (1, 2, -4) - 0.25 = (0.25, 0.75, -2.25). The network is told K - 1."""
-    z, zeros = jnp.array([[1.0], [2.0], [-4.0]]), jnp.zeros((3, 1))
-    params = {"eps": jnp.array([0.25])}
+def test_one_call_is_the_action_approximation_where_abar_is_0_9():
+    """From x = 0.5 z with z = 2 alpha (1, 2, -4) and eps = 0.75: (1, 2, -4) - 0.75 sigma / alpha.
+
+    abar = exp(-0.1 t - 4.95 t^2) is 0.9 at t = 0.136144, which is timestep 1000 t - 1 = 135.144.
+    """
+    z, zeros = 2.0 * ALPHA * jnp.array([[1.0], [2.0], [-4.0]]), jnp.zeros((3, 1))
+    params = {"eps": jnp.array([0.75])}
     free = one_call.student_action(CONSTANT, params, zeros, z)
-    assert_close(free, [[0.25], [0.75], [-2.25]])
+    assert_close(free, [[0.75], [1.75], [-4.25]], rtol=1e-5)
     kept = CONSTANT.sample(params, zeros, z, jax.random.key(0))
-    assert_close(kept, [[0.25], [0.75], [-1.0]])
+    assert_close(kept, [[0.75], [1.0], [-1.0]], rtol=1e-5)
     told = Network(lambda key: {}, lambda params, s, x, t: 0.0 * x + t)
     taken = one_call.student_action(CONSTANT._replace(network=told), {}, zeros, 0.0 * z)
-    assert_close(taken, np.full((3, 1), -(SCHEDULE.num_timesteps - 1.0)))
+    assert_close(taken, np.full((3, 1), -135.144 / 3.0), rtol=1e-4)
     with pytest.raises(InputError, match="sampler_calls=2: a one-call policy"):
-        diffusion.make_sampler(diffusion.ONE_CALL, SCHEDULE, 2)
+        diffusion.make_sampler(diffusion.ONE_CALL, FINE, 2)
+
+
+def test_with_few_timesteps_the_network_is_asked_at_the_first():
+    """abar of the first of 5 is 0.803 already."""
+    sampler = diffusion.make_sampler(diffusion.ONE_CALL, SCHEDULE, 1)
+    assert_close(sampler.timestep, [0.0], atol=1e-12)
+    assert_close(np.square([sampler.alpha, sampler.sigma]), [[ABAR], [1.0 - ABAR]])
 
 
 def test_the_loss_by_hand():
-    """Actions 0.5 z - 0.2 of z = 1, 2 are 0.3, 0.8, the chain's 0.4, 0.5: distance 0.05.
+    """sigma / alpha is 1 / 3, so z = alpha (1, 2) and eps = 0.6 give actions 0.5 - 0.2 = 0.3 and
+    1 - 0.2 = 0.8. The chain's are 0.4 and 0.5: distance 0.05.
 
     Critics 2 a + s and 4 a + s with s = 1: their mean 3 a + 1 is 1.9 and 3.4, both positive, so the
-    guidance is -1. Its gradient by eps is 3 / 2.65; that of the distance -(-0.1 + 0.3) = -0.2.
+    guidance is -1. The gradient by the action is -3 / 2.65 for it, and -0.1 + 0.3 = 0.2 for the
+    distance; by eps each is -1 / 3 of that.
     """
     settings = algorithms.settings("one_call_edp_td3", guidance=0.5, student_rate=0.1)
-    state, batch = state_of(settings, 0.2), rows(s=100.0, a=[0.0, 0.0])
-    draws = one_call.Draws(jnp.ones((2, 1)), jnp.array([[1.0], [2.0]]), jnp.array([[0.4], [0.5]]))
+    state, batch = state_of(settings, 0.6), rows(s=100.0, a=[0.0, 0.0])
+    noise = ALPHA * jnp.array([[1.0], [2.0]])
+    draws = one_call.Draws(jnp.ones((2, 1)), noise, jnp.array([[0.4], [0.5]]))
     update = one_call.make_update(CONSTANT, LINEAR_CRITICS)
     new, metrics = update(state, batch, settings, draws)
     expected = {"distance": 0.05, "guidance_loss": -1.0, "loss": 0.05 - 0.5, "q_mean": 2.65}
     assert_close({key: metrics[f"actor/{key}"] for key in expected}, expected)
-    assert_close(metrics["actor/grad_norm"], 0.5 * 3 / 2.65 - 0.2, rtol=1e-5)
-    assert_close(new.networks["actor"].params["eps"], [0.1])  # Adam's first step is the rate
-    assert_close(new.networks["actor"].target_params["eps"], [0.1])  # the mean of one update
+    assert_close(metrics["actor/grad_norm"], (0.5 * 3 / 2.65 - 0.2) / 3, rtol=1e-5)
+    assert_close(new.networks["actor"].params["eps"], [0.5])  # Adam's first step is the rate
+    assert_close(new.networks["actor"].target_params["eps"], [0.5])  # the mean of one update
     assert same(new.networks["critic"], state.networks["critic"])
     alone, metrics = one_call.make_update(CONSTANT, None)(state, batch, settings, draws)
     assert set(metrics) == {"actor/loss", "actor/distance", "actor/grad_norm"}
-    assert_close(alone.networks["actor"].params["eps"], [0.3])
+    assert_close(alone.networks["actor"].params["eps"], [0.7])
 
 
 def test_steps_of_a_chunk_that_nobody_recorded_do_not_count():
@@ -117,8 +133,10 @@ def test_a_student_becomes_a_linear_teacher():
 
     state = jax.jit(lambda state: jax.lax.fori_loop(0, 2000, one, state))(agent(0, actor=actor))
     final = state.networks["actor"]
-    assert_close(final.params, {"s": [-0.3], "x": [1.4]}, atol=1e-4)  # 0.5 z - 1.4 (0.5 z)
-    assert_close(final.target_params, {"s": [-0.3], "x": [1.4]}, atol=0.1)
+    # x = 0.5 z: (x - sigma (-0.9 s + w x)) / alpha = 0.3 s + (0.5 / alpha - w / 6) z
+    expected = {"s": [-0.9], "x": [6.0 * (0.5 / ALPHA + 0.2)]}
+    assert_close(final.params, expected, atol=1e-3)
+    assert_close(final.target_params, expected, atol=0.5)
 
 
 def test_it_learns_from_the_chain_of_the_averaged_teacher():

@@ -62,7 +62,7 @@ def test_the_folder_is_a_run_with_policies_that_call_once(teacher, student, caps
     evaluate.evaluate(str(student.workdir), {"num_candidates": ["1"]}, request)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("one_call_edp_td3 on ")
-    assert lines[3].split()[2:4] == ["one_call", "1"]
+    assert lines[3].split()[2:4] == ["a0_hat", "1"]
     with pytest.raises(InputError, match="--sampler_calls=5 must be at least 1 and at most 1"):
         evaluate.evaluate(str(student.workdir), {"sampler_calls": ["5"]}, request)
 
@@ -129,7 +129,7 @@ def test_settings_are_the_teachers_but_for_what_a_student_does_otherwise():
     settings = distill.student_settings(run, 5, changes)
     learner = settings.learner
     assert type(learner) is STUDENTS["one_call_edp_td3"].settings
-    assert (learner.sampler, learner.sampler_calls, learner.starting_noise) == ("one_call", 1, 0.5)
+    assert (learner.sampler, learner.sampler_calls, learner.starting_noise) == ("a0_hat", 1, 0.5)
     assert (learner.chain_sampler, learner.chain_calls, learner.teacher_step) == ("ddim", 7, 5)
     assert learner.eta == 0.3 and settings.run.num_steps == settings.run.eval_every == 10
     assert not settings.processes.distributed and settings.action_box == ((-2.0,), (2.0,))

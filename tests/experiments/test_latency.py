@@ -38,7 +38,7 @@ def test_long_chains_and_many_candidates_can_be_left_out():
     ("learner", "ways"),
     [
         ("bc_diffusion", ["dpm_solver_3, 1 calls"]),  # has no critics that could choose
-        ("one_call_edp_td3", ["one_call, 1 calls"]),
+        ("one_call_edp_td3", ["a0_hat, 1 calls"]),
     ],
 )
 def test_policies_without_a_choice_and_students_are_measured(tmp_path, monkeypatch, learner, ways):

@@ -1,0 +1,76 @@
+"""How much noise a policy starts from: the scale whose samples it finds likeliest itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from edp_jax import InputError, TaskSpec, algorithms, diffusion
+from edp_jax.algorithms import own_noise
+from edp_jax.networks import Network
+from edp_jax.policy import DiffusionPolicy
+
+from .builders import BATCH, SPEC, assert_close, same, tiny_settings
+
+SCHEDULE = diffusion.make_schedule("vp", 100)
+WIDTH = 0.05  # standard deviation of each mode
+
+
+def clone_of(modes, sampler="dpm_solver_2", calls=12) -> DiffusionPolicy:
+    """The policy whose network is exact for data that act by any of `modes` alike.
+
+    x_t = alpha a + sigma eps is a mixture of N(alpha mode, alpha^2 width^2 + sigma^2), and the mean
+    of eps given x_t is (x_t - alpha E[a | x_t]) / sigma.
+    """
+    modes = jnp.array(modes)
+
+    def apply(params, observation, x, t):
+        abar = jnp.interp(t, jnp.arange(100.0), SCHEDULE.alphas_cumprod)[..., None]
+        alpha, sigma = jnp.sqrt(abar), jnp.sqrt(1.0 - abar)
+        variance = abar * WIDTH**2 + sigma**2
+        share = jax.nn.softmax(-0.5 * (x - alpha * modes) ** 2 / variance, axis=-1)
+        mean = modes + alpha * WIDTH**2 / variance * (x - alpha * modes)
+        action = jnp.sum(share * mean, axis=-1, keepdims=True)
+        return (x - alpha * action) / sigma
+
+    network = Network(lambda key: {}, apply)
+    return DiffusionPolicy(network, SCHEDULE, diffusion.make_sampler(sampler, SCHEDULE, calls))
+
+
+@pytest.mark.parametrize("sampler", ["dpm_solver_2", "ddpm"])
+@pytest.mark.parametrize(("modes", "wrong"), [((0.4,), {1.0}), ((-0.6, 0.6), {0.0, 0.1})])
+def test_one_way_to_act_wants_little_noise_and_two_ways_want_much(modes, wrong, sampler):
+    """From the middle of two modes a chain ends between them. A single mode is so narrow here that
+    0, 0.1 and 0.3 are alike up to chance; two are so far apart that 0.3 and 1 are."""
+    policy, seen = clone_of(modes, sampler, 10), jnp.zeros((64, 1))
+    choose = jax.jit(jax.vmap(lambda key: own_noise.likeliest(policy, {}, seen, 1, key)))
+    chosen = choose(jax.random.split(jax.random.key(0), 5))
+    assert not wrong & {round(float(scale), 3) for scale in chosen}
+
+
+def test_it_acts_from_what_the_parameters_say_unless_the_setting_does():
+    policy, x_T = clone_of((0.0,)), jnp.array([[1.0], [-2.0]])
+    params, zeros, key = {"network": {}, "noise_scale": 0.3}, jnp.zeros((2, 1)), jax.random.key(0)
+    for starting_noise, scale in ((own_noise.CHOSEN, 0.3), (0.7, 0.7)):
+        acting = own_noise.OwnNoise(policy, starting_noise)
+        expected = policy.with_noise_scale(scale).sample({}, zeros, x_T, key)
+        assert_close(acting.sample(params, zeros, x_T, key), expected, rtol=1e-4)
+
+
+def test_the_state_remembers_what_the_newest_batch_saw():
+    learner = algorithms.make("edp", tiny_settings("edp"), SPEC)
+    begun = jax.jit(learner.init)(jax.random.key(0))
+    state, _ = jax.jit(learner.update_step)(begun, BATCH, learner.settings)
+    seen = np.resize(BATCH.observation, (64, SPEC.observation_dim))
+    assert same(state.networks[own_noise.SEEN].params, jnp.asarray(seen))
+    params = jax.jit(learner.policy_params)(state)["actor"]
+    assert same(params["network"], state.networks["actor"].target_params)
+    assert np.isclose(own_noise.SCALES, params["noise_scale"]).any()
+
+
+def test_a_fixed_scale_is_what_the_parameters_say():
+    learner = algorithms.make("edp", tiny_settings("edp", starting_noise=0.2), TaskSpec(3, 2))
+    params = jax.eval_shape(lambda key: learner.policy_params(learner.init(key)), jax.random.key(0))
+    assert params["actor"]["noise_scale"].shape == ()
+    with pytest.raises(InputError, match="starting_noise=-0.5 must be at least 0, or -1"):
+        algorithms.make("edp", tiny_settings("edp", starting_noise=-0.5), SPEC)
