@@ -178,7 +178,7 @@ def test_the_student_moves_and_its_teacher_and_critics_stand_still():
     state, metrics = update(state, BATCH, learner.settings)
     assert all(np.isfinite(value) for value in metrics.values())
     stood_still = {key for key, net in begun.networks.items() if same(net, state.networks[key])}
-    assert stood_still == {"critic", "value", "teacher"}
+    assert stood_still == {"critic", "value", "teacher", "seen"}
     params = learner.policy_params(state)
     assert same(params["critic"], teacher.networks["critic"].target_params)
     action = jax.jit(learner.act.__call__)(params, BATCH.observation, jax.random.key(3))
@@ -205,7 +205,7 @@ def test_every_learner_with_a_diffusion_policy_has_a_student():
     for name in algorithms.STUDENTS:
         learner = tiny_student(name)
         state = jax.eval_shape(learner.init, jax.random.key(0))
-        params = learner.policy_params(state)
+        params = jax.eval_shape(learner.policy_params, state)
         action = jax.eval_shape(learner.act, params, BATCH.observation, jax.random.key(1))
         assert action.shape == BATCH.action.shape
     assert "edp_td3" not in algorithms.STUDENTS and algorithms.find("one_call_edp").settings
