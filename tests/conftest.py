@@ -17,7 +17,10 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8"
+    # programs that run for a moment: what compiles soonest, not what runs fastest
+    " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
 )
 
 # A shell that starts the tests in the background lets them ignore these, and what they start, too.

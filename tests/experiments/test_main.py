@@ -61,7 +61,7 @@ def launch(*arguments, **keywords):
     return subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_dir):
+def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(type_main, tmp_path, data_dir):
     workdir = tmp_path / "run"
     first = launch(workdir, data_dir, *RUN)
     assert first.returncode == 0, first.stderr
@@ -79,21 +79,24 @@ def test_a_run_leaves_all_its_files_and_says_when_it_is_finished(tmp_path, data_
     assert config["config"]["seeds"] == [0, 1] and config["starts"][0]["versions"]["jax"]
     assert edp_jax.load_policy(str(workdir / "policy"))(np.zeros(11)).shape == (3,)
 
-    again = launch(workdir, data_dir, *RUN)
-    assert again.returncode == 0 and "finished already" in again.stdout
+    def type_again(*changed):
+        return type_main(*command(workdir, data_dir, *RUN, *changed)[3:])
+
+    again = type_again()
+    assert again.code == 0 and "finished already" in again.stdout
     assert "python -m experiments.evaluate --workdir=" in again.stdout
 
-    other = launch(workdir, data_dir, *RUN, "--config.eta=0.5")
-    assert other.returncode == 2
+    other = type_again("--config.eta=0.5")
+    assert other.code == 2
     assert "eta=1.0, not 0.5" in other.stderr and "new --workdir" in other.stderr
 
     changed = ("--config.num_steps=8", "--config.eval_every=4", "--config.num_candidates=3")
-    longer = launch(workdir, data_dir, *RUN, *changed)
-    assert longer.returncode == 0, longer.stderr
+    longer = type_again(*changed)
+    assert longer.code == 0, longer.stderr
     assert "going on from update 6" in longer.stdout
 
 
-def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data_dir):
+def test_a_signal_saves_and_the_same_command_goes_on(type_main, tmp_path, data_dir):
     workdir = tmp_path / "run"
     arguments = ("--config.eval_every=1000000", "--config.log_every=10", "--config.eval_episodes=1")
     typed = command(workdir, data_dir, *arguments, "--config.num_steps=1000000")
@@ -108,8 +111,9 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data_dir):
     steps = int((workdir / "metrics.csv").read_text().splitlines()[-1].split(",")[0])
     assert {"summary.json", "policy", "learning_curve.png"} <= set(os.listdir(workdir))
     assert json.loads((workdir / "summary.json").read_text())["finished"] is False
-    resumed = launch(workdir, data_dir, *arguments, f"--config.num_steps={steps + 10}")
-    assert resumed.returncode == 0, resumed.stderr
+    longer = command(workdir, data_dir, *arguments, f"--config.num_steps={steps + 10}")
+    resumed = type_main(*longer[3:])
+    assert resumed.code == 0, resumed.stderr
     assert f"going on from update {steps:,}" in resumed.stdout
 
 
