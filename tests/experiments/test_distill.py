@@ -112,9 +112,9 @@ def run_of(learner: str, **changes) -> Run:
     [
         (run_of("td3_bc"), {}, "--workdir=DIR: td3_bc has no diffusion policy; name the run"),
         (run_of("one_call_edp"), {}, "--workdir=DIR: one_call_edp acts in one call already"),
-        (run_of("edp", sampler="ddpm"), {}, "chain_sampler=ddpm: draws noise on its way"),
-        (run_of("edp", sampler="ddim", ddim_eta=0.5), {}, "chain_sampler=ddpm: draws noise"),
-        (run_of("edp"), {"guidance": -1.0}, "config.guidance=-1.0 must be at least 0"),
+        (run_of("edp_iql", sampler="ddpm"), {}, "chain_sampler=ddpm: draws noise on its way"),
+        (run_of("edp_iql", sampler="ddim", ddim_eta=0.5), {}, "chain_sampler=ddpm: draws noise"),
+        (run_of("edp_iql"), {"guidance": -1.0}, "config.guidance=-1.0 must be at least 0"),
         (run_of("bc_diffusion"), {"guidance": 1.0}, "guidance=1: the teacher has no critics"),
     ],
 )
