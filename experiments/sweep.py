@@ -38,7 +38,7 @@ _PERIOD, _REMOTE_PERIOD = 2.0, 20.0  # seconds between two looks at all runs
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("suite", None, "Name of a suite (paper, ablations, smoke) or its file.")
+    flags.DEFINE_string("suite", None, "Name of a suite (such as smoke) or its file.")
     flags.DEFINE_string("out", None, "Folder of the sweep; one on shared or cloud storage will do.")
     flags.DEFINE_enum(
         "launcher", "local", ("local", "print", "slurm", "ray"), "Where the runs are started."

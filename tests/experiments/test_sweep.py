@@ -509,13 +509,14 @@ def test_settings_of_all_runs_that_are_none_are_refused(given, says):
 def test_our_suites_can_be_configured(name):
     listed, _ = suites.make_jobs(suites.read_suite(name), "runs", {})
     assert len({run.workdir for run in listed}) == len(listed)
-    assert {"paper": 200, "smoke": 6, "ablations": 32}[name] == len(listed)
+    expected = {"paper": 200, "smoke": 6, "ablations": 32, "learners": 110}
+    assert expected[name] == len(listed)
 
 
 @pytest.mark.parametrize(
     ("suite", "says"),
     [
-        ("no_such", "use one of ablations, paper, smoke"),
+        ("no_such", "use one of ablations, learners, paper, smoke"),
         ("def get_suite(): return []", "is empty"),
         ("def get_suite(): return [('bc', 'x')]", "is no run"),
         ("def get_suite(): return 1 / 0", "line 1 fails with ZeroDivisionError"),
