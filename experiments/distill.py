@@ -17,12 +17,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from edp_jax import InputError, algorithms, configuration, data
+from edp_jax import InputError, TaskSpec, algorithms, configuration, data
 from edp_jax.algorithms import AgentState, one_call, own_noise
 from edp_jax.configuration import Settings, build
 from edp_jax.configuration.groups import Online, Processes
 from edp_jax.diffusion import SAMPLERS
-from edp_jax.export.folder import read_folder
 from edp_jax.runs import Run
 from edp_jax.settings import describe
 from edp_jax.training import hosts, sharding
@@ -33,10 +32,9 @@ from . import exits, launch, main
 NUM_STEPS = 80_000
 BATCH_SIZE = 64  # most of an update are its chains, and many small steps learn more from them
 _OUT = "one_call"  # folder of the student, in that of its teacher
-_OF_STUDENT = (
-    *("num_steps", "batch_size", "guidance", "spread", "student_rate"),
-    *("sampler", "sampler_calls", "starting_noise"),
-)
+_OF_CHAIN = ("sampler", "sampler_calls", "starting_noise")
+_OF_STUDENT = ("num_steps", "batch_size", "guidance", "spread", "student_rate", *_OF_CHAIN)
+_ALL_DIVERGED = "--workdir={}: all its members have diverged; train anew"
 _BOX = ("action_low", "action_high")  # of the actions, which an environment may have brought
 _OF_RUN = ("eval_episodes", "env_id")  # by default as in the teacher's run
 
@@ -94,8 +92,8 @@ def distill(
         raise InputError(f"--out={out}: is the folder of the teacher; name another one")
     teacher = Run(workdir)
     step = teacher.find_checkpoint(which)
-    if teacher.config.get("starting_noise") == own_noise.CHOSEN:
-        changes = {"starting_noise": chosen_noise(teacher, step)} | dict(changes)
+    if {**teacher.config, **changes}.get("starting_noise") == own_noise.CHOSEN:
+        changes = {**changes, "starting_noise": chosen_noise(teacher, step, changes)}
     settings = student_settings(teacher, step, changes)
     try:
         return main.train(
@@ -145,15 +143,33 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
     )
 
 
-def chosen_noise(teacher: Run, step: int) -> float:
-    """The starting noise of a run whose policies chose it: the median, for all its students."""
-    file = read_folder(os.path.join(teacher.workdir, "policy")).file
-    algorithm = algorithms.make(file.algorithm, file.settings, file.spec)
+def chosen_noise(teacher: Run, step: int, changes: Mapping[str, Any]) -> float:
+    """The starting noise of the chains of a run whose policies choose it themselves.
+
+    Args:
+      teacher: the run.
+      step: which of its checkpoints.
+      changes: see `student_settings`; the choice is for the sampler of the chain.
+
+    Returns:
+      The median of what the members choose that have not diverged, for all students.
+
+    Raises:
+      InputError: all of them have diverged, or the learner does not choose.
+    """
+    settings = configuration.resolve(
+        teacher.config | {key: changes[key] for key in _OF_CHAIN if key in changes}
+    )
+    summary = teacher.dataset["summary"]
+    sizes = summary["observation_dim"], summary["action_dim"], settings.config["horizon"]
+    algorithm = algorithms.make(settings.algorithm, settings.learner, TaskSpec(*sizes))
     state = teacher.state(algorithm, step)
     chosen = np.asarray(jax.vmap(algorithm.policy_params)(state)["actor"]["noise_scale"])
-    sound = chosen[np.asarray(state.diverged) < 0]
-    median = float(np.median(sound)) if sound.size else 0.0
-    found = ", ".join(f"{scale:g}" for scale in sound)
+    sound = np.asarray(state.diverged) < 0
+    if not sound.any():
+        raise InputError(_ALL_DIVERGED.format(teacher.workdir))
+    median = float(np.median(chosen[sound]))
+    found = ", ".join(f"{scale:g}" for scale in chosen[sound])
     print(f"starting noise that the teachers chose: {found}; students: {median:g}", flush=True)
     return median
 
@@ -175,7 +191,7 @@ def make_begin(
     state = teacher.state(algorithm, step)
     diverged = np.asarray(state.diverged)
     if (diverged >= 0).all():
-        raise InputError(f"--workdir={teacher.workdir}: all its members have diverged; train anew")
+        raise InputError(_ALL_DIVERGED.format(teacher.workdir))
     for member, update in zip(teacher.members, diverged, strict=True):
         if update >= 0:
             print(f"{member} diverged in update {update:,} and gets no student", flush=True)

@@ -20,7 +20,7 @@ from absl import flags
 
 from edp_jax import InputError, algorithms
 from edp_jax.algorithms.groups import ACTING
-from edp_jax.export import Program, make_program, write_policy
+from edp_jax.export import Program, make_program, with_ways, write_policy
 from edp_jax.export.folder import Stored, read_folder
 from edp_jax.export.load import FORMATS
 from edp_jax.export.policy import OBSERVATION
@@ -83,6 +83,9 @@ def take_out(
     run, folder = Run(workdir), os.path.join(workdir, "policy")
     run.find_checkpoint()  # refuses what is no run, or has not begun
     file = read_folder(folder).file
+    ways = {name: _number(name, text, file.settings) for name, text in given.items()}
+    execute = {EXECUTE: ways.pop(EXECUTE)} if EXECUTE in ways else {}
+    file = with_ways(file, ways)  # a starting noise is chosen for what samples
     number = run.find_checkpoint(step)
     algorithm = algorithms.make(file.algorithm, file.settings, file.spec)
     state = run.state(algorithm, number)
@@ -90,8 +93,7 @@ def take_out(
     diverged = tuple(map(int, jax.device_get(state.diverged)))
     stored = Stored(dataclasses.replace(file, diverged=diverged), params)
     index = stored.find(folder, which)
-    ways = {name: _number(name, text, file.settings) for name, text in given.items()}
-    program = make_program(stored.file, stored.params_of(folder, index), ways)
+    program = make_program(stored.file, stored.params_of(folder, index), execute)
     start, dataset = run.starts[-1], run.dataset
     return program, {
         "task": run.title.partition(" on ")[2],

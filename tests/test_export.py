@@ -12,7 +12,7 @@ import pytest
 
 import edp_jax
 from edp_jax import InputError, TaskSpec, Units, algorithms
-from edp_jax.export import PolicyFile, save_policy
+from edp_jax.export import PolicyFile, make_program, save_policy, with_ways
 
 SPEC = TaskSpec(3, 2)
 SETTINGS = algorithms.settings("edp_td3", hidden_dims=(16, 16), num_timesteps=10, sampler_calls=3)
@@ -294,6 +294,17 @@ def test_ways_of_acting_can_be_set_at_loading(saved):
     expected = UNITS.unscale(act(own, UNITS.normalize(observation[None]), key))
     np.testing.assert_allclose(few(observation[None], key), expected, atol=1e-4)
     assert few.interface.random_numbers == {"noise": (1, 2)}
+
+
+def test_a_starting_noise_that_was_chosen_is_told_and_cannot_be_chosen_afterwards():
+    settings = algorithms.settings("edp", num_timesteps=10, sampler_calls=3)
+    file = PolicyFile("edp", settings, SPEC, ({"seed": 0},), UNITS)
+    params = {"actor": {"noise_scale": np.float32(0.1)}}
+    for ways, told in (({}, 0.1), ({"starting_noise": -1.0}, 0.1), ({"starting_noise": 0.5}, 0.5)):
+        assert make_program(file, params, ways).acting["starting_noise"] == told
+    fixed = with_ways(file, {"starting_noise": 0.3})
+    with pytest.raises(InputError, match="-1: the policy was saved with 0.3 and has chosen none"):
+        make_program(fixed, params, {"starting_noise": -1.0})
 
 
 @pytest.mark.parametrize(

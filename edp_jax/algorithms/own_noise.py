@@ -2,10 +2,10 @@
 
 A diffusion policy acts from x_T ~ N(0, s^2 I). A small s gives actions near the likeliest one. But
 where the data act in several ways, a chain from the middle may end between them, where nobody has
-acted. The policy itself can tell: its denoising loss bounds the negative log-likelihood of an
-action (DDPM, 2006.11239, Eq. 14), so it is small on actions that the policy finds likely and large
-between its modes. The s whose samples have the smallest loss acts (docs/findings.md, "Which
-starting noise").
+acted. The policy itself can tell: its denoising loss is a bound of the negative log-likelihood of
+an action with other weights of the timesteps (DDPM, 2006.11239, Eq. 14), so it is small on actions
+that the policy finds likely and large between its modes. The s whose samples have the smallest
+loss acts (docs/findings.md, "Which starting noise").
 
 The loss is asked at observations of the newest batch, which the state remembers.
 """

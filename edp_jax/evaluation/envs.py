@@ -36,6 +36,13 @@ _PREFIXES = {
     "ogbench": "edp_jax.evaluation.ogbench:make_ogbench",
     "legacy": "edp_jax.evaluation.envs:make_legacy",
 }
+# (what follows the prefix and a colon) -> nothing, or refuses what is not there
+_CHECKS = {
+    "gymnasium": "edp_jax.evaluation.adapters:check_registered",
+    "minari": "edp_jax.minari_package:package",
+    "ogbench": "edp_jax.ogbench_package:package",
+    "legacy": "edp_jax.legacy:packages",
+}
 
 
 @functools.lru_cache(maxsize=4)
@@ -72,9 +79,9 @@ def check_there(environment: EnvSpec) -> None:
     """
     with _packages_of(environment):
         _maker(environment)
-        prefix, _, env_id = environment.name.partition(":")
-        if prefix == "gymnasium":
-            importlib.import_module(_ADAPTERS).check_registered(env_id)
+        prefix, _, rest = environment.name.partition(":")
+        if prefix in _CHECKS:
+            pkgutil.resolve_name(_CHECKS[prefix])(rest)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ action = policy(observation)
 from edp_jax.export.folder import PolicyFile, save_policy
 from edp_jax.export.load import load_policy, write_policy
 from edp_jax.export.policy import Policy
-from edp_jax.export.program import Program, make_program
+from edp_jax.export.program import Program, make_program, with_ways
 
 __all__ = [
     "Policy",
@@ -16,5 +16,6 @@ __all__ = [
     "load_policy",
     "make_program",
     "save_policy",
+    "with_ways",
     "write_policy",
 ]

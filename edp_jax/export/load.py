@@ -59,7 +59,8 @@ def load_policy(
         .onnx, which needs the package onnxruntime.
       seed: whose policy; by default the first that has not diverged.
       num_candidates, selection_temperature, sampler, sampler_calls, starting_noise: how it acts,
-        where that is to be other than in the run (docs/configuration.md says what each does).
+        where that is to be other than in the run (docs/configuration.md says what each does). A
+        starting noise that `edp` chose stays; `experiments.export` chooses it anew for a sampler.
       execute: of the actions of a chunk, those that it gives.
       on_invalid: "raise", or "hold": where the observation is no valid one, or the action would be
         NaN, the last valid action comes back; `Policy.held` and `Policy.problem` tell.

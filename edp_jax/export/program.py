@@ -70,41 +70,47 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
     Args:
       file: what the policies of its run have in common.
       params: its own.
-      ways: settings of `ACTING` and `EXECUTE` that are to be other than the run's.
+      ways: settings of `ACTING` and `EXECUTE` that are to be other than the run's. A starting noise
+        that the policy chose stays as it is.
 
     Raises:
       InputError: the learner has no such setting, or it cannot have the value.
     """
-    ways = dict(ways)
+    ways, fixed = dict(ways), getattr(file.settings, "starting_noise", CHOSEN)
     execute = ways.pop(EXECUTE, file.execute or file.spec.horizon)
     if type(execute) is not int or not 1 <= execute <= file.spec.horizon:
         most = file.spec.horizon
         several = f"{most} actions together; give an integer from 1 to {most}"
         chooses = several if most > 1 else "single actions; leave it out"
         raise InputError(f"{EXECUTE}={execute!r:.40}: the policy chooses {chooses}")
-    settings = _changed(file.algorithm, file.settings, ways)
-    act = algorithms.make(file.algorithm, settings, file.spec).act
-    spec = file.spec
-    interface = Interface(spec.observation_dim, spec.action_dim, spec.horizon, execute, act.shapes)
-    told = {name: getattr(settings, name) for name in ACTING if hasattr(settings, name)}
-    if told.get("starting_noise") == CHOSEN:
-        told["starting_noise"] = float(params["actor"]["noise_scale"])
-    return Program(interface, act, file, params, told)
-
-
-def _changed(algorithm: str, settings: Any, ways: Mapping[str, Any]) -> Any:
-    """The settings with other ways of acting, checked."""
-    entries = {entry.name: entry for entry in describe(type(settings))}
-    for name, value in ways.items():
-        if name not in entries:
-            raise InputError(f"{name}={value!r:.40}: {algorithm} has no such setting; leave it out")
-        check(entries[name], value)
-        if isinstance(value, tuple | list):
-            raise InputError(f"{name}={value!r:.40} must be one value; load once for each")
-    fixed = getattr(settings, "starting_noise", CHOSEN)
+    file = with_ways(file, ways)
     if ways.get("starting_noise") == CHOSEN != fixed:
         raise InputError(
             f"starting_noise={CHOSEN:g}: the policy was saved with {fixed:g} and has chosen none; "
-            "give a number, or train with -1"
+            f"give a number, or export it from its run with {CHOSEN:g}"
         )
-    return dataclasses.replace(settings, **ways)
+    settings, spec = file.settings, file.spec
+    act = algorithms.make(file.algorithm, settings, spec).act
+    interface = Interface(spec.observation_dim, spec.action_dim, spec.horizon, execute, act.shapes)
+    told = {name: getattr(settings, name) for name in ACTING if hasattr(settings, name)}
+    if told.get("starting_noise") == CHOSEN:
+        told["starting_noise"] = round(float(params["actor"]["noise_scale"]), 6)  # float32
+    return Program(interface, act, file, params, told)
+
+
+def with_ways(file: PolicyFile, ways: Mapping[str, Any]) -> PolicyFile:
+    """The same policies with other settings of `ACTING`.
+
+    Raises:
+      InputError: the learner has no such setting, or it cannot have the value.
+    """
+    entries = {entry.name: entry for entry in describe(type(file.settings))}
+    for name, value in ways.items():
+        if name not in entries:
+            raise InputError(
+                f"{name}={value!r:.40}: {file.algorithm} has no such setting; leave it out"
+            )
+        check(entries[name], value)
+        if isinstance(value, tuple | list):
+            raise InputError(f"{name}={value!r:.40} must be one value; load once for each")
+    return dataclasses.replace(file, settings=dataclasses.replace(file.settings, **ways))

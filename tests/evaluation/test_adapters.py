@@ -1,3 +1,4 @@
+import sys
 from collections import OrderedDict
 
 import gymnasium
@@ -182,7 +183,12 @@ def test_unknown_environments_are_refused_without_making_any(monkeypatch):
     monkeypatch.setattr(gymnasium, "make", lambda *_, **__: pytest.fail("made"))
     for name in ("gymnasium:Pendulum-v1", "gymnasium:Pendulum", "hopper", "kitchen-complete"):
         envs.check_there(EnvSpec(name))  # what is known does not raise
+    for package in ("minari", "ogbench", "d4rl"):
+        monkeypatch.setitem(sys.modules, package, None)
     for name, says in (
+        ("minari:mujoco/hopper/expert-v0", "minari:mujoco/hopper/expert-v0.*minari"),
+        ("ogbench:cube-single-play-singletask-v0", "ogbench:cube-single.*ogbench"),
+        ("legacy:hopper-medium-v2", "legacy:hopper-medium-v2.*d4rl"),
         ("gymnasium:Pendulm-v1", "no such id; use .*Pendulum-v1"),
         ("gymnasium:nowhere_at_all:My-v0", "nowhere_at_all cannot be imported .*No module named"),
         ("gymnasium:json:My-v0", "'gymnasium:json:My-v0': no such id"),

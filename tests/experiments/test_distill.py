@@ -2,12 +2,13 @@
 
 import pathlib
 import types
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
-from edp_jax import InputError, configuration
+from edp_jax import InputError, TaskSpec, configuration
 from edp_jax.algorithms import STUDENTS
 from edp_jax.configuration import build
 from edp_jax.runs import Run, record
@@ -133,6 +134,37 @@ def test_settings_are_the_teachers_but_for_what_a_student_does_otherwise():
     assert (learner.chain_sampler, learner.chain_calls, learner.teacher_step) == ("ddim", 7, 5)
     assert learner.eta == 0.3 and settings.run.num_steps == settings.run.eval_every == 10
     assert not settings.processes.distributed and settings.action_box == ((-2.0,), (2.0,))
+
+
+class State(NamedTuple):
+    """What the choice of starting noise reads of the members' states."""
+
+    chosen: np.ndarray
+    diverged: np.ndarray
+
+
+def test_students_get_the_median_of_what_sound_teachers_choose_for_their_chain(monkeypatch, capsys):
+    made = []
+
+    def make(name, learner, spec):
+        made.append((name, learner.sampler, learner.sampler_calls, spec))
+        params = lambda state: {"actor": {"noise_scale": state.chosen}}  # noqa: E731
+        return algorithms.make(name, learner, spec)._replace(policy_params=params)
+
+    algorithms = types.SimpleNamespace(**vars(distill.algorithms))
+    monkeypatch.setattr(distill.algorithms, "make", make)
+    run = run_of("edp", horizon=4, sampler="ddpm", sampler_calls=7)
+    run.dataset["summary"] = {"observation_dim": 11, "action_dim": 3}
+    states = State(np.array([1.0, 0.1, 0.0, 0.3]), np.array([-1, -1, 5, -1]))
+    run.state = lambda algorithm, step: states
+    assert distill.chosen_noise(run, 5, {"sampler": "ddim", "num_steps": 10}) == 0.3
+    assert made[-1] == ("edp", "ddim", 7, TaskSpec(11, 3, 4))
+    assert "chose: 1, 0.1, 0.3; students: 0.3" in capsys.readouterr().out
+    states = states._replace(diverged=np.zeros(4))
+    with pytest.raises(InputError, match="--workdir=DIR: all its members have diverged"):
+        distill.chosen_noise(run, 5, {})
+    with pytest.raises(InputError, match="starting_noise=-1.0 must be at least 0"):
+        distill.chosen_noise(run_of("edp_iql"), 5, {"starting_noise": -1.0})
 
 
 def test_members_that_diverged_get_no_student_and_other_data_are_refused(teacher, student, capsys):
