@@ -296,6 +296,18 @@ def test_ways_of_acting_can_be_set_at_loading(saved):
     assert few.interface.random_numbers == {"noise": (1, 2)}
 
 
+def test_a_loaded_policy_chooses_by_critics_with_layer_norm(tmp_path):
+    """One layer of width 1 normalises to 0, so that V and every Q are 0: the first action it is."""
+    sizes = {"hidden_dims": (1,), "num_timesteps": 10, "sampler_calls": 1}
+    settings = algorithms.settings("edp", starting_noise=0.0, num_candidates=2, **sizes)
+    folder, params = str(tmp_path), params_of(algorithms.make("edp", settings, SPEC), (4,))
+    save_policy(folder, PolicyFile("edp", settings, SPEC, ({"seed": 4},), UNITS), params)
+    judged = edp_jax.load_policy(folder).act_with_confidence(np.zeros(3))
+    alone = edp_jax.load_policy(folder, num_candidates=1)(np.zeros(3))
+    np.testing.assert_allclose(judged.action, alone, atol=1e-5)
+    np.testing.assert_allclose([judged.value, judged.disagreement], 0.0, atol=1e-6)
+
+
 def test_a_starting_noise_that_was_chosen_is_told_and_cannot_be_chosen_afterwards():
     settings = algorithms.settings("edp", num_timesteps=10, sampler_calls=3)
     file = PolicyFile("edp", settings, SPEC, ({"seed": 0},), UNITS)

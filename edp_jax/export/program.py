@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from edp_jax import algorithms, confidence
@@ -95,7 +96,8 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
     told = {name: getattr(settings, name) for name in ACTING if hasattr(settings, name)}
     if told.get("starting_noise") == CHOSEN:
         told["starting_noise"] = round(float(params["actor"]["noise_scale"]), 6)  # float32
-    return Program(interface, act, file, params, told)
+    # compiled in as arrays of jax: a derivative rule, as layer_norm has, takes none of numpy
+    return Program(interface, act, file, jax.tree.map(jnp.asarray, params), told)
 
 
 def with_ways(file: PolicyFile, ways: Mapping[str, Any]) -> PolicyFile:
