@@ -152,7 +152,8 @@ def chosen_noise(teacher: Run, step: int, changes: Mapping[str, Any]) -> float:
       changes: see `student_settings`; the choice is for the sampler of the chain.
 
     Returns:
-      The median of what the members choose that have not diverged, for all students.
+      The median of what the members choose that have not diverged, for all students; the smaller
+      one where two are in the middle.
 
     Raises:
       InputError: all of them have diverged, or the learner does not choose.
@@ -168,7 +169,7 @@ def chosen_noise(teacher: Run, step: int, changes: Mapping[str, Any]) -> float:
     sound = np.asarray(state.diverged) < 0
     if not sound.any():
         raise InputError(_ALL_DIVERGED.format(teacher.workdir))
-    median = float(np.median(chosen[sound]))
+    median = float(np.quantile(chosen[sound], 0.5, method="lower"))
     found = ", ".join(f"{scale:g}" for scale in chosen[sound])
     print(f"starting noise that the teachers chose: {found}; students: {median:g}", flush=True)
     return median
