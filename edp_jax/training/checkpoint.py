@@ -176,10 +176,11 @@ def restore(folder: str, step: int | None, like: AgentState) -> AgentState:
         try:
             return _read(path, vars(target))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"checkpoint {path!r}: cannot be read ({one_line(error)[:90]}); move it away to go "
-                "on from the one before"
-            ) from error
+            remedy = "move it away to go on from the one before"
+            if "do not match" in str(error):  # the arrays that are there and those of the learner
+                remedy = "use the version of edp_jax that wrote it, or train again"
+            why = one_line(error)[:90]
+            raise InputError(f"checkpoint {path!r}: cannot be read ({why}); {remedy}") from error
 
     saved = {
         name: jax.tree.map(
