@@ -99,7 +99,7 @@ def likeliest(
         def denoising(timestep: Array, noise: Array) -> Array:
             x_t = diffusion.add_noise(policy.schedule, action, timestep, noise)
             predicted = policy.network.apply(params, observation, x_t, timestep)
-            return jnp.mean(jnp.square(predicted - noise))
+            return jnp.mean(diffusion.denoising_loss(predicted, noise))
 
         return jnp.mean(jax.vmap(denoising)(*corruptions))
 

@@ -45,8 +45,9 @@ class EDP(idql.IDQL):
     num_candidates: int = redefined(groups.Candidates, "num_candidates", 1)
     starting_noise: float = setting(
         own_noise.CHOSEN,
-        "standard deviation of the noise that actions are sampled from when acting; -1: of 0, 0.1, "
-        "0.3 and 1 the one whose samples the policy itself finds likeliest",
+        "standard deviation of the noise that actions are sampled from when acting; -1: of "
+        f"{', '.join(f'{scale:g}' for scale in own_noise.SCALES)} the one whose samples the policy "
+        "itself finds likeliest",
         at_least=own_noise.CHOSEN,
         may_change=True,
     )

@@ -78,7 +78,7 @@ def read(request: Request) -> tuple[RawDataset, str | None]:
 
 
 def check(task: Task, data_dir: str) -> None:
-    """Refuses a dataset of OGBench without its package, which says what a row earns."""
+    """Refuses a dataset of OGBench without its package, which the rewards are computed with."""
     del data_dir
     ogbench_package.package(task.name.removeprefix(PREFIX))
 

@@ -8,12 +8,15 @@ ABAR = 0.9  # of the timestep at which the network is asked
 
 
 def one_call(marginals: Marginals) -> Sampler:
-    """The action approximation a0_hat (EDP, 2305.20081, Eq. 9) of x_T at one timestep.
+    """One call of the noise network, from which the action is (x_T - sigma eps) / alpha.
 
-    It is (x_T - sigma eps) / alpha at the timestep where abar = alpha^2 is 0.9, or at the first one
-    where that is noisier. A network that predicts noise says something about the action from the
-    start there: at the noisiest timestep it would say little more than x_T itself. And its errors
-    count a third in the action (sigma / alpha = 1 / 3), which training is the steadier for.
+    This is the action approximation a0_hat of EDP (2305.20081, Eq. 9). The network is told the
+    timestep where abar = alpha^2 is 0.9, although x_T is pure noise. If even the first timestep has
+    a smaller abar, it is told that one.
+
+    Why there: a student begins as a copy of its teacher. At the noisiest timestep that copy hardly
+    knows the action, and at this one it does. Besides, sigma / alpha is 1 / 3 here, so an error of
+    the network is three times smaller in the action.
 
     Args:
       marginals: of the noise schedule.

@@ -162,7 +162,7 @@ class Run:
 
     @property
     def judged(self) -> list[dict[str, Any]] | None:
-        """Estimates by the data, the best first; None without them, or once the run trained on."""
+        """Checkpoints as `best_by=fqe` ranked them; None without, or if trained on since."""
         from edp_jax.training.checkpoint import saved_steps
 
         return shape.judged(self.summary or {}, saved_steps(self._checkpoint_folder))

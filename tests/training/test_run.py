@@ -95,8 +95,12 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(tmp_path, start, uninterr
 def test_a_run_whose_data_are_on_the_host_is_the_same_run_also_when_it_is_stopped(
     tmp_path, start, uninterrupted
 ):
-    """Bit for bit as one that was not stopped. Up to rounding as with its data on the device; to
-    the last bit where fusions are compiled as users have them (tests/experiments/test_hosts.py)."""
+    """With data on the host, a run that was stopped equals one that was not, bit for bit.
+
+    It also equals the run with its data on the device. Here that holds up to rounding only, because
+    tests compile with another flag than users. tests/experiments/test_hosts.py compares the two bit
+    for bit, without that flag.
+    """
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     expected = start(whole, place="host")
     with pytest.raises(Stopped):
@@ -318,7 +322,7 @@ def test_signals_become_a_wish_to_stop(capfd, name):
 
 
 def test_a_signal_that_is_ignored_stays_so():
-    """As under nohup; `check` would raise Stopped."""
+    """nohup starts programs so that they ignore SIGHUP. If it counted, `check` would raise."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignals() as signals:
