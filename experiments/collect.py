@@ -3,8 +3,9 @@
 python -m experiments.collect --env_id=Pendulum-v1 --output=pendulum.hdf5 \\
     --policies=random,behaviours/pendulum-expert.npz
 
-A policy is `random`, an .npz of `experiments.train_behaviour`, or the policy/ folder of a run of
-`experiments.main`. Each contributes an equal share; one that is named twice contributes two.
+A policy is `random`, an .npz of `experiments.train_behaviour`, the policy/ folder of a run of
+`experiments.main`, or `module:function`, a controller in Python. Each contributes an equal share;
+one that is named twice contributes two.
 Actions are sampled, and stored in the box of the environment.
 """
 
@@ -63,7 +64,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "policies",
         list(Plan.policies),
-        "random, .npz files of behaviour policies, policy/ folders of runs.",
+        "random, .npz files of behaviour policies, policy/ folders of runs, module:function.",
     )
     flags.DEFINE_integer(
         "num_transitions", Plan.num_transitions, "Steps of all policies together.", lower_bound=2
