@@ -60,7 +60,9 @@ def load_function(name: str, env: Any) -> Act:
     try:
         function = pkgutil.resolve_name(name)
         actions = np.asarray(
-            function(np.zeros((2, *env.observation_space.shape), np.float32), np.random.default_rng(0))
+            function(
+                np.zeros((2, *env.observation_space.shape), np.float32), np.random.default_rng(0)
+            )
         )
     except Exception as error:  # of somebody else's code
         problem = f"{type(error).__name__}: {one_line(error)[:100]}"

@@ -68,6 +68,11 @@ def test_each_policy_has_an_equal_share_in_the_units_of_the_environment(tmp_path
         assert json.loads(file.attrs["recipe"])["policies"] == ["random", pushing, pushing]
 
 
+def sine_of(observations, rng):
+    del rng
+    return np.sin(observations)
+
+
 def test_the_same_command_makes_the_same_data_and_another_seed_others(tmp_path):
     first, again, other = (
         record(tmp_path, output=f"{tmp_path}/{i}.hdf5", seed=seed)
@@ -98,6 +103,17 @@ def test_the_data_trains_a_policy_which_makes_data_in_turn(tmp_path, train_tiny)
     np.testing.assert_array_equal(raw.actions, again.actions)
     loaded = edp_jax.load_policy(policy)
     assert (loaded.observation_dim, loaded.action_dim) == (3, 1)
+
+
+def test_a_controller_in_python_acts_in_the_units_of_the_environment(tmp_path, monkeypatch):
+    """Pendulum's observation is (cos, sin, speed), its torque between -2 and 2."""
+    (tmp_path / "damper.py").write_text(
+        "def act(observations, rng):\n    return -0.5 * observations[:, 2:]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    raw = record(tmp_path, policies=("damper:act",), num_transitions=200)
+    expected = np.clip(-0.5 * raw.observations[:, 2:], -2, 2)
+    np.testing.assert_allclose(raw.actions, expected, atol=1e-6)
 
 
 def test_dict_observations_and_keyword_arguments(tmp_path):
@@ -250,6 +266,13 @@ def test_minari_would_lose_an_order_of_keys_that_is_not_sorted(tmp_path, monkeyp
         (
             {"policies": ("{folder}/small.npz",)},
             "for 2 observations and 1 actions, but the environment has 3 and 1",
+        ),
+        ({"policies": ("nowhere_:act",)}, "No module named 'nowhere_'; it must be module:function"),
+        ({"policies": ("math:pi",)}, "'float' object is not callable; it must be"),
+        ({"policies": ("numpy:sum",)}, "'numpy:sum': .*; it must be"),
+        (
+            {"policies": ("tests.experiments.test_collect:sine_of",)},
+            r"actions for 2 observations have the shape \(2, 3\), not \(2, 1\)",
         ),
         ({"policies": ()}, "at least one"),
         ({"policies": ("random",) * 9, "num_transitions": 8}, "at most --num_transitions"),
