@@ -30,7 +30,7 @@ from edp_jax.runs import record
 from edp_jax.runs.plots import figure_class
 from edp_jax.training import process, sharding
 
-from . import benchmark_figure, latency, launch, suites, time_to_score
+from . import benchmark_figure, latency, launch, suites, time_to_score, ways
 from .cases import (
     COMMAND_BUFFERS,
     LEARNERS,
@@ -38,17 +38,17 @@ from .cases import (
     ON_REQUEST,
     PARTS,
     QUICK,
-    Case,
     Path,
     Sizes,
     choose_cases,
     powers,
 )
-from .measure import make_algorithm, measure
+from .measure import measure
 from .paper_speed import compare_with_paper
 
 say = functools.partial(print, flush=True)
 QUICK_LEARNERS = ("edp_td3", "iql")
+_OF_POLICY = ("observation_dim", "action_dim")  # sizes that the policy brings
 FAST_COMPILER = "--xla_backend_optimization_level=0"  # compiles in a fraction of the time
 
 
@@ -105,7 +105,7 @@ def main(_: Sequence[str]) -> None:
     policy = os.path.expanduser(given.policy)
     if "latency" not in given.parts and (policy or given.scores):
         raise InputError("--policy and --scores are of part latency; give --parts=latency as well")
-    scores = latency.read_scores(map(os.path.expanduser, given.scores))
+    scores = ways.read_scores(map(os.path.expanduser, given.scores))
     if given.quick:  # read when JAX starts
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"
     with folder_made(given.output, "give another one as --output"):
@@ -116,7 +116,9 @@ def main(_: Sequence[str]) -> None:
             timed = time_to_score.merge(before, measured)
         results = run(given.parts, learners, sizes)
         if "latency" in given.parts:
-            results["latency"] = measure_latency(policy, scores, sizes)
+            results |= latency.run(policy, scores, sizes, say)
+            if policy and given.parts == ["latency"]:  # nothing has the sizes of the flags
+                results["sizes"] |= {name: results["policy"][name] for name in _OF_POLICY}
         if timed:
             results["time_to_score"] = timed
         write_json(path, results)
@@ -146,23 +148,6 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     results["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     results["device_memory"] = jax.devices()[0].memory_stats()
     return results | {"load_average": [load_before, os.getloadavg()]}
-
-
-def measure_latency(policy: str, scores: Mapping[str, float], sizes: Sizes) -> dict[str, Any]:
-    """Measures how long a policy takes to act.
-
-    Args:
-      policy: folder of a run; empty: `MAIN` untrained, with the settings of the paper's task.
-      scores: of the ways of acting, from `latency.read_scores`.
-      sizes: how large and how long.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        if not policy:
-            settings = make_algorithm(Case("act", 1, MAIN), sizes).settings
-            policy = latency.untrained(folder, MAIN, settings, sizes.spec)
-        results = latency.measure(policy, sizes, say)
-    latency.add_scores(results, scores)
-    return results
 
 
 def nest(entries: Mapping[Path, Any]) -> dict[str, Any]:

@@ -12,12 +12,13 @@ _OURS, _PAPER = "#1f5fa8", "#c9a227"
 def draw(results: Mapping[str, Any]) -> bytes:
     """Draws a PNG of the content of benchmark.json."""
     panels = [panel for panel in _PANELS if panel[0] in results]
-    rows = max(1, -(-len(panels) // 2))
+    columns = 1 if len(panels) == 1 else 2
+    rows = max(1, -(-len(panels) // columns))
     figure = figure_class("benchmark.png")(
         figsize=(13.0, 3.6 * rows), dpi=110, layout="constrained"
     )
-    figure.suptitle(describe_sizes(results["sizes"]), fontsize=10)
-    grid = list(figure.subplots(rows, 2, squeeze=False).flat)
+    figure.suptitle(describe(results), fontsize=10)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (part, title, panel) in zip(grid, panels, strict=False):
         panel(axes, results[part])
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
@@ -30,8 +31,20 @@ def draw(results: Mapping[str, Any]) -> bytes:
     return picture.getvalue()
 
 
+def describe(results: Mapping[str, Any]) -> str:
+    """Writes the title: what the rates can be compared with, and whose policy was asked."""
+    policy = results.get("policy")
+    others = any(part in results for part, *_ in _PANELS if part != "latency")
+    sizes = {**results["sizes"], **({} if others else {"max_calls": 0})}  # latency: which ways
+    titles = [describe_sizes(sizes)] if others or not policy else []
+    if policy:
+        dims = f"observation {policy['observation_dim']}, action {policy['action_dim']}"
+        titles.append(f"policy: {policy['title']}, {dims}")
+    return "; ".join(titles)
+
+
 def describe_sizes(sizes: Mapping[str, Any]) -> str:
-    """Writes the title: what the rates can be compared with."""
+    """Writes the sizes of the rates that are measured without a run."""
     dims = f"observation {sizes['observation_dim']}, action {sizes['action_dim']}"
     cut_down = ", networks or samplers cut down: not to be compared with others"
     is_cut_down = any(sizes[name] for name in ("width", "depth", "max_calls"))
@@ -66,11 +79,16 @@ def _latency(axes: Any, ways: Mapping[str, Mapping]) -> None:
         high = [entry.get("p99_ms", entry["median_ms"]) for entry in entries]
         (points,) = axes.plot(medians, places, "o", label=form)
         axes.hlines(places, medians, high, color=points.get_color())
-    axes.set_yticks(range(len(ways)), list(ways))
+    axes.set_yticks(range(len(ways)), [_with_score(*item) for item in ways.items()])
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("Milliseconds for one observation: median to 99th percentile")
-    axes.legend(frameon=False, fontsize=8.5)
+    _legend_above(axes, len(forms))
+
+
+def _with_score(way: str, forms: Mapping[str, Mapping]) -> str:
+    score = next((entry["score"] for entry in forms.values() if "score" in entry), None)
+    return way if score is None else f"{way}: score {score:.1f}"
 
 
 def _time_to_score(axes: Any, tasks: Mapping[str, Mapping]) -> None:
@@ -141,7 +159,13 @@ def _roofline(axes: Any, roofline: Mapping) -> None:
     axes.axvline(
         limit, color="#555555", linewidth=1.1, linestyle=(0, (5, 3)), label="products of 256 rows"
     )
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    _legend_above(axes)
+
+
+def _legend_above(axes: Any, columns: int = 1) -> None:
+    """A legend at the right of the title, where no line can be."""
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)}
+    axes.legend(frameon=False, fontsize=8.5, ncols=columns, **place)
 
 
 def _bars(axes: Any, values: Mapping[str, float], label: str) -> None:

@@ -5,18 +5,16 @@ and from files of both formats, for one observation and for batches.
 """
 
 import collections
-import csv
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from edp_jax import InputError, TaskSpec, Units, algorithms, load_policy
-from edp_jax.diffusion import ONE_CALL
 from edp_jax.errors import one_line
 from edp_jax.export import (
     Policy,
@@ -27,41 +25,65 @@ from edp_jax.export import (
     write_policy,
 )
 from edp_jax.export.folder import Stored, read_folder
+from edp_jax.runs import Run
 
-from .cases import Sizes
+from .cases import MAIN, Case, Sizes
+from .measure import make_algorithm
+from .ways import Way, choose_ways
 
 BATCHES = (1, 10, 100, 1000)
 FORMATS = ("jit", ".edp", ".onnx")
 UNROLLED = 100  # most calls of a chain in an .onnx file, which has no loops
-CANDIDATES = (10, 50)  # besides one
-_CALLS = 15  # of the chains that choose among them
-_NOT_OF_WAY = ("selection_temperature", "starting_noise", "execute")  # other ways of acting
+_COLUMNS = ("way of acting", "format", "median ms", "99 %", "99.9 %")
+_FOR_999 = 10_000  # calls that the last of these needs
 
 
-class Way(NamedTuple):
-    """How a policy acts."""
+def run(
+    policy: str, scores: Mapping[Way, float], sizes: Sizes, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measures how long a policy takes to act.
 
-    sampler: str
-    sampler_calls: int
-    num_candidates: int = 1
+    Args:
+      policy: folder of a run; empty: `MAIN` untrained, with the settings of the paper's task.
+      scores: of ways of acting, from `ways.read_scores`.
+      sizes: how large and how long, see `measure`.
+      progress: called with a line for each way, and with one for scores that found no place.
 
-    def __str__(self) -> str:
-        choice = f", {self.num_candidates} candidates" if self.num_candidates > 1 else ""
-        return f"{self.sampler}, {self.sampler_calls} calls{choice}"
+    Returns:
+      Of benchmark.json, `latency`, and `policy` where one is given.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        about = {"policy": describe_policy(policy)} if policy else {}
+        if not policy:
+            settings = make_algorithm(Case("act", 1, MAIN), sizes).settings
+            policy = untrained(folder, MAIN, settings, sizes.spec)
+        results = measure(policy, sizes, progress, scores)
+    if lost := add_scores(results, scores):
+        told = "; ".join(f"{way} ({scores[way]:.1f})" for way in lost)
+        limit = f", or --max_calls={sizes.max_calls} leaves it out" if sizes.max_calls else ""
+        progress(f"scores without a row: {told}: the policy does not act in that way{limit}")
+    return {"latency": results, **about}
 
 
-WAYS = (
-    Way("ddpm", 1000),
-    Way("ddpm", 100),
-    Way("ddim", 15),
-    *(Way("dpm_solver_3", calls) for calls in (_CALLS, 10, 5, 3, 2, 1)),
-    *(Way("dpm_solver_3", _CALLS, candidates) for candidates in CANDIDATES),
-)
-ONE_CALL_WAYS = tuple(Way(ONE_CALL, 1, candidates) for candidates in (1, *CANDIDATES))
+def describe_policy(folder: str) -> dict[str, Any]:
+    """What benchmark.json says of a policy: its folder, what it is, its sizes."""
+    file = _stored(folder).file
+    path = os.path.abspath(folder)
+    workdir = path if os.path.isdir(os.path.join(path, "policy")) else os.path.dirname(path)
+    recorded = os.path.isfile(os.path.join(workdir, "config.json"))
+    return {
+        "path": folder,
+        "title": Run(workdir).title if recorded else file.algorithm,
+        "observation_dim": file.spec.observation_dim,
+        "action_dim": file.spec.action_dim,
+    }
 
 
 def measure(
-    folder: str, sizes: Sizes, progress: Callable[[str], None]
+    folder: str,
+    sizes: Sizes,
+    progress: Callable[[str], None],
+    scored: Collection[Way] = (),
 ) -> dict[str, dict[str, Any]]:
     """Measures a policy in all ways of acting and formats.
 
@@ -71,6 +93,7 @@ def measure(
         with all batches together; `max_observations`, the largest batch; `max_calls`, the most
         calls and candidates.
       progress: called with a line for each way.
+      scored: ways to measure besides the usual ones and the policy's own.
 
     Returns:
       Per way and format: `median_ms`, `p99_ms`, `p999_ms` (where there were enough calls) of
@@ -80,7 +103,7 @@ def measure(
     results: dict[str, dict[str, Any]] = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as files:
         settings = check_policy(folder)
-        for way in ways_up_to(sizes.max_calls, one_call=settings.sampler == ONE_CALL):
+        for way in choose_ways(settings, sizes.max_calls, scored):
             for form in FORMATS:
                 try:
                     path = _write(folder, way, form, files)
@@ -111,15 +134,6 @@ def check_policy(folder: str) -> Any:
             "name the run of a learner that has one"
         )
     return file.settings
-
-
-def ways_up_to(limit: int, *, one_call: bool = False) -> tuple[Way, ...]:
-    """`WAYS`, or `ONE_CALL_WAYS`, with at most so many calls and candidates; 0: all."""
-    return tuple(
-        way
-        for way in (ONE_CALL_WAYS if one_call else WAYS)
-        if not limit or max(way.sampler_calls, way.num_candidates) <= limit
-    )
 
 
 def untrained(folder: str, algorithm: str, settings: Any, spec: TaskSpec) -> str:
@@ -216,79 +230,45 @@ def summarise(durations: np.ndarray) -> dict[str, Any]:
     return entry
 
 
-def read_scores(tables: Iterable[str]) -> dict[str, float]:
-    """The mean score, or return, of the episodes that acted in each way, by `str(way)`.
-
-    Episodes that failed count nowhere.
-
-    Args:
-      tables: paths of tables that experiments.evaluate wrote.
-
-    Raises:
-      InputError: one of them is none, or one way acted with several settings of another kind.
-    """
-    scores, others = collections.defaultdict(list), {}
-    for path in tables:
-        rows = _rows(path)
-        try:
-            for row in rows:
-                way = str(
-                    Way(row["sampler"], int(row["sampler_calls"]), int(row["num_candidates"]))
-                )
-                score, length = float(row.get("score") or row["return"]), int(row["length"])
-                other = tuple(row.get(name) for name in _NOT_OF_WAY)
-                if length >= 0:
-                    scores[way].append(score)
-                if others.setdefault(way, other) != other:
-                    raise InputError(
-                        f"--scores={path}: {way} is there with several values of one of "
-                        f"{', '.join(_NOT_OF_WAY)}; let experiments.evaluate try one of them"
-                    )
-        except (TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"--scores={path}: a row is no episode of experiments.evaluate ({one_line(error)})"
-            ) from error
-    return {way: float(np.mean(values)) for way, values in scores.items()}
-
-
 def add_scores(
-    results: Mapping[str, Mapping[str, dict[str, Any]]], scores: Mapping[str, float]
-) -> None:
-    """Adds the score of each way, from `read_scores`, to all its formats in what `measure` gave."""
-    for way, forms in results.items():
-        if way in scores:
-            for entry in forms.values():
-                entry["score"] = scores[way]
+    results: Mapping[str, Mapping[str, dict[str, Any]]], scores: Mapping[Way, float]
+) -> list[Way]:
+    """Adds the score of each way to all its formats in what `measure` gave.
 
-
-def _rows(path: str) -> Sequence[Mapping[str, str]]:
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"--scores={path}: cannot be read ({one_line(error)})") from error
-    columns = {"return", "length", *Way._fields}
-    if missing := sorted(columns - (rows[0].keys() if rows else set())):
-        raise InputError(
-            f"--scores={path}: no table of this version's experiments.evaluate, for it has no "
-            f"column {missing[0]!r} or no row"
-        )
-    return rows
+    Returns:
+      The ways with a score that were not measured.
+    """
+    for way, score in scores.items():
+        for entry in results.get(str(way), {}).values():
+            entry["score"] = score
+    return [way for way in scores if str(way) not in results]
 
 
 def describe(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """The rows of a table: way, format, percentiles, actions per second by batch, score."""
-    lines = []
+    """A table: way, format, percentiles, actions per second by batch, score; and what lacks."""
+    entries = [entry for forms in results.values() for entry in forms.values()]
+    measured = [entry for entry in entries if "error" not in entry]
+    if not entries:
+        return []
+    batches = measured[0]["actions_per_second"] if measured else ()
+    columns = (*_COLUMNS, *(f"actions/s, batch {size}" for size in batches), "score")
+    lines = [_row(columns), _row("---" for _ in columns)]
     for way, forms in results.items():
         for form, entry in forms.items():
             if "error" in entry:
-                lines.append(f"| {way} | {form} | {entry['error']} |")
+                lines.append(_row((way, form, entry["error"])))
                 continue
             high = [f"{entry[key]:.3f}" if key in entry else "-" for key in ("p99_ms", "p999_ms")]
-            rates = " | ".join(f"{rate:.4g}" for rate in entry["actions_per_second"].values())
+            rates = [f"{rate:.4g}" for rate in entry["actions_per_second"].values()]
             score = f"{entry['score']:.1f}" if "score" in entry else "-"
-            cells = (way, form, f"{entry['median_ms']:.3f}", *high, rates, score)
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(_row((way, form, f"{entry['median_ms']:.3f}", *high, *rates, score)))
+    if any("p999_ms" not in entry for entry in measured):
+        lines.append(
+            "A percentile is - where fewer than ten calls lie beyond it; "
+            f"--asked={_FOR_999} makes enough for all."
+        )
     return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
