@@ -63,10 +63,12 @@ def draw(
         if name == STEP_NOISE:
             numbers[name] = _draw_steps(own, shape, batch) if ahead else own
         elif name == CHOICE_NOISE:
-            numbers[name] = jnp.moveaxis(jax.random.gumbel(own, (*shape, *batch)), 0, -1)
+            numbers[name] = jnp.moveaxis(
+                jax.random.gumbel(own, (*shape, *batch), jnp.float32), 0, -1
+            )
         else:
             candidates, width = shape
-            noise = jax.random.normal(own, (candidates, *batch, width))
+            noise = jax.random.normal(own, (candidates, *batch, width), jnp.float32)
             numbers[name] = jnp.moveaxis(noise, 0, -2)
     return numbers
 
@@ -74,5 +76,5 @@ def draw(
 def _draw_steps(key: chex.PRNGKey, shape: tuple[int, ...], batch: tuple[int, ...]) -> Array:
     calls, candidates, width = shape
     each = (candidates, *batch, width)
-    noise = jax.vmap(lambda index: noise_of_row(key, index, each, float))(jnp.arange(calls))
+    noise = jax.vmap(lambda index: noise_of_row(key, index, each, jnp.float32))(jnp.arange(calls))
     return jnp.moveaxis(noise, (0, 1), (-3, -2))

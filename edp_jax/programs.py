@@ -16,9 +16,12 @@ try:  # JAX has no public place to check what it reads; a JAX without this one k
 except (ImportError, AttributeError):
     compilation_cache = _file_cache = None
 
+_ENABLED = "jax_enable_compilation_cache"
+_WANTED = getattr(jax.config, _ENABLED)  # False where the environment says so
 
-def keep_programs(folder: str) -> None:
-    """Makes JAX keep what it compiles in a folder. Call it before anything is compiled.
+
+def keep_programs(folder: str, name: str = "config.compilation_cache") -> None:
+    """Makes JAX keep in a folder what it compiles from then on.
 
     An entry's name depends on the program, the flags, the versions and the processor, so machines
     can share a folder. It holds a digest as well: see `Sealed`.
@@ -26,13 +29,19 @@ def keep_programs(folder: str) -> None:
     Args:
       folder: a path; "auto" for the user's cache folder, or JAX_COMPILATION_CACHE_DIR where that is
         set; "" or "none" to keep nothing.
+      name: of the setting, for an error.
 
     Raises:
       InputError: a folder given by its path cannot be written. Where the user's cache folder
         cannot, nothing is kept.
     """
-    if folder in ("", "none") or compilation_cache is None:
-        jax.config.update("jax_enable_compilation_cache", False)
+    if compilation_cache is None:
+        jax.config.update(_ENABLED, False)
+        return
+    keep = folder not in ("", "none")
+    jax.config.update(_ENABLED, keep and _WANTED)
+    compilation_cache.reset_cache()  # JAX decides when it first compiles, and keeps to that
+    if not keep:
         return
     compilation_cache.get_file_cache = _sealed
     if folder == "auto" and getattr(jax.config, "jax_compilation_cache_dir", None):
@@ -46,10 +55,7 @@ def keep_programs(folder: str) -> None:
     if writable:
         jax.config.update("jax_compilation_cache_dir", path)
     elif folder != "auto":
-        raise InputError(
-            f"config.compilation_cache={folder}: cannot be written; "
-            "name a folder that can, or 'none'"
-        )
+        raise InputError(f"{name}={folder}: cannot be written; name a folder that can, or 'none'")
 
 
 def default_folder() -> str:

@@ -20,9 +20,9 @@ from absl import flags
 from edp_jax import InputError, TaskSpec, Trainer, Transition, algorithms
 from edp_jax.algorithms import edp
 from edp_jax.data.folder import folder_made
+from edp_jax.devices import check_devices_exist
 from edp_jax.files import write_bytes
 from edp_jax.runs.plots import figure_class
-from edp_jax.training import process
 from edp_jax.training.batches import Rows
 from edp_jax.types import pack
 
@@ -165,7 +165,7 @@ def draw(samples: Mapping[str, np.ndarray]) -> bytes:
 
 def main(_: Sequence[str]) -> None:
     figure_class("bandit.png")  # or says what is missing
-    process.check_devices_exist()
+    check_devices_exist()
     given = flags.FLAGS
     path = os.path.abspath(os.path.expanduser(given.output))
     if os.path.isdir(path):

@@ -25,10 +25,11 @@ from absl import flags
 
 from edp_jax import InputError
 from edp_jax.data.folder import folder_made
+from edp_jax.devices import check_devices_exist
 from edp_jax.files import write_bytes, write_json
 from edp_jax.runs import record
 from edp_jax.runs.plots import figure_class
-from edp_jax.training import process, sharding
+from edp_jax.training import sharding
 
 from . import benchmark_figure, latency, launch, suites, time_to_score, ways
 from .cases import (
@@ -135,7 +136,7 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     if "command_buffers" in parts:
         results["command_buffers"] = measure_command_buffers(sizes)
     sharding.split_cpu(sizes.num_seeds)
-    process.check_devices_exist()
+    check_devices_exist()
     results["machine"] = describe_machine()
     cases = choose_cases(parts, learners, sizes)
     measured = measure(cases.values(), sizes, say) if cases else {}

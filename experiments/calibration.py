@@ -19,6 +19,7 @@ from edp_jax import InputError, configuration, data, stepping
 from edp_jax.algorithms.base import evaluation_key
 from edp_jax.confidence import Judged, find_critics, judged_in_dataset_units
 from edp_jax.configuration import build
+from edp_jax.devices import check_devices_exist
 from edp_jax.evaluation import envs
 from edp_jax.files import check_writable
 from edp_jax.runs import Run, plots
@@ -58,7 +59,7 @@ def define_flags() -> None:
 
 def main(_: Sequence[str]) -> None:
     values = flags.FLAGS
-    process.check_devices_exist()
+    check_devices_exist()
     workdir = os.path.abspath(os.path.expanduser(values.workdir))
     out = os.path.expanduser(values.out) or os.path.join(workdir, "calibration.png")
     run = Run(workdir)

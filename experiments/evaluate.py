@@ -24,6 +24,7 @@ from absl import flags
 from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import Settings, build
+from edp_jax.devices import check_devices_exist
 from edp_jax.diffusion import SAMPLERS
 from edp_jax.errors import as_flags
 from edp_jax.evaluation import finite_mean
@@ -85,7 +86,7 @@ def main(_: Sequence[str]) -> None:
             raise InputError(f"--video={request.video}: must be a path that ends in .mp4")
         video.check_packages()
         video.choose_backend()
-    process.check_devices_exist()
+    check_devices_exist()
     given = {name: values[name] for name in (*ACTING, EXECUTE)}
     evaluate(os.path.abspath(os.path.expanduser(values["workdir"])), given, request)
 

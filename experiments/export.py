@@ -20,15 +20,15 @@ from absl import flags
 
 from edp_jax import InputError, algorithms
 from edp_jax.algorithms.groups import ACTING
+from edp_jax.devices import check_devices_exist
 from edp_jax.export import Program, make_program, with_ways, write_policy
 from edp_jax.export.folder import Stored, read_folder
 from edp_jax.export.load import FORMATS
 from edp_jax.export.policy import OBSERVATION
-from edp_jax.export.program import EXECUTE
+from edp_jax.export.program import EXECUTE, check_execute
 from edp_jax.files import check_writable
 from edp_jax.runs import Run
 from edp_jax.settings import describe
-from edp_jax.training import process
 
 from . import launch
 
@@ -52,7 +52,7 @@ def main(_: Sequence[str]) -> None:
     if not out.endswith(suffix or tuple(FORMATS)):
         raise InputError(f"--out={out}: must end in {suffix or ' or '.join(FORMATS)}")
     check_writable(out)
-    process.check_devices_exist()
+    check_devices_exist()
     which = dict(map(_point, values["point"]))
     if values["seed"] is not None:
         which["seed"] = values["seed"]
@@ -82,9 +82,13 @@ def take_out(
     """
     run, folder = Run(workdir), os.path.join(workdir, "policy")
     run.find_checkpoint()  # refuses what is no run, or has not begun
-    file = read_folder(folder).file
+    stored = read_folder(folder)
+    stored.described(folder, which)  # before the checkpoint is read, which takes seconds
+    file = stored.file
     ways = {name: _number(name, text, file.settings) for name, text in given.items()}
     execute = {EXECUTE: ways.pop(EXECUTE)} if EXECUTE in ways else {}
+    for number in execute.values():
+        check_execute(number, file.spec.horizon)
     file = with_ways(file, ways)  # a starting noise is chosen for what samples
     number = run.find_checkpoint(step)
     algorithm = algorithms.make(file.algorithm, file.settings, file.spec)

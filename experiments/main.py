@@ -19,6 +19,7 @@ from absl import flags
 from edp_jax import InputError, configuration, data, programs
 from edp_jax.algorithms import AgentState
 from edp_jax.configuration import build
+from edp_jax.devices import check_devices_exist
 from edp_jax.errors import program
 from edp_jax.evaluation.patience import Patience
 from edp_jax.files import remove_leftovers
@@ -79,7 +80,7 @@ def join_processes(config: dict) -> None:
 def prepare_devices(num_members: int, compilation_cache: str) -> None:
     """Prepares this process's devices to train so many members. Has to come before JAX is used."""
     sharding.split_cpu(num_members)
-    process.check_devices_exist()
+    check_devices_exist()
     hosts.check_devices()
     hosts.run_in_all(lambda: programs.keep_programs(compilation_cache))
 

@@ -12,7 +12,6 @@ from edp_jax.data.builtin import RANDOM
 from edp_jax.data.recording import Act, in_box, uniform
 from edp_jax.errors import one_line
 from edp_jax.export import load_policy
-from edp_jax.training import process
 
 
 def load_act(name: str, env: Any) -> Act:
@@ -36,7 +35,6 @@ def load_act(name: str, env: Any) -> Act:
         return in_box(behaviour.act, box.low, box.high)
     if ":" in name:
         return load_function(name, env)
-    process.check_devices_exist()
     policy = load_policy(name)
     _check_sizes(name, policy, env)
 

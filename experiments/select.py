@@ -19,6 +19,7 @@ from absl import flags
 
 from edp_jax import InputError
 from edp_jax.algorithms.groups import ACTING
+from edp_jax.devices import check_devices_exist
 from edp_jax.errors import program
 from edp_jax.files import check_writable, writing
 from edp_jax.reports.folders import find_runs
@@ -69,7 +70,7 @@ def define_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
-    process.check_devices_exist()
+    check_devices_exist()
     process.set_precision("auto")
     values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
     workdirs = [os.path.abspath(workdir) for workdir in find_runs(values["runs"])]

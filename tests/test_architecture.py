@@ -17,7 +17,7 @@ MAX_LINES = 300
 # A part of edp_jax may import the parts that stand before a < to its left, and what those may
 # import.
 ORDERS = (
-    "types < errors settings files programs < ops < diffusion networks losses",
+    "types < errors settings files programs < devices < ops < diffusion networks losses",
     "diffusion networks losses < acting policy < algorithms",
     "algorithms < confidence < export < runs",
     "types < errors settings files < tasks < legacy minari_package ogbench_package < stepping",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edp_jax
-from edp_jax import InputError, TaskSpec, Units, algorithms
+from edp_jax import InputError, TaskSpec, Units, acting, algorithms
 from edp_jax.export import PolicyFile, make_program, save_policy, with_ways
 
 SPEC = TaskSpec(3, 2)
@@ -69,12 +69,40 @@ def test_the_rows_of_a_batch_draw_each_for_themselves_from_a_key(saved):
 
 
 def test_what_cannot_be_loaded_or_fed_is_refused(saved, tmp_path):
-    with pytest.raises(InputError, match="no policy.json"):
+    with pytest.raises(InputError, match="nowhere': no such folder"):
         edp_jax.load_policy(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no policy.json"):
+        edp_jax.load_policy(tmp_path / "empty")
     with pytest.raises(InputError, match="policy seed=5 .* seed=4; seed=9"):
         edp_jax.load_policy(saved[0], 5)
     with pytest.raises(InputError, match=r"\(4,\) does not fit.*\(3,\)"):
         edp_jax.load_policy(saved[0])(np.zeros(4))
+
+
+def test_a_policy_acts_alike_in_a_process_that_computes_in_float64(saved):
+    """Its parameters are no damage there, and what it draws from a key stays float32."""
+    observation, key = np.ones(3), jax.random.key(3)
+    way = {"sampler_calls": 1, "num_candidates": 1}
+    plain = edp_jax.load_policy(saved[0], **way)
+    expected = plain(observation), plain(observation, key)
+    shapes = {"noise": (2, 4), "step_noise": (3, 2, 4), "choice_noise": (2,)}
+    with jax.enable_x64(True):
+        policy = edp_jax.load_policy(saved[0], **way)
+        found = policy(observation), policy(observation, key)
+        numbers = acting.draw(shapes, key, (1,))
+    assert [numbers[name].dtype for name in shapes] == 3 * [np.float32]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_devices_that_are_not_there_are_no_damage(saved, monkeypatch):
+    def missing():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "devices", missing)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(InputError, match="JAX_PLATFORMS=cuda: JAX cannot use that here"):
+        edp_jax.load_policy(saved[0])
 
 
 def test_a_policy_of_an_older_version_is_refused_in_one_line(saved):
@@ -331,7 +359,9 @@ def test_a_starting_noise_that_was_chosen_is_told_and_cannot_be_chosen_afterward
         ({"execute": 2}, "execute=2: the policy chooses single actions; leave it out"),
         ({"on_invalid": "ignore"}, "on_invalid='ignore' is unknown: use one of raise, hold"),
         ({"noise_seed": -1}, "noise_seed=-1 must be an integer from 0"),
-        ({"sampler_call": 5}, "policy sampler_call=5 is not in"),
+        ({"sampler_call": 5}, "sampler_call=5: .* did you mean sampler_calls"),
+        ({"eta": 0.5}, "eta=0.5: .* has not swept it; help"),
+        ({"compilation_cache": 3}, "compilation_cache=3: no path"),
     ],
 )
 def test_ways_of_no_use_are_refused(saved, way, says):
@@ -397,7 +427,7 @@ def test_numbers_of_numpy_are_numbers(saved):
     [
         (3, {}, "policy 3: no path"),
         (None, {}, "policy None: no path"),
-        (".", {"on_invald": "hold"}, "on_invald='hold': load_policy has no such option"),
+        (".", {"on_invald": "hold"}, "on_invald='hold': .* did you mean on_invalid"),
         (".", {"seed": [0, 1]}, "a swept setting is given as a number"),
         ("policy.zip", {}, "must end in .edp or .onnx"),
         ("POLICY.EDP", {}, "must end in .edp or .onnx"),

@@ -183,10 +183,28 @@ def test_the_same_policy_gives_the_same_bytes_without_paths_of_this_machine(writ
 
 
 @pytest.mark.parametrize("suffix", [".edp", ".onnx"])
-@pytest.mark.parametrize("way", [{"num_candidates": 2}, {"seed": 0}, {"eta": 1.0}, {"execute": 1}])
-def test_what_is_fixed_in_a_file_cannot_be_set(written, suffix, way):
-    with pytest.raises(InputError, match=f"{next(iter(way))} was fixed when it was exported"):
+@pytest.mark.parametrize(
+    ("way", "says"),
+    [
+        ({"num_candidates": 2}, "num_candidates: was fixed when it was exported"),
+        ({"seed": 0}, "seed: was fixed when it was exported"),
+        ({"execute": 1}, "execute: was fixed when it was exported"),
+        ({"eta": 1.0}, "eta: .* the point of a sweep was fixed when it was exported"),
+        ({"num_candidate": 2}, "load_policy has no such option.* did you mean num_candidates"),
+    ],
+)
+def test_what_is_fixed_in_a_file_cannot_be_set(written, suffix, way, says):
+    with pytest.raises(InputError, match=says):
         edp_jax.load_policy(written[0] / f"choice{suffix}", **way)
+
+
+@pytest.mark.parametrize("suffix", [".edp", ".onnx"])
+def test_a_file_draws_float32_from_a_key_in_a_process_of_float64(written, suffix):
+    path, key = written[0] / f"choice{suffix}", jax.random.key(3)
+    expected = edp_jax.load_policy(path)(np.ones(3), key)
+    with jax.enable_x64(True):
+        found = edp_jax.load_policy(path)(np.ones(3), key)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("place", np.linspace(0.02, 0.98, 12))

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 from jax._src.lru_cache import LRUCache
 
@@ -86,6 +87,24 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/programs: cannot be written"):
         programs.keep_programs(str(tmp_path / "file" / "programs"))
+
+
+def test_a_process_can_change_its_mind(tmp_path):
+    """Also after it has compiled something, which is when JAX decides."""
+    least, folder = "jax_persistent_cache_min_compile_time_secs", "jax_compilation_cache_dir"
+    before = jax.config.jax_persistent_cache_min_compile_time_secs, getattr(jax.config, folder)
+    jax.config.update(least, 0)
+    counts = []
+    try:
+        for number, where in enumerate((str(tmp_path), "none", str(tmp_path))):
+            programs.keep_programs(where)
+            jax.jit(lambda x, number=number: x + number)(1.0)
+            counts.append(len([path for path in tmp_path.iterdir() if "cache" in path.name]))
+    finally:
+        jax.config.update(least, before[0])
+        jax.config.update(folder, before[1])
+        programs.keep_programs("none")
+    assert counts[0] and counts[1] == counts[0] and counts[2] > counts[1]
 
 
 def test_programs_are_kept_in_the_users_cache_folder(monkeypatch):

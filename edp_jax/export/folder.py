@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -67,6 +68,23 @@ class Stored:
     file: PolicyFile
     params: Any  # `Algorithm.policy_params`, leaves [R, ...]
 
+    def described(self, folder: str, which: Mapping[str, float]) -> list[int]:
+        """Indices of the members of that description.
+
+        Args:
+          folder: to name in an error.
+          which: seed and swept settings, or some of them.
+
+        Raises:
+          InputError: there is none.
+        """
+        members = self.file.members
+        if found := [i for i, member in enumerate(members) if which.items() <= member.items()]:
+            return found
+        known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
+        asked = ", ".join(f"{name}={value}" for name, value in which.items())
+        raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")
+
     def find(self, folder: str, which: Mapping[str, float]) -> int:
         """Index of the first member of that description whose training has not diverged.
 
@@ -78,20 +96,15 @@ class Stored:
           InputError: none is of that description, or its training has diverged.
         """
         members, diverged = self.file.members, self.file.diverged
-        found = [i for i, member in enumerate(members) if which.items() <= member.items()]
+        found = self.described(folder, which)
         for index in found:
             if not diverged or diverged[index] < 0:
                 return index
-        if found:
-            name = ", ".join(f"{key} {value}" for key, value in members[found[0]].items())
-            raise InputError(
-                f"policy {folder!r}: the training of {name} diverged in update "
-                f"{diverged[found[0]]:,}; take another one, or train again with a lower "
-                "learning_rate"
-            )
-        known = "; ".join(", ".join(f"{k}={v}" for k, v in member.items()) for member in members)
-        asked = ", ".join(f"{name}={value}" for name, value in which.items())
-        raise InputError(f"policy {asked} is not in {folder!r}: use one of {known}")
+        name = ", ".join(f"{key} {value}" for key, value in members[found[0]].items())
+        raise InputError(
+            f"policy {folder!r}: the training of {name} diverged in update "
+            f"{diverged[found[0]]:,}; take another one, or train again with a lower learning_rate"
+        )
 
     def params_of(self, folder: str, index: int) -> Any:
         """The parameters of one member.
@@ -115,6 +128,11 @@ def read_folder(folder: str) -> Stored:
       InputError: there is no policy in `folder`, or it is damaged.
     """
     path = os.path.join(folder, "policy.json")
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"policy {folder!r}: no such folder; name that of a run, or a file that "
+            "experiments.export wrote"
+        )
     if not os.path.isfile(path):
         raise InputError(
             f"policy {folder!r}: no policy.json there; name the policy/ folder of a run, which "
@@ -135,7 +153,9 @@ def read_folder(folder: str) -> Stored:
         if len(diverged) != len(members):
             raise ValueError(f"{len(diverged)} marks of divergence for {len(members)} members")
         algorithm = algorithms.make(described["algorithm"], settings, spec)
-        like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
+        # as in the run, whatever this process computes with; initialisers of JAX warn of that
+        with jax.enable_x64(False), warnings.catch_warnings(action="ignore"):
+            like = jax.eval_shape(lambda key: algorithm.policy_params(algorithm.init(key)), _KEY)
         sizes = (spec.observation_dim, spec.observation_dim, spec.action_dim, spec.action_dim)
         names = (field.name for field in dataclasses.fields(Units))
         like_units = {

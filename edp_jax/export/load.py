@@ -1,14 +1,17 @@
 """Loading a policy, whatever it is stored as, and writing it as one file."""
 
 import contextlib
+import difflib
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from edp_jax import programs
+from edp_jax.devices import check_devices_exist
 from edp_jax.errors import one_line
 from edp_jax.export import edp_file, folder, onnx_file
 from edp_jax.export.metadata import describe
@@ -71,14 +74,14 @@ def load_policy(
 
     Raises:
       InputError: there is no policy, it is damaged, none is of that description, its training has
-        diverged, or it cannot act in that way.
+        diverged, it cannot act in that way, or JAX does not find its devices.
     """
     path, options = _as_text(path), Options(on_invalid, _plain(noise_seed))
     options.check()
     which = point if seed is None else {"seed": seed, **point}
     _check_numbers(which)
     if compilation_cache is not None:
-        programs.keep_programs(compilation_cache)
+        programs.keep_programs(_as_cache(compilation_cache), "compilation_cache")
     ways = {
         "num_candidates": num_candidates,
         "selection_temperature": selection_temperature,
@@ -90,16 +93,16 @@ def load_policy(
     ways = {name: _plain(value) for name, value in ways.items() if value is not None}
     if os.path.isfile(path) or (path.endswith(tuple(FORMATS)) and not os.path.isdir(path)):
         form = _format(path)
-        if given := [*ways, *which]:
-            raise InputError(
-                f"policy {path!r}: {given[0]} was fixed when it was exported; export it again "
-                "with other values, or load the policy/ folder of its run"
-            )
+        _check_nothing_set(path, [*ways, *which])
+        if form is not onnx_file:  # which runs without JAX
+            check_devices_exist()
         with _damage_told(path):
             interface, run, metadata = form.read(path)
         return Policy(interface, run, metadata, options)
+    check_devices_exist()
     path = _policy_folder(path)
     stored = folder.read_folder(path)
+    _check_swept(path, which, stored.file.members[0])
     index = stored.find(path, which)
     program = make_program(stored.file, stored.params_of(path, index), ways)
     about = {"member": stored.file.members[index]}
@@ -136,8 +139,48 @@ def _check_numbers(which: Mapping[str, Any]) -> None:
         if not isinstance(value, int | float | np.number):
             raise InputError(
                 f"{name}={value!r:.40}: load_policy has no such option, and a swept setting is "
-                "given as a number; help(edp_jax.load_policy) lists the options"
+                f"given as a number; {_hint(name)}"
             )
+
+
+def _check_nothing_set(path: str, given: Collection[str]) -> None:
+    """Refuses what only the policies of a folder can be asked for."""
+    for name in given:
+        known = name in _options()
+        other = "" if known else "load_policy has no such option, and the point of a sweep "
+        remedy = "export it again with other values, or load the policy/ folder of its run"
+        raise InputError(
+            f"policy {path!r}: {name}: {other}was fixed when it was exported; "
+            f"{remedy if known else _hint(name)}"
+        )
+
+
+def _check_swept(path: str, which: Mapping[str, Any], member: Mapping[str, Any]) -> None:
+    """Refuses names that are neither options nor what the members of a run differ in."""
+    for name, value in which.items():
+        if name != "seed" and name not in member:
+            raise InputError(
+                f"{name}={value!r:.40}: load_policy has no such option, and the run of "
+                f"{path!r} has not swept it; {_hint(name, member)}"
+            )
+
+
+def _options() -> list[str]:
+    return [*inspect.signature(load_policy).parameters][1:-1]  # path and **point are none
+
+
+def _hint(name: str, swept: Collection[str] = ()) -> str:
+    near = difflib.get_close_matches(name, [*_options(), *swept], n=1, cutoff=0.75)
+    return f"did you mean {near[0]}?" if near else "help(edp_jax.load_policy) lists the options"
+
+
+def _as_cache(folder: Any) -> str:
+    try:
+        return os.fsdecode(folder)
+    except TypeError as error:
+        raise InputError(
+            f"compilation_cache={folder!r:.40}: no path; name a folder, 'auto', or 'none'"
+        ) from error
 
 
 @contextlib.contextmanager

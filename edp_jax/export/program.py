@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -46,7 +46,7 @@ class Program(NamedTuple):
 
     def compiled(self) -> Any:
         """`function` with its parameters, compiled for each size of a batch that it meets."""
-        return jax.jit(functools.partial(self.function, self.params))
+        return in_float32(jax.jit(functools.partial(self.function, self.params)))
 
     def judging(self) -> Any:
         """The same compiled, with what the critics say about the actions: `confidence.Judged`.
@@ -62,7 +62,19 @@ class Program(NamedTuple):
             numbers = {name: value for name, value in inputs.items() if name != OBSERVATION}
             return judged(self.params, inputs[OBSERVATION], numbers)
 
-        return jax.jit(function)
+        return in_float32(jax.jit(function))
+
+
+def in_float32(function: Callable) -> Callable:
+    """A function that computes as runs do also where the process has set JAX_ENABLE_X64."""
+    if jax.dtypes.canonicalize_dtype(float) == np.float32:
+        return function
+
+    def run(inputs: Mapping[str, Array]) -> Any:
+        with jax.enable_x64(False):
+            return function(inputs)
+
+    return run
 
 
 def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Program:
@@ -79,11 +91,7 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
     """
     ways, fixed = dict(ways), getattr(file.settings, "starting_noise", CHOSEN)
     execute = ways.pop(EXECUTE, file.execute or file.spec.horizon)
-    if type(execute) is not int or not 1 <= execute <= file.spec.horizon:
-        most = file.spec.horizon
-        several = f"{most} actions together; give an integer from 1 to {most}"
-        chooses = several if most > 1 else "single actions; leave it out"
-        raise InputError(f"{EXECUTE}={execute!r:.40}: the policy chooses {chooses}")
+    check_execute(execute, file.spec.horizon)
     file = with_ways(file, ways)
     if ways.get("starting_noise") == CHOSEN != fixed:
         raise InputError(
@@ -98,6 +106,18 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
         told["starting_noise"] = round(float(params["actor"]["noise_scale"]), 6)  # float32
     # compiled in as arrays of jax: a derivative rule, as layer_norm has, takes none of numpy
     return Program(interface, act, file, jax.tree.map(jnp.asarray, params), told)
+
+
+def check_execute(execute: Any, horizon: int) -> None:
+    """Refuses a number of actions that the chunks of a policy do not have.
+
+    Raises:
+      InputError: it is one.
+    """
+    if type(execute) is not int or not 1 <= execute <= horizon:
+        several = f"{horizon} actions together; give an integer from 1 to {horizon}"
+        chooses = several if horizon > 1 else "single actions; leave it out"
+        raise InputError(f"{EXECUTE}={execute!r:.40}: the policy chooses {chooses}")
 
 
 def with_ways(file: PolicyFile, ways: Mapping[str, Any]) -> PolicyFile:

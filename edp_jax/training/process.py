@@ -5,9 +5,6 @@ import sys
 
 import jax
 
-from edp_jax.errors import one_line
-from edp_jax.types import InputError
-
 # options of JAX that change types, random numbers or rounding, or that end a run; by default so
 # (the precision of matrix products is a choice between speed and accuracy, and is recorded)
 _FIXED = {
@@ -90,21 +87,3 @@ def set_precision(precision: str, platform: str | None = None) -> str:
     if chosen:
         jax.config.update("jax_default_matmul_precision", chosen)
     return chosen
-
-
-def check_devices_exist() -> None:
-    """Starts JAX's devices.
-
-    Raises:
-      InputError: the platform that is asked for is not there.
-    """
-    try:
-        jax.devices()
-    except (AssertionError, RuntimeError, ValueError) as error:
-        names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "CUDA_VISIBLE_DEVICES")
-        given = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
-        asked = given or "JAX's devices"
-        raise InputError(
-            f"{asked[:80]}: JAX cannot use that here ({one_line(error)[:80]}); install what it "
-            "needs, as in pip install 'jax[cuda12]', or unset the variable"
-        ) from error
