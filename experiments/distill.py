@@ -8,9 +8,11 @@ observations. The result is the folder of a run, which `experiments.evaluate` an
 `edp_jax.load_policy` take. The same command goes on where it stopped.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -37,6 +39,10 @@ _OF_STUDENT = ("num_steps", "batch_size", "guidance", "spread", "student_rate", 
 _ALL_DIVERGED = "--workdir={}: all its members have diverged; train anew"
 _BOX = ("action_low", "action_high")  # of the actions, which an environment may have brought
 _OF_RUN = ("eval_episodes", "env_id")  # by default as in the teacher's run
+_FLAG_OF = {  # settings of the student's run, by the flag that they come from
+    **{name: name for name in (*_OF_STUDENT, *_OF_RUN) if name not in ("sampler", "sampler_calls")},
+    **{"chain_sampler": "sampler", "chain_calls": "sampler_calls", "teacher_step": "step"},
+}
 
 
 def define_flags() -> None:
@@ -92,16 +98,51 @@ def distill(
         raise InputError(f"--out={out}: is the folder of the teacher; name another one")
     teacher = Run(workdir)
     step = teacher.find_checkpoint(which)
+    with _as_flags(out):
+        _check_out(teacher, out)
+        return _train(teacher, step, out, changes, signals)
+
+
+def _train(
+    teacher: Run, step: int, out: str, changes: Mapping[str, Any], signals: StopSignals
+) -> int:
+    """`distill`, from a checkpoint, where errors name the settings of the student's run."""
     if {**teacher.config, **changes}.get("starting_noise") == own_noise.CHOSEN:
         changes = {**changes, "starting_noise": chosen_noise(teacher, step, changes)}
     settings = student_settings(teacher, step, changes)
+    return main.train(
+        settings, out, signals, lambda dataset: make_begin(teacher, step, settings, dataset)
+    )
+
+
+@contextlib.contextmanager
+def _as_flags(out: str) -> Iterator[None]:
+    """Rewrites errors of a block that name --workdir, or a setting, with the flags given here."""
     try:
-        return main.train(
-            settings, out, signals, lambda dataset: make_begin(teacher, step, settings, dataset)
-        )
-    except InputError as error:  # what trains there knows no flag but --workdir
+        yield
+    except InputError as error:
         told = str(error).replace(f"--workdir={out}:", f"--out={out}:")
-        raise InputError(told.replace("a new --workdir", "a new --out")) from error
+        told = told.replace("a new --workdir", "a new --out")
+        settings = rf"(?<![-.\w])(config\.)?({'|'.join(_FLAG_OF)})="
+        told = re.sub(settings, lambda found: f"--{_FLAG_OF[found[2]]}=", told)
+        raise InputError(told) from error
+
+
+def _check_out(teacher: Run, out: str) -> None:
+    """Refuses the folder of a run that has another teacher's learner, or other data.
+
+    Raises:
+      InputError: it is one.
+    """
+    if not os.path.isfile(os.path.join(out, "config.json")):
+        return
+    other, learner = Run(out), one_call.PREFIX + teacher.config["algorithm"]
+    same_data = other.dataset.get("sha256") == teacher.dataset.get("sha256")
+    if other.config["algorithm"] != learner or not same_data:
+        raise InputError(
+            f"--out={out}: holds a run of {other.title}, and no student of {teacher.title} on the "
+            "same data; use a new --out"
+        )
 
 
 def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Settings:

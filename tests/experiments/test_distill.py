@@ -1,5 +1,6 @@
 """Students of a whole run: their folder is a run, and what cannot be a student is refused."""
 
+import json
 import pathlib
 import types
 from typing import NamedTuple
@@ -95,10 +96,26 @@ def test_what_does_not_fit_is_refused_by_the_flags_of_this_program(teacher, stud
     workdir, out = str(teacher.workdir), str(student.workdir)
     with pytest.raises(InputError, match="--out=.*: is the folder of the teacher"):
         distill.distill(workdir, workdir, STEPS, NoSignals())
-    with pytest.raises(InputError, match="--out=.*guidance=0.0, not 0.5; use a new --out"):
+    with pytest.raises(InputError, match="--out=.*--guidance=0.0, not 0.5; use a new --out"):
         distill.distill(workdir, out, STEPS | {"guidance": 0.5}, NoSignals())
+    with pytest.raises(InputError, match="--out=.* a run with --sampler_calls=2, not 1; use a"):
+        distill.distill(workdir, out, STEPS | {"sampler_calls": 1}, NoSignals())
+    with pytest.raises(InputError, match="^--sampler=ddpm: draws noise on its way"):
+        distill.distill(workdir, out, STEPS | {"sampler": "ddpm"}, NoSignals())
     with pytest.raises(InputError, match="has no checkpoint '3'"):
         distill.distill(workdir, out, STEPS, NoSignals(), "3")
+
+
+@pytest.mark.parametrize("other", [{"algorithm": "bc_diffusion"}, {"sha256": "other"}])
+def test_the_folder_of_another_run_is_named_as_such(student, tmp_path, other):
+    """A student of the same learner on other data, and a run that is no student."""
+    record = json.loads((pathlib.Path(student.workdir) / "config.json").read_text())
+    record["config"] |= {name: other[name] for name in other if name in record["config"]}
+    record["dataset"] |= {name: other[name] for name in other if name in record["dataset"]}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    teacher = str(pathlib.Path(student.workdir).parent)
+    with pytest.raises(InputError, match="--out=.* holds a run of .* no student of edp_td3 on"):
+        distill.distill(teacher, str(tmp_path), STEPS, NoSignals())
 
 
 def run_of(learner: str, **changes) -> Run:
