@@ -24,7 +24,12 @@ def not_installed(user: str, error: Exception, extra: str) -> InputError:
       error: the error of the import.
       extra: the extra of edp_jax that installs the package.
     """
-    return InputError(f"{user}: {one_line(error)}; pip install 'edp_jax[{extra}]'")
+    return InputError(f"{user}: {one_line(error)}; {install(extra)}")
+
+
+def install(extra: str) -> str:
+    """How an extra is installed: into a clone, or where the package is installed without one."""
+    return f"pip install 'edp_jax[{extra}]'" if _is_installed() else f"pip install -e '.[{extra}]'"
 
 
 def program(name: str) -> str:
@@ -33,8 +38,11 @@ def program(name: str) -> str:
     Args:
       name: its module, such as "main".
     """
-    installed = pathlib.Path(__file__).with_name("experiments").is_dir()
-    return f"python -m {'edp_jax.' if installed else ''}experiments.{name}"
+    return f"python -m {'edp_jax.' if _is_installed() else ''}experiments.{name}"
+
+
+def _is_installed() -> bool:
+    return pathlib.Path(__file__).with_name("experiments").is_dir()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edp_jax.errors import one_line
+from edp_jax.errors import install, one_line
 from edp_jax.types import InputError
 
 _PARTS = ("mujoco_py", "gym", "d4rl")
@@ -111,6 +111,6 @@ def packages(name: str) -> dict[str, Any]:
     if missing:
         raise InputError(
             f"legacy:{name} needs what cannot be imported: {', '.join(missing)}; "
-            "pip install 'edp_jax[d4rl]' and put MuJoCo 2.1 in ~/.mujoco, or leave out 'legacy:'"
+            f"{install('d4rl')} and put MuJoCo 2.1 in ~/.mujoco, or leave out 'legacy:'"
         )
     return modules

@@ -171,7 +171,7 @@ def test_every_part_that_is_missing_is_named(stack, monkeypatch):
     assert "mujoco_py" not in str(error.value)
     monkeypatch.setitem(sys.modules, "mujoco_py", None)
     with pytest.raises(
-        InputError, match=r"mujoco_py \(.*\), d4rl \(.*\); pip install 'edp_jax\[d4rl\]'"
+        InputError, match=r"mujoco_py \(.*\), d4rl \(.*\); pip install -e '.\[d4rl\]'"
     ):
         envs.make(EnvSpec("legacy:long-v0"), 1)
 

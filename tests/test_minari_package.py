@@ -120,5 +120,5 @@ def test_the_package_and_the_dataset_are_named_where_they_are_missing(metadata, 
     with pytest.raises(InputError, match="minari:c/d-v0: no network; .* or put its folder at"):
         minari_package.make_env("c/d-v0")
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(InputError, match=r"import of minari .*; pip install 'edp_jax\[minari\]'"):
+    with pytest.raises(InputError, match=r"import of minari .*; pip install -e '.\[minari\]'"):
         minari_package.make_env("test/pendulum-v0")

@@ -143,6 +143,6 @@ def _compare(path: str, program: Program, content: bytes) -> None:
     error = np.max(np.abs(found - expected) / half)
     if not error <= TOLERANCE:
         raise InputError(
-            f"--format=onnx: its actions differ from JAX's by {error:.1e} of the action box, more "
-            f"than {TOLERANCE:.0e}; use --format=jax"
+            f"--format=onnx: its actions differ from JAX's by {error:.1e} of half the action box, "
+            f"more than {TOLERANCE:.0e}; use --format=jax"
         )

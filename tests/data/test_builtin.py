@@ -184,7 +184,7 @@ def test_without_simulators_the_extra_is_named_and_nothing_counts_as_made(tiny, 
         raise importlib.metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(builtin.importlib.metadata, "version", missing)
-    with pytest.raises(InputError, match=r"mujoco; pip install 'edp_jax\[simulators\]'"):
+    with pytest.raises(InputError, match=r"mujoco; pip install -e '.\[simulators\]'"):
         builtin.ensure("tiny-dataset", str(tiny), silent)
     assert data.find_file(data.find_task("builtin/hopper-medium"), str(tiny)) is None
 

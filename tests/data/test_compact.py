@@ -146,9 +146,9 @@ def test_names_without_a_task_are_refused(name, message):
 def test_without_its_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ogbench", None)  # an import fails
     task = data.find_task("ogbench:cube-single-play-singletask-v0")
-    with pytest.raises(InputError, match=r"pip install 'edp_jax\[ogbench\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[ogbench\]'"):
         data.load(task, str(tmp_path))
     assert not list(tmp_path.iterdir())  # nothing was downloaded
     pytest.importorskip("gymnasium_robotics", reason="needs the extra simulators")
-    with pytest.raises(InputError, match=r"pip install 'edp_jax\[ogbench\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[ogbench\]'"):
         envs.make(EnvSpec(task.environment), 1)

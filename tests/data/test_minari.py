@@ -239,7 +239,7 @@ def test_a_dataset_that_is_not_there_is_downloaded_by_minari(store, monkeypatch)
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(InputError, match=r"pip install 'edp_jax\[minari\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[minari\]'"):
         data.load(data.find_task("minari:test/goal-v0"), "unused")
 
 

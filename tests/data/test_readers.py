@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_is_refused_without_reading(tmp_path, monkeypat
 )
 def test_a_package_that_is_not_there_is_refused_without_reading(monkeypatch, package, name):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=f"{package}.*; pip install 'edp_jax"):
+    with pytest.raises(InputError, match=f"{package}.*; pip install -e '."):
         data.check_there(data.find_task(name), "/no/such")
 
 

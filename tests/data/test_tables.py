@@ -279,7 +279,7 @@ def test_a_table_is_named_by_its_path(csv):
 def test_the_line_names_the_extra_that_is_missing(csv, monkeypatch):
     path = csv(columns())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install 'edp_jax\[tables\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[tables\]'"):
         read_table(path)
 
 

@@ -90,7 +90,7 @@ except InputError as error:
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    remedy = r"; pip install 'edp_jax\[simulators\]'"
+    remedy = r"; pip install -e '.\[simulators\]'"
     assert re.fullmatch(f"environment {name!r}: .*{package}.*{remedy}\n", printed), printed
 
 

@@ -85,5 +85,5 @@ def test_without_matplotlib_one_line_names_the_extra(make_run, metric_lines, mon
         return real(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"learning_curve.png: .*; pip install 'edp_jax\[plots\]'"):
+    with pytest.raises(InputError, match=r"learning_curve.png: .*; pip install -e '.\[plots\]'"):
         plots.draw("title", plots.panels(make_run(metrics=metric_lines)))

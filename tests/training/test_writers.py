@@ -91,7 +91,7 @@ def test_missing_package_names_the_command_that_installs_it(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError) as error:
         writers.open_writers((kind,), str(tmp_path), grid((0,)), {}, first_step=0)
-    assert package in str(error.value) and "pip install 'edp_jax[log]'" in str(error.value)
+    assert package in str(error.value) and "pip install -e '.[log]'" in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
