@@ -1,10 +1,12 @@
 # Trains as the README's first command does, on the CPU; it serves nothing and opens no port.
 #
 #   docker build -t edp_jax .
-#   mkdir -p runs && docker run --rm -v "$PWD/runs:/home/edp/runs" edp_jax
+#   mkdir -p runs datasets && sudo chown 1000 runs datasets
+#   docker run --rm -v "$PWD/runs:/home/edp/runs" \
+#     -v "$PWD/datasets:/home/edp/.d4rl/datasets" edp_jax
 #
 # Everything after the image's name goes to experiments.main in place of the arguments below. The
-# folder runs/ on the host must be writable for the user 1000.
+# two folders on the host must be writable for the user 1000.
 FROM python:3.11-slim
 
 # MuJoCo is loaded by the simulators, and needs OpenGL's libraries even where nothing is drawn.
@@ -15,7 +17,8 @@ RUN apt-get update \
 COPY . /source
 RUN pip install --no-cache-dir "/source[simulators,plots,export]" -c /source/constraints.txt
 
-RUN useradd --create-home --uid 1000 edp && install --directory --owner=edp /home/edp/runs
+RUN useradd --create-home --uid 1000 edp && install --directory --owner=edp /home/edp/runs \
+    /home/edp/.d4rl /home/edp/.d4rl/datasets
 USER edp
 WORKDIR /home/edp
 ENTRYPOINT ["python", "-m", "edp_jax.experiments.main"]
