@@ -66,10 +66,12 @@ def load_policy(
         starting noise that `edp` chose stays; `experiments.export` chooses it anew for a sampler.
       execute: of the actions of a chunk, those that it gives.
       on_invalid: "raise", or "hold": where the observation is no valid one, or the action would be
-        NaN, the last valid action comes back; `Policy.held` and `Policy.problem` tell.
+        NaN, the last valid action comes back, also one of the episode before; `Policy.held` and
+        `Policy.problem` tell.
       noise_seed: of the random numbers of calls without a key.
       compilation_cache: folder that keeps compiled programs, so that another process need not
-        compile them; "auto" for the user's. It holds for all that JAX compiles from then on.
+        compile them; "auto" for the user's, "none" to keep nothing. It holds for all that JAX
+        compiles from then on.
       **point: of a sweep, the values of the swept settings, as in `eta=0.5`.
 
     Raises:
