@@ -262,7 +262,7 @@ def test_minari_would_lose_an_order_of_keys_that_is_not_sorted(tmp_path, monkeyp
         ({"env_id": "CartPole-v1"}, r"actions are Discrete\(2\)"),
         ({"env_kwargs": "[1]"}, "not a JSON object"),
         ({"policies": ("none.npz",)}, "'none.npz': there is no such file"),
-        ({"policies": ("nowhere/policy",)}, "no policy.json there"),
+        ({"policies": ("nowhere/policy",)}, "nowhere/policy.: no such folder"),
         (
             {"policies": ("{folder}/small.npz",)},
             "for 2 observations and 1 actions, but the environment has 3 and 1",
