@@ -130,8 +130,8 @@ def read_folder(folder: str) -> Stored:
     path = os.path.join(folder, "policy.json")
     if not os.path.isdir(folder):
         raise InputError(
-            f"policy {folder!r}: no such folder; name that of a run, which writes its policy/ when it "
-            "stops, or a file that experiments.export wrote"
+            f"policy {folder!r}: no such folder; name that of a run, which writes its policy/ "
+            "when it stops, or a file that experiments.export wrote"
         )
     if not os.path.isfile(path):
         raise InputError(

@@ -16,7 +16,7 @@ from edp_jax.runs import Run, record
 from edp_jax.training import loop
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.hosts import Stopped
-from experiments import distill, evaluate
+from experiments import distill, evaluate, export
 
 from ..algorithms.builders import same
 from .conftest import TINY, NoSignals
@@ -67,6 +67,22 @@ def test_the_folder_is_a_run_with_policies_that_call_once(teacher, student, caps
     assert lines[3].split()[2:4] == ["a0_hat", "1"]
     with pytest.raises(InputError, match="--sampler_calls=5 must be at least 1 and at most 1"):
         evaluate.evaluate(str(student.workdir), {"sampler_calls": ["5"]}, request)
+
+
+@pytest.mark.parametrize(
+    ("which", "given", "says"),
+    [
+        ({"seed": 7}, {}, "policy seed=7 is not in"),
+        ({"eta": 0.5}, {}, "policy eta=0.5 is not in"),
+        ({}, {"execute": "2"}, "execute=2: the policy chooses single actions"),
+    ],
+)
+def test_what_an_export_asks_for_is_checked_before_the_checkpoint_is_read(
+    student, monkeypatch, which, given, says
+):
+    monkeypatch.setattr(Run, "state", lambda *_: pytest.fail("a checkpoint was read"))
+    with pytest.raises(InputError, match=says):
+        export.take_out(str(student.workdir), "last", which, given)
 
 
 class Signals:
