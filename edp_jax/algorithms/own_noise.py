@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from edp_jax import diffusion
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics, TrainState, noise_key
@@ -153,11 +152,18 @@ def choosing(
         state: AgentState, batch: Transition, settings: Any, draws: Any
     ) -> tuple[AgentState, Metrics]:
         state, metrics = learner.update(state, batch, settings, draws)
-        before = state.networks[SEEN].params
+        before: Seen = state.networks[SEEN].params
         rows = jnp.arange(_ROWS) % len(batch.observation)
-        found = metrics["actor/advantage_variance"], metrics["actor/squared_error"]
-        averages = optax.incremental_update(found, before[1:], _STEP)
-        return _remember(state, Seen(batch.observation[rows], *averages)), metrics
+
+        def averaged(old: Array, name: str) -> Array:
+            return old + _STEP * (metrics[f"actor/{name}"] - old)
+
+        newest = Seen(
+            batch.observation[rows],
+            averaged(before.advantage_variance, "advantage_variance"),
+            averaged(before.squared_error, "squared_error"),
+        )
+        return _remember(state, newest), metrics
 
     @jax.jit  # it is also called outside of programs
     def policy_params(state: AgentState) -> dict[str, Any]:
