@@ -347,6 +347,16 @@ def test_a_starting_noise_that_was_chosen_is_told_and_cannot_be_chosen_afterward
         make_program(fixed, params, {"starting_noise": -1.0})
 
 
+@pytest.mark.parametrize(("choosy", "samples"), [(True, 10), (False, 1)])
+def test_a_policy_whose_critics_do_not_choose_draws_one_sample(choosy, samples):
+    settings = algorithms.settings("edp", num_timesteps=10, sampler_calls=3)
+    file = PolicyFile("edp", settings, SPEC, ({"seed": 0},), UNITS)
+    params = {"actor": {"noise_scale": np.float32(0.1)}, "choosy": np.bool_(choosy)}
+    program = make_program(file, params, {})
+    assert program.acting["num_candidates"] == samples
+    assert program.interface.random_numbers["noise"] == (samples, SPEC.action_dim)
+
+
 @pytest.mark.parametrize(
     ("way", "says"),
     [

@@ -175,9 +175,7 @@ FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
 DEFAULTS = {
     "edp_td3": {},
-    "edp": dict(
-        learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=-1.0, num_candidates=1
-    ),
+    "edp": dict(learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=-1.0),
     "edp_crr": {},
     "edp_iql": {},
     "idql": {},

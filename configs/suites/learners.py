@@ -17,9 +17,9 @@ TASKS = (
 SCALE = {
     "seeds": (0, 1, 2),
     "num_steps": 20_000,
-    "eval_every": 5_000,
-    "eval_episodes": 10,
-    "checkpoint_every": 5_000,
+    "eval_every": 10_000,
+    "eval_episodes": 33,
+    "checkpoint_every": 10_000,
 }
 
 

@@ -16,7 +16,6 @@ from flax import struct
 from edp_jax import networks
 from edp_jax.algorithms import edp, groups, iql, ways
 from edp_jax.algorithms.base import AgentState, Algorithm
-from edp_jax.policy import DiffusionPolicy
 from edp_jax.settings import setting
 from edp_jax.types import Array, TaskSpec
 
@@ -70,26 +69,6 @@ def policy_params(state: AgentState) -> dict[str, networks.Params]:
 def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
     """IDQL; acts by a choice among samples."""
     policy = edp.diffusion_policy(settings, spec)
-    acting = ways.acting_policy(settings, policy)
-    return assemble(settings, spec, policy, acting, lambda _, batch, __: edp.cloning(policy, batch))
-
-
-def assemble(
-    settings: IDQL,
-    spec: TaskSpec,
-    policy: DiffusionPolicy,
-    acting: ways.Sampled,
-    make_guidance: iql.MakeGuidance,
-) -> Algorithm:
-    """Puts a learner together whose values, and whose choice among samples, are those of IDQL.
-
-    Args:
-      settings: of the learner.
-      spec: sizes of observation and action.
-      policy: what it trains.
-      acting: the same as it acts.
-      make_guidance: says what the policy is trained on.
-    """
     critics, value = edp.make_critics(settings, spec), iql.make_value(settings, spec)
 
     def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
@@ -97,5 +76,14 @@ def assemble(
         v = value.apply(params["value"], observation)
         return choose_by_expectile(jnp.min(q, axis=0), v, settings.expectile, noise)
 
-    act = ways.by_critics(choose, settings.num_candidates, acting, critics, spec, at_random=True)
-    return iql.assemble(settings, spec, policy, critics, act, policy_params, make_guidance)
+    acting, count = ways.acting_policy(settings, policy), settings.num_candidates
+    act = ways.by_critics(choose, count, acting, critics, spec, at_random=True)
+    return iql.assemble(
+        settings,
+        spec,
+        policy,
+        critics,
+        act,
+        policy_params,
+        lambda _, batch, __: edp.cloning(policy, batch),
+    )

@@ -1,6 +1,14 @@
-"""How much noise a diffusion policy starts from, chosen by the policy itself.
+"""How a diffusion policy acts: whether critics choose among its samples, and from how much noise.
 
-A diffusion policy acts from x_T ~ N(0, s^2 I). A small s gives actions near the likeliest one. But
+Both are found out from the data (docs/findings.md, "A choice among candidates").
+
+**Whether critics choose.** They can tell actions apart where their advantages vary by more than
+their own errors: where the variance of A is above the mean of delta^2, in the batches of late. Then
+the best of several samples acts, and these start from half of the noise, so that they differ but
+are not far from the data. Else a single sample acts.
+
+**From how much noise a single sample starts.** It is made from x_T ~ N(0, s^2 I). A small s gives
+actions near the likeliest one. But
 where the data act in several ways, a chain from the middle may end between them, where nobody has
 acted. The policy itself can tell: its denoising loss is a bound of the negative log-likelihood of
 an action with other weights of the timesteps (DDPM, 2006.11239, Eq. 14), so it is small on actions
@@ -25,10 +33,21 @@ from edp_jax.types import Array, InputError, TaskSpec, Transition
 
 CHOSEN = -1.0  # value of `starting_noise` that leaves it to the policy
 SCALES = (0.0, 0.1, 0.3, 1.0)  # that it chooses among
-SEEN = "seen"  # name of the remembered observations in the state
+SEEN = "seen"  # name of what is remembered in the state
+CHOOSY = "choosy"  # name of the parameter [] bool that says whether critics choose
+CHOICE_NOISE = 0.5  # s of the samples that they choose among
 
 _ROWS = 64  # observations that the samples are drawn at
 _DRAWS = 16  # timesteps and noises per sample
+_STEP = 0.005  # of the averages of A's variance and of delta^2, per update
+
+
+class Seen(NamedTuple):
+    """What the state remembers of the batches."""
+
+    observation: Array  # [64, O] of the newest
+    advantage_variance: Array  # [] running mean over the batches of the variance of A
+    squared_error: Array  # [] that of delta^2; both start at 0, which their order does not change
 
 
 class OwnNoise(NamedTuple):
@@ -108,40 +127,59 @@ def likeliest(
 
 
 def choosing(
-    learner: Algorithm, policy: DiffusionPolicy, starting_noise: float, spec: TaskSpec
+    learner: Algorithm,
+    policy: DiffusionPolicy,
+    starting_noise: float,
+    num_candidates: int,
+    spec: TaskSpec,
 ) -> Algorithm:
-    """The learner with an acting policy that is an `OwnNoise`.
+    """The learner with an acting policy that is an `OwnNoise`, and the parameter `CHOOSY`.
 
     Args:
-      learner: its `policy_params` are {"actor": parameters of the network, ...}.
+      learner: its `policy_params` are {"actor": parameters of the network, ...}; its metrics have
+        the "actor/advantage_variance" and the "actor/squared_error" of the critics.
       policy: what it trains.
       starting_noise: s, or `CHOSEN`.
+      num_candidates: samples that critics may choose among.
       spec: sizes of observation and action.
     """
 
     def init(key: chex.PRNGKey) -> AgentState:
-        seen = jnp.zeros((_ROWS, spec.observation_dim))
+        seen = Seen(jnp.zeros((_ROWS, spec.observation_dim)), jnp.zeros(()), jnp.zeros(()))
         return _remember(learner.init(key), seen)
 
     def update(
         state: AgentState, batch: Transition, settings: Any, draws: Any
     ) -> tuple[AgentState, Metrics]:
         state, metrics = learner.update(state, batch, settings, draws)
+        before: Seen = state.networks[SEEN].params
         rows = jnp.arange(_ROWS) % len(batch.observation)
-        return _remember(state, batch.observation[rows]), metrics
+
+        def averaged(old: Array, name: str) -> Array:
+            return old + _STEP * (metrics[f"actor/{name}"] - old)
+
+        newest = Seen(
+            batch.observation[rows],
+            averaged(before.advantage_variance, "advantage_variance"),
+            averaged(before.squared_error, "squared_error"),
+        )
+        return _remember(state, newest), metrics
 
     @jax.jit  # it is also called outside of programs
     def policy_params(state: AgentState) -> dict[str, Any]:
         params = learner.policy_params(state)
         network, scale = params["actor"], jnp.asarray(starting_noise, jnp.float32)
+        seen = state.networks[SEEN].params
+        tell_apart = seen.advantage_variance > seen.squared_error
+        choosy = (num_candidates > 1) & tell_apart
         if starting_noise == CHOSEN:
-            seen = state.networks[SEEN].params
-            scale = likeliest(policy, network, seen, spec.action_dim, noise_key(state))
-        return params | {"actor": {"network": network, "noise_scale": scale}}
+            alone = likeliest(policy, network, seen.observation, spec.action_dim, noise_key(state))
+            scale = jnp.where(choosy, CHOICE_NOISE, alone)
+        return params | {"actor": {"network": network, "noise_scale": scale}, CHOOSY: choosy}
 
     return learner._replace(init=init, update=update, policy_params=policy_params)
 
 
-def _remember(state: AgentState, observation: Array) -> AgentState:
-    seen = {SEEN: TrainState(observation, None, ())}
-    return dataclasses.replace(state, networks=state.networks | seen)
+def _remember(state: AgentState, seen: Seen) -> AgentState:
+    networks = state.networks | {SEEN: TrainState(seen, None, ())}
+    return dataclasses.replace(state, networks=networks)

@@ -12,17 +12,18 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with two changes:
   expert, all weights come near 1 and the policy clones.
 
 No gradient of a critic ever reaches the policy, so it cannot leave the data for actions that the
-critics only believe to be good. Sampling from little noise then makes the likelier actions much
-likelier; how little is the policy's own choice (`own_noise`).
+critics only believe to be good. Where their advantages are larger than their errors, the best of
+several samples acts, else a single one (`own_noise`).
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import losses, networks
-from edp_jax.algorithms import edp, groups, idql, iql, own_noise
+from edp_jax.algorithms import edp, groups, iql, own_noise, ways
 from edp_jax.algorithms.base import Algorithm, Metrics
 from edp_jax.policy import Prediction
 from edp_jax.settings import redefined, setting
@@ -32,7 +33,15 @@ WEIGHT_CAP = 20.0  # of one action, before the weights of a batch are divided by
 
 
 @struct.dataclass
-class EDP(idql.IDQL):
+class EDP(
+    groups.Candidates,
+    groups.Diffusion,
+    iql.Expectile,
+    groups.Critics,
+    groups.Average,
+    groups.Networks,
+    groups.Optimization,
+):
     """Settings of the recommended learner: the same for every task."""
 
     strength: float = setting(
@@ -42,10 +51,17 @@ class EDP(idql.IDQL):
         at_least=0,
         traced=True,
     )
-    num_candidates: int = redefined(groups.Candidates, "num_candidates", 1)
+    num_candidates: int = setting(
+        10,
+        "samples of which the best acts, where the critics can tell actions apart; else one acts",
+        at_least=1,
+        at_most=100_000,
+        may_change=True,
+    )
     starting_noise: float = setting(
         own_noise.CHOSEN,
-        "standard deviation of the noise that actions are sampled from when acting; -1: of "
+        "standard deviation of the noise that actions are sampled from when acting; -1: "
+        f"{own_noise.CHOICE_NOISE:g} where the critics choose, else of "
         f"{', '.join(f'{scale:g}' for scale in own_noise.SCALES)} the one whose samples the policy "
         "itself finds likeliest",
         at_least=own_noise.CHOSEN,
@@ -54,6 +70,21 @@ class EDP(idql.IDQL):
     critic_layer_norm: bool = redefined(groups.Critics, "critic_layer_norm", True)
     learning_rate: float = redefined(groups.Optimization, "learning_rate", 1e-3)
     tau: float = redefined(groups.Average, "tau", 0.02)
+
+
+def spreads(judgement: iql.Judgement, counts: Array | None = None) -> tuple[Array, Array]:
+    """How much the advantages of a batch differ, and how wrong the critics are.
+
+    Args:
+      judgement: [B] advantages A and errors delta of the dataset's actions.
+      counts: [B], see `edp_jax.losses`.
+
+    Returns:
+      var(A) [] and mean(delta^2) [], in squared units of Q.
+    """
+    advantage, error = judgement
+    variance = losses.mean(jnp.square(advantage - losses.mean(advantage, counts)), counts)
+    return variance, losses.mean(jnp.square(error), counts)
 
 
 def relative_weight(
@@ -72,11 +103,9 @@ def relative_weight(
       the batch, u^2 = var(A) + mean(delta^2). With var(A) alone, advantages that are nothing but
       errors of the critics would have as much weight as real ones (docs/findings.md).
     """
-    advantage, error = judgement
-    centred = advantage - losses.mean(advantage, counts)
-    variance = losses.mean(jnp.square(centred) + jnp.square(error), counts)
-    unit = jnp.maximum(jnp.sqrt(variance), 1e-8)
-    exponent = jnp.minimum(strength * advantage / unit, math.log(WEIGHT_CAP))
+    variance, error = spreads(judgement, counts)
+    unit = jnp.maximum(jnp.sqrt(variance + error), 1e-8)
+    exponent = jnp.minimum(strength * judgement.advantage / unit, math.log(WEIGHT_CAP))
     weight = losses.softmax_weight(exponent, 1.0, counts)  # w / mean(w), where all w are tiny too
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
 
@@ -87,12 +116,15 @@ def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: ED
     Rows without a value, such as chunks that a recording cut, are cloned.
     """
     weight = relative_weight(judgement, settings.strength, batch.has_value)
+    variance, error = spreads(judgement, batch.has_value)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
         extra = (weight - 1.0) * prediction.denoising_loss  # that with the weight 1 is there
         metrics = {
             "advantage_mean": losses.mean(judgement.advantage, batch.has_value),
+            "advantage_variance": variance,
+            "squared_error": error,
             "effective_share": 1.0 / jnp.mean(jnp.square(weight)),
         }
         return losses.mean(extra, batch.has_action), metrics
@@ -101,13 +133,23 @@ def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: ED
 
 
 def make(settings: EDP, spec: TaskSpec) -> Algorithm:
-    """The recommended learner; acts by a sample from little noise, or IDQL's choice among some.
+    """The recommended learner; acts by the best of several samples, or by one (`own_noise`).
 
     Raises:
       InputError: settings that do not fit together.
     """
-    own_noise.check(settings.starting_noise)
-    policy = edp.diffusion_policy(settings, spec)
-    acting = own_noise.OwnNoise(policy, settings.starting_noise)
-    learner = idql.assemble(settings, spec, policy, acting, weighted_denoising)
-    return own_noise.choosing(learner, policy, settings.starting_noise, spec)
+    noise, count = settings.starting_noise, settings.num_candidates
+    own_noise.check(noise)
+    policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
+
+    def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
+        del observation, noise
+        best = jnp.argmax(jnp.min(q, axis=0), axis=0)
+        return jnp.where(params[own_noise.CHOOSY], best, 0)
+
+    acting = own_noise.OwnNoise(policy, noise)
+    act = ways.by_critics(choose, count, acting, critics, spec, at_random=False)
+    learner = iql.assemble(
+        settings, spec, policy, critics, act, edp.averaged_actor_and_critic, weighted_denoising
+    )
+    return own_noise.choosing(learner, policy, noise, count, spec)

@@ -12,7 +12,7 @@ import numpy as np
 from edp_jax import algorithms, confidence
 from edp_jax.acting import Acting
 from edp_jax.algorithms.groups import ACTING
-from edp_jax.algorithms.own_noise import CHOSEN
+from edp_jax.algorithms.own_noise import CHOOSY, CHOSEN
 from edp_jax.export.folder import PolicyFile
 from edp_jax.export.policy import OBSERVATION, Interface
 from edp_jax.policy import in_dataset_units
@@ -84,7 +84,7 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
       file: what the policies of its run have in common.
       params: its own.
       ways: settings of `ACTING` and `EXECUTE` that are to be other than the run's. A starting noise
-        that the policy chose stays as it is.
+        that the policy chose stays as it is, and one that does not choose draws one sample.
 
     Raises:
       InputError: the learner has no such setting, or it cannot have the value.
@@ -98,6 +98,8 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
             f"starting_noise={CHOSEN:g}: the policy was saved with {fixed:g} and has chosen none; "
             f"give a number, or export it from its run with {CHOSEN:g}"
         )
+    if isinstance(params, Mapping) and not params.get(CHOOSY, True):
+        file = with_ways(file, {"num_candidates": 1})  # of several samples the first would act
     settings, spec = file.settings, file.spec
     act = algorithms.make(file.algorithm, settings, spec).act
     interface = Interface(spec.observation_dim, spec.action_dim, spec.horizon, execute, act.shapes)

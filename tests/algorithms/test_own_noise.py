@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edp_jax import InputError, TaskSpec, algorithms, diffusion
-from edp_jax.algorithms import own_noise
+from edp_jax.algorithms import edp, own_noise
 from edp_jax.networks import Network
 from edp_jax.policy import DiffusionPolicy
 
@@ -64,10 +64,59 @@ def test_the_state_remembers_what_the_newest_batch_saw():
     begun = jax.jit(learner.init)(jax.random.key(0))
     state, _ = jax.jit(learner.update_step)(begun, BATCH, learner.settings)
     seen = np.resize(BATCH.observation, (64, SPEC.observation_dim))
-    assert same(state.networks[own_noise.SEEN].params, jnp.asarray(seen))
+    assert same(state.networks[own_noise.SEEN].params.observation, jnp.asarray(seen))
     params = jax.jit(learner.policy_params)(state)["actor"]
     assert same(params["network"], state.networks["actor"].target_params)
     assert np.isclose(own_noise.SCALES, params["noise_scale"]).any()
+
+
+@pytest.mark.parametrize(
+    ("num_candidates", "variance", "error", "choosy", "scales"),
+    [
+        (10, 1.1, 1.0, True, (0.5,)),
+        (10, 0.9, 1.0, False, own_noise.SCALES),
+        (10, 0.0, 0.0, False, own_noise.SCALES),  # before the first update
+        (1, 1.1, 1.0, False, own_noise.SCALES),
+    ],
+)
+def test_critics_choose_where_advantages_are_larger_than_their_errors(
+    num_candidates, variance, error, choosy, scales
+):
+    learner = algorithms.make("edp", tiny_settings("edp", num_candidates=num_candidates), SPEC)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    seen = state.networks[own_noise.SEEN]
+    told = seen.params._replace(advantage_variance=variance, squared_error=error)
+    networks = state.networks | {own_noise.SEEN: seen.replace(params=told)}
+    params = learner.policy_params(state.replace(networks=networks))
+    assert bool(params[own_noise.CHOOSY]) == choosy
+    assert np.isclose(scales, params["actor"]["noise_scale"]).any()
+
+
+def test_averages_of_variance_and_error_move_by_a_200th_per_update():
+    learner = algorithms.make("edp", tiny_settings("edp"), SPEC)
+    state, update = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update_step)
+    expected = np.zeros(2)
+    for _ in range(2):
+        state, metrics = update(state, BATCH, learner.settings)
+        now = [metrics["actor/advantage_variance"], metrics["actor/squared_error"]]
+        expected = expected + 0.005 * (np.array(now) - expected)
+    assert_close(jnp.stack(state.networks[own_noise.SEEN].params[1:]), expected, rtol=1e-5)
+    assert min(expected) > 0
+
+
+def test_the_best_of_the_samples_acts_or_the_first():
+    """With the same random numbers, a choice never has a smaller Q than the first sample."""
+    learner = algorithms.make("edp", tiny_settings("edp", num_candidates=6), SPEC)
+    params = learner.policy_params(jax.jit(learner.init)(jax.random.key(0)))
+    params["actor"]["noise_scale"] = jnp.asarray(0.5)
+    critics, observation = edp.make_critics(learner.settings, SPEC), BATCH.observation
+
+    def value(choosy):
+        action = learner.act(params | {own_noise.CHOOSY: choosy}, observation, jax.random.key(1))
+        return jnp.min(critics.apply(params["critic"], observation, action), axis=0)
+
+    best, first = jax.jit(value)(True), jax.jit(value)(False)
+    assert np.all(best >= first) and np.any(best > first)
 
 
 def test_a_fixed_scale_is_what_the_parameters_say():
