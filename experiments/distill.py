@@ -206,13 +206,17 @@ def chosen_noise(teacher: Run, step: int, changes: Mapping[str, Any]) -> float:
     sizes = summary["observation_dim"], summary["action_dim"], settings.config["horizon"]
     algorithm = algorithms.make(settings.algorithm, settings.learner, TaskSpec(*sizes))
     state = teacher.state(algorithm, step)
-    chosen = np.asarray(jax.vmap(algorithm.policy_params)(state)["actor"]["noise_scale"])
+    actor = jax.vmap(algorithm.policy_params)(state)["actor"]
+    several = settings.config["num_candidates"] > 1
+    chosen = np.asarray(own_noise.scale_of(actor, several))
     sound = np.asarray(state.diverged) < 0
     if not sound.any():
         raise InputError(_ALL_DIVERGED.format(teacher.workdir))
     median = float(np.quantile(chosen[sound], 0.5, method="lower"))
     found = ", ".join(f"{scale:g}" for scale in chosen[sound])
     print(f"starting noise that the teachers chose: {found}; students: {median:g}", flush=True)
+    if several and len(set(np.asarray(actor[own_noise.CHOOSY])[sound].tolist())) > 1:
+        print("some of them choose among candidates; --starting_noise sets another", flush=True)
     return median
 
 

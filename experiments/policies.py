@@ -1,5 +1,6 @@
 """Policies by name, to act in an environment."""
 
+import os
 import pkgutil
 from typing import Any
 
@@ -33,7 +34,7 @@ def load_act(name: str, env: Any) -> Act:
         behaviour = read_behaviour(name)
         _check_sizes(name, behaviour, env)
         return in_box(behaviour.act, box.low, box.high)
-    if ":" in name:
+    if ":" in name and not os.path.exists(name):
         return load_function(name, env)
     policy = load_policy(name)
     _check_sizes(name, policy, env)

@@ -329,6 +329,7 @@ def test_a_loaded_policy_chooses_by_critics_with_layer_norm(tmp_path):
     sizes = {"hidden_dims": (1,), "num_timesteps": 10, "sampler_calls": 1}
     settings = algorithms.settings("edp", starting_noise=0.0, num_candidates=2, **sizes)
     folder, params = str(tmp_path), params_of(algorithms.make("edp", settings, SPEC), (4,))
+    params["actor"]["choosy"] = np.ones(1, bool)
     save_policy(folder, PolicyFile("edp", settings, SPEC, ({"seed": 4},), UNITS), params)
     judged = edp_jax.load_policy(folder).act_with_confidence(np.zeros(3))
     alone = edp_jax.load_policy(folder, num_candidates=1)(np.zeros(3))
@@ -339,7 +340,7 @@ def test_a_loaded_policy_chooses_by_critics_with_layer_norm(tmp_path):
 def test_a_starting_noise_that_was_chosen_is_told_and_cannot_be_chosen_afterwards():
     settings = algorithms.settings("edp", num_timesteps=10, sampler_calls=3)
     file = PolicyFile("edp", settings, SPEC, ({"seed": 0},), UNITS)
-    params = {"actor": {"noise_scale": np.float32(0.1)}}
+    params = {"actor": {"noise_scale": np.float32(0.1), "choosy": np.bool_(False)}}
     for ways, told in (({}, 0.1), ({"starting_noise": -1.0}, 0.1), ({"starting_noise": 0.5}, 0.5)):
         assert make_program(file, params, ways).acting["starting_noise"] == told
     fixed = with_ways(file, {"starting_noise": 0.3})
@@ -351,10 +352,13 @@ def test_a_starting_noise_that_was_chosen_is_told_and_cannot_be_chosen_afterward
 def test_a_policy_whose_critics_do_not_choose_draws_one_sample(choosy, samples):
     settings = algorithms.settings("edp", num_timesteps=10, sampler_calls=3)
     file = PolicyFile("edp", settings, SPEC, ({"seed": 0},), UNITS)
-    params = {"actor": {"noise_scale": np.float32(0.1)}, "choosy": np.bool_(choosy)}
-    program = make_program(file, params, {})
-    assert program.acting["num_candidates"] == samples
-    assert program.interface.random_numbers["noise"] == (samples, SPEC.action_dim)
+    params = {"actor": {"noise_scale": np.float32(0.1), "choosy": np.bool_(choosy)}}
+    for ways, count in (({}, samples), ({"num_candidates": 3}, 3), ({"num_candidates": 1}, 1)):
+        program = make_program(file, params, ways)
+        assert program.acting["num_candidates"] == count
+        assert program.interface.random_numbers["noise"] == (count, SPEC.action_dim)
+        expected = 0.5 if choosy and count > 1 else 0.1
+        assert program.acting["starting_noise"] == expected
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ DIFFUSION = {"num_timesteps": 10, "sampler_calls": 2}
 CASES = {
     "choice": ("edp_td3", DIFFUSION, 1, {"starting_noise": 0.02, "num_candidates": 3}),
     "steps": ("dac", {"activation": "gelu", "sampler_calls": 2}, 1, {"starting_noise": 0.02}),
+    "best": ("edp", DIFFUSION, 1, {"starting_noise": 0.02, "num_candidates": 3}),
     "expectile": ("idql", DIFFUSION, 1, {"starting_noise": 0.02, "num_candidates": 3}),
     "chunks": (
         "bc_diffusion",
@@ -86,6 +87,8 @@ def make(name, units=ONE):
     rng = np.random.default_rng(0)
 
     def draw(leaf):  # biases too: a wrong one would not be seen at 0
+        if leaf.dtype == bool:  # whether critics choose
+            return np.ones(leaf.shape, bool)
         scale = 0.5 * leaf.shape[-2] ** -0.5 if leaf.ndim > 1 else 0.03
         return rng.normal(0.0, scale, leaf.shape).astype(np.float32)
 

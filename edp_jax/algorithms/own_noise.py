@@ -3,22 +3,22 @@
 Both are found out from the data (docs/findings.md, "A choice among candidates").
 
 **Whether critics choose.** They can tell actions apart where their advantages vary by more than
-their own errors: where the variance of A is above the mean of delta^2, in the batches of late. Then
-the best of several samples acts, and these start from half of the noise, so that they differ but
-are not far from the data. Else a single sample acts.
+their own errors: where the variance of A is above the mean of delta^2, both averaged over about the
+last 200 batches. Then the best of several samples acts, and these start from half of the noise, so
+that they differ but are not far from the data. Else a single sample acts.
 
 **From how much noise a single sample starts.** It is made from x_T ~ N(0, s^2 I). A small s gives
-actions near the likeliest one. But
-where the data act in several ways, a chain from the middle may end between them, where nobody has
-acted. The policy itself can tell: its denoising loss is a bound of the negative log-likelihood of
-an action with other weights of the timesteps (DDPM, 2006.11239, Eq. 14), so it is small on actions
-that the policy finds likely and large between its modes. The s whose samples have the smallest
-loss acts (docs/findings.md, "Which starting noise").
+actions near the likeliest one. But where the data act in several ways, a chain from the middle may
+end between them, where nobody has acted. The policy itself can tell: its denoising loss is a bound
+of the negative log-likelihood of an action with other weights of the timesteps (DDPM, 2006.11239,
+Eq. 14), so it is small on actions that the policy finds likely and large between its modes. The s
+whose samples have the smallest loss acts (docs/findings.md, "Which starting noise").
 
 The loss is asked at observations of the newest batch, which the state remembers.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -34,8 +34,8 @@ from edp_jax.types import Array, InputError, TaskSpec, Transition
 CHOSEN = -1.0  # value of `starting_noise` that leaves it to the policy
 SCALES = (0.0, 0.1, 0.3, 1.0)  # that it chooses among
 SEEN = "seen"  # name of what is remembered in the state
-CHOOSY = "choosy"  # name of the parameter [] bool that says whether critics choose
-CHOICE_NOISE = 0.5  # s of the samples that they choose among
+CHOOSY = "choosy"  # name of the parameter [] bool that says whether critics can tell actions apart
+CANDIDATE_NOISE = 0.5  # s of the samples that they choose among
 
 _ROWS = 64  # observations that the samples are drawn at
 _DRAWS = 16  # timesteps and noises per sample
@@ -47,14 +47,15 @@ class Seen(NamedTuple):
 
     observation: Array  # [64, O] of the newest
     advantage_variance: Array  # [] running mean over the batches of the variance of A
-    squared_error: Array  # [] that of delta^2; both start at 0, which their order does not change
+    squared_error: Array  # [] that of delta^2; both start at 0, so it is clear which is larger
 
 
 class OwnNoise(NamedTuple):
-    """A diffusion policy as it acts, on the parameters {"network", "noise_scale"}."""
+    """A diffusion policy as it acts, on the parameters {"network", "noise_scale", `CHOOSY`}."""
 
     policy: DiffusionPolicy
     starting_noise: float  # s; `CHOSEN`: the parameters say it
+    several: bool  # whether critics may choose among its samples
 
     @property
     def num_noisy_calls(self) -> int:
@@ -65,13 +66,19 @@ class OwnNoise(NamedTuple):
         """Actions [..., A], as of `DiffusionPolicy`."""
         policy = self._fixed
         if self.starting_noise == CHOSEN:
-            policy = policy.with_noise_scale(params["noise_scale"])
+            policy = policy.with_noise_scale(scale_of(params, self.several))
         return policy.sample(params["network"], observation, x_T, steps)
 
     @property
     def _fixed(self) -> DiffusionPolicy:
         chosen = self.starting_noise == CHOSEN
         return self.policy if chosen else self.policy.with_noise_scale(self.starting_noise)
+
+
+def scale_of(params: Mapping[str, Any], several: bool) -> Array:
+    """The s [] that a policy has chosen, where several samples are drawn and where one is."""
+    alone = params["noise_scale"]
+    return jnp.where(params[CHOOSY], CANDIDATE_NOISE, alone) if several else alone
 
 
 def check(starting_noise: float) -> None:
@@ -127,20 +134,15 @@ def likeliest(
 
 
 def choosing(
-    learner: Algorithm,
-    policy: DiffusionPolicy,
-    starting_noise: float,
-    num_candidates: int,
-    spec: TaskSpec,
+    learner: Algorithm, policy: DiffusionPolicy, starting_noise: float, spec: TaskSpec
 ) -> Algorithm:
-    """The learner with an acting policy that is an `OwnNoise`, and the parameter `CHOOSY`.
+    """The learner with an acting policy that is an `OwnNoise`.
 
     Args:
       learner: its `policy_params` are {"actor": parameters of the network, ...}; its metrics have
         the "actor/advantage_variance" and the "actor/squared_error" of the critics.
       policy: what it trains.
       starting_noise: s, or `CHOSEN`.
-      num_candidates: samples that critics may choose among.
       spec: sizes of observation and action.
     """
 
@@ -170,12 +172,10 @@ def choosing(
         params = learner.policy_params(state)
         network, scale = params["actor"], jnp.asarray(starting_noise, jnp.float32)
         seen = state.networks[SEEN].params
-        tell_apart = seen.advantage_variance > seen.squared_error
-        choosy = (num_candidates > 1) & tell_apart
         if starting_noise == CHOSEN:
-            alone = likeliest(policy, network, seen.observation, spec.action_dim, noise_key(state))
-            scale = jnp.where(choosy, CHOICE_NOISE, alone)
-        return params | {"actor": {"network": network, "noise_scale": scale}, CHOOSY: choosy}
+            scale = likeliest(policy, network, seen.observation, spec.action_dim, noise_key(state))
+        choosy = seen.advantage_variance > seen.squared_error
+        return params | {"actor": {"network": network, "noise_scale": scale, CHOOSY: choosy}}
 
     return learner._replace(init=init, update=update, policy_params=policy_params)
 

@@ -34,7 +34,6 @@ WEIGHT_CAP = 20.0  # of one action, before the weights of a batch are divided by
 
 @struct.dataclass
 class EDP(
-    groups.Candidates,
     groups.Diffusion,
     iql.Expectile,
     groups.Critics,
@@ -61,7 +60,7 @@ class EDP(
     starting_noise: float = setting(
         own_noise.CHOSEN,
         "standard deviation of the noise that actions are sampled from when acting; -1: "
-        f"{own_noise.CHOICE_NOISE:g} where the critics choose, else of "
+        f"{own_noise.CANDIDATE_NOISE:g} where the critics choose, else of "
         f"{', '.join(f'{scale:g}' for scale in own_noise.SCALES)} the one whose samples the policy "
         "itself finds likeliest",
         at_least=own_noise.CHOSEN,
@@ -103,8 +102,7 @@ def relative_weight(
       the batch, u^2 = var(A) + mean(delta^2). With var(A) alone, advantages that are nothing but
       errors of the critics would have as much weight as real ones (docs/findings.md).
     """
-    variance, error = spreads(judgement, counts)
-    unit = jnp.maximum(jnp.sqrt(variance + error), 1e-8)
+    unit = jnp.maximum(jnp.sqrt(sum(spreads(judgement, counts))), 1e-8)
     exponent = jnp.minimum(strength * judgement.advantage / unit, math.log(WEIGHT_CAP))
     weight = losses.softmax_weight(exponent, 1.0, counts)  # w / mean(w), where all w are tiny too
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
@@ -116,7 +114,7 @@ def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: ED
     Rows without a value, such as chunks that a recording cut, are cloned.
     """
     weight = relative_weight(judgement, settings.strength, batch.has_value)
-    variance, error = spreads(judgement, batch.has_value)
+    variance, squared_error = spreads(judgement, batch.has_value)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
@@ -124,7 +122,7 @@ def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: ED
         metrics = {
             "advantage_mean": losses.mean(judgement.advantage, batch.has_value),
             "advantage_variance": variance,
-            "squared_error": error,
+            "squared_error": squared_error,
             "effective_share": 1.0 / jnp.mean(jnp.square(weight)),
         }
         return losses.mean(extra, batch.has_action), metrics
@@ -138,18 +136,18 @@ def make(settings: EDP, spec: TaskSpec) -> Algorithm:
     Raises:
       InputError: settings that do not fit together.
     """
-    noise, count = settings.starting_noise, settings.num_candidates
-    own_noise.check(noise)
+    starting_noise, count = settings.starting_noise, settings.num_candidates
+    own_noise.check(starting_noise)
     policy, critics = edp.diffusion_policy(settings, spec), edp.make_critics(settings, spec)
 
     def choose(params: Any, observation: Array, q: Array, noise: Array | None) -> Array:
         del observation, noise
         best = jnp.argmax(jnp.min(q, axis=0), axis=0)
-        return jnp.where(params[own_noise.CHOOSY], best, 0)
+        return jnp.where(params["actor"][own_noise.CHOOSY], best, 0)
 
-    acting = own_noise.OwnNoise(policy, noise)
+    acting = own_noise.OwnNoise(policy, starting_noise, several=count > 1)
     act = ways.by_critics(choose, count, acting, critics, spec, at_random=False)
     learner = iql.assemble(
         settings, spec, policy, critics, act, edp.averaged_actor_and_critic, weighted_denoising
     )
-    return own_noise.choosing(learner, policy, noise, count, spec)
+    return own_noise.choosing(learner, policy, starting_noise, spec)

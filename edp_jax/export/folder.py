@@ -232,5 +232,5 @@ def _damage_told(folder: str) -> Iterator[None]:
     except Exception as error:  # a damaged file can raise anything
         raise InputError(
             f"policy {folder!r}: damaged, or of another version ({type(error).__name__}: "
-            f"{one_line(error)[:80]}); copy it again from its run"
+            f"{one_line(error)[:80]}); copy it again from its run, or train again"
         ) from error

@@ -12,7 +12,7 @@ import numpy as np
 from edp_jax import algorithms, confidence
 from edp_jax.acting import Acting
 from edp_jax.algorithms.groups import ACTING
-from edp_jax.algorithms.own_noise import CHOOSY, CHOSEN
+from edp_jax.algorithms.own_noise import CHOOSY, CHOSEN, scale_of
 from edp_jax.export.folder import PolicyFile
 from edp_jax.export.policy import OBSERVATION, Interface
 from edp_jax.policy import in_dataset_units
@@ -84,12 +84,14 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
       file: what the policies of its run have in common.
       params: its own.
       ways: settings of `ACTING` and `EXECUTE` that are to be other than the run's. A starting noise
-        that the policy chose stays as it is, and one that does not choose draws one sample.
+        that the policy chose stays as it is. Where `edp`'s critics do not choose, one sample is
+        drawn unless `num_candidates` is here.
 
     Raises:
       InputError: the learner has no such setting, or it cannot have the value.
     """
     ways, fixed = dict(ways), getattr(file.settings, "starting_noise", CHOSEN)
+    actor = params.get("actor", {}) if isinstance(params, Mapping) else {}
     execute = ways.pop(EXECUTE, file.execute or file.spec.horizon)
     check_execute(execute, file.spec.horizon)
     file = with_ways(file, ways)
@@ -98,14 +100,15 @@ def make_program(file: PolicyFile, params: Any, ways: Mapping[str, Any]) -> Prog
             f"starting_noise={CHOSEN:g}: the policy was saved with {fixed:g} and has chosen none; "
             f"give a number, or export it from its run with {CHOSEN:g}"
         )
-    if isinstance(params, Mapping) and not params.get(CHOOSY, True):
+    if "num_candidates" not in ways and not actor.get(CHOOSY, True):
         file = with_ways(file, {"num_candidates": 1})  # of several samples the first would act
     settings, spec = file.settings, file.spec
     act = algorithms.make(file.algorithm, settings, spec).act
     interface = Interface(spec.observation_dim, spec.action_dim, spec.horizon, execute, act.shapes)
     told = {name: getattr(settings, name) for name in ACTING if hasattr(settings, name)}
     if told.get("starting_noise") == CHOSEN:
-        told["starting_noise"] = round(float(params["actor"]["noise_scale"]), 6)  # float32
+        scale = scale_of(actor, told["num_candidates"] > 1)
+        told["starting_noise"] = round(float(scale), 6)  # float32
     # compiled in as arrays of jax: a derivative rule, as layer_norm has, takes none of numpy
     return Program(interface, act, file, jax.tree.map(jnp.asarray, params), told)
 

@@ -97,7 +97,7 @@ def test_a_row_that_was_cut_trains_no_value_and_only_the_recorded_action(name):
     new = update(state, take(BATCH, cut), take(draws, cut))[0]
     for network, before in state.networks.items():
         after = new.networks[network]
-        if network in ("dual", own_noise.SEEN):  # DAC's weight of imitation; observations
+        if network in ("dual", own_noise.SEEN):  # DAC's weight of imitation; what is remembered
             continue
         if network in ("critic", "value"):
             assert same(before.params, after.params)

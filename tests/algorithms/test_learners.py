@@ -210,7 +210,7 @@ def test_an_update_moves_every_network_and_the_learning_rate_falls(name):
         assert all(np.all(np.isfinite(value)) for value in metrics.values())
         assert int(new.step) == count + 1 and new.key == start.key
         for key, state in new.networks.items():
-            if key == own_noise.SEEN:  # no network, but observations
+            if key == own_noise.SEEN:  # what is remembered of the batches
                 continue
             change = optax.tree.sub(state.params, start.networks[key].params)
             assert (optax.tree.norm(change, ord="inf") > 1e-5) == moves, key

@@ -52,9 +52,15 @@ def test_one_way_to_act_wants_little_noise_and_two_ways_want_much(sampler, modes
 
 def test_it_acts_from_what_the_parameters_say_unless_the_setting_does():
     policy, x_T = clone_of((0.0,)), jnp.array([[1.0], [-2.0]])
-    params, zeros, key = {"network": {}, "noise_scale": 0.3}, jnp.zeros((2, 1)), jax.random.key(0)
-    for starting_noise, scale in ((own_noise.CHOSEN, 0.3), (0.7, 0.7)):
-        acting = own_noise.OwnNoise(policy, starting_noise)
+    zeros, key = jnp.zeros((2, 1)), jax.random.key(0)
+    for starting_noise, choosy, several, scale in (
+        (own_noise.CHOSEN, False, True, 0.3),
+        (own_noise.CHOSEN, True, False, 0.3),
+        (own_noise.CHOSEN, True, True, 0.5),
+        (0.7, True, True, 0.7),
+    ):
+        params = {"network": {}, "noise_scale": 0.3, "choosy": choosy}
+        acting = own_noise.OwnNoise(policy, starting_noise, several)
         expected = policy.with_noise_scale(scale).sample({}, zeros, x_T, key)
         assert_close(acting.sample(params, zeros, x_T, key), expected, rtol=1e-4)
 
@@ -71,25 +77,18 @@ def test_the_state_remembers_what_the_newest_batch_saw():
 
 
 @pytest.mark.parametrize(
-    ("num_candidates", "variance", "error", "choosy", "scales"),
-    [
-        (10, 1.1, 1.0, True, (0.5,)),
-        (10, 0.9, 1.0, False, own_noise.SCALES),
-        (10, 0.0, 0.0, False, own_noise.SCALES),  # before the first update
-        (1, 1.1, 1.0, False, own_noise.SCALES),
-    ],
+    ("variance", "error", "choosy"),
+    [(1.1, 1.0, True), (0.9, 1.0, False), (0.0, 0.0, False)],  # the last before the first update
 )
-def test_critics_choose_where_advantages_are_larger_than_their_errors(
-    num_candidates, variance, error, choosy, scales
-):
-    learner = algorithms.make("edp", tiny_settings("edp", num_candidates=num_candidates), SPEC)
+def test_critics_choose_where_advantages_are_larger_than_their_errors(variance, error, choosy):
+    learner = algorithms.make("edp", tiny_settings("edp"), SPEC)
     state = jax.jit(learner.init)(jax.random.key(0))
     seen = state.networks[own_noise.SEEN]
     told = seen.params._replace(advantage_variance=variance, squared_error=error)
     networks = state.networks | {own_noise.SEEN: seen.replace(params=told)}
-    params = learner.policy_params(state.replace(networks=networks))
-    assert bool(params[own_noise.CHOOSY]) == choosy
-    assert np.isclose(scales, params["actor"]["noise_scale"]).any()
+    actor = learner.policy_params(state.replace(networks=networks))["actor"]
+    assert bool(actor[own_noise.CHOOSY]) == choosy
+    assert np.isclose(own_noise.SCALES, actor["noise_scale"]).any()
 
 
 def test_averages_of_variance_and_error_move_by_a_200th_per_update():
@@ -108,11 +107,11 @@ def test_the_best_of_the_samples_acts_or_the_first():
     """With the same random numbers, a choice never has a smaller Q than the first sample."""
     learner = algorithms.make("edp", tiny_settings("edp", num_candidates=6), SPEC)
     params = learner.policy_params(jax.jit(learner.init)(jax.random.key(0)))
-    params["actor"]["noise_scale"] = jnp.asarray(0.5)
     critics, observation = edp.make_critics(learner.settings, SPEC), BATCH.observation
 
     def value(choosy):
-        action = learner.act(params | {own_noise.CHOOSY: choosy}, observation, jax.random.key(1))
+        actor = params["actor"] | {own_noise.CHOOSY: choosy, "noise_scale": 0.5}
+        action = learner.act(params | {"actor": actor}, observation, jax.random.key(1))
         return jnp.min(critics.apply(params["critic"], observation, action), axis=0)
 
     best, first = jax.jit(value)(True), jax.jit(value)(False)

@@ -66,6 +66,12 @@ def test_rows_that_do_not_count_set_no_unit():
     assert_close(alone, np.ones(3))
 
 
+def test_spreads_are_the_variance_of_advantages_and_the_mean_squared_error():
+    """A = 3, -1: mean 1, variance 4. delta = 2, 0: mean square 2. The third row does not count."""
+    judgement = Judgement(jnp.array([3.0, -1.0, 100.0]), jnp.array([2.0, 0.0, 9.0]))
+    assert_close(jnp.stack(weighted.spreads(judgement, jnp.array([1.0, 1.0, 0.0]))), [4.0, 2.0])
+
+
 def loss_of(batch, advantage, losses):
     """Denoising loss plus guidance, as `edp.policy_step` adds them up."""
     settings = tiny_settings("edp", strength=1.0)

@@ -173,6 +173,7 @@ class State(NamedTuple):
     """What the choice of starting noise reads of the members' states."""
 
     chosen: np.ndarray
+    choosy: np.ndarray
     diverged: np.ndarray
 
 
@@ -181,18 +182,25 @@ def test_students_get_the_median_of_what_sound_teachers_choose_for_their_chain(m
 
     def make(name, learner, spec):
         made.append((name, learner.sampler, learner.sampler_calls, spec))
-        params = lambda state: {"actor": {"noise_scale": state.chosen}}  # noqa: E731
-        return algorithms.make(name, learner, spec)._replace(policy_params=params)
+
+        def policy_params(state):
+            return {"actor": {"noise_scale": state.chosen, "choosy": state.choosy}}
+
+        return algorithms.make(name, learner, spec)._replace(policy_params=policy_params)
 
     algorithms = types.SimpleNamespace(**vars(distill.algorithms))
     monkeypatch.setattr(distill.algorithms, "make", make)
     run = run_of("edp", horizon=4, sampler="ddpm", sampler_calls=7)
     run.dataset["summary"] = {"observation_dim": 11, "action_dim": 3}
-    states = State(np.array([1.0, 0.1, 0.0, 0.3]), np.array([-1, -1, 5, -1]))
+    nobody = np.zeros(4, bool)
+    states = State(np.array([1.0, 0.1, 0.0, 0.3]), nobody, np.array([-1, -1, 5, -1]))
     run.state = lambda algorithm, step: states
     assert distill.chosen_noise(run, 5, {"sampler": "ddim", "num_steps": 10}) == 0.3
     assert made[-1] == ("edp", "ddim", 7, TaskSpec(11, 3, 4))
-    assert "chose: 1, 0.1, 0.3; students: 0.3" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("chose: 1, 0.1, 0.3; students: 0.3\n")
+    states = states._replace(choosy=np.array([False, True, False, False]))
+    assert distill.chosen_noise(run, 5, {"sampler": "ddim"}) == 0.5  # of 1, 0.5 and 0.3
+    assert "some of them choose among candidates" in capsys.readouterr().out
     states = states._replace(diverged=np.zeros(4))
     with pytest.raises(InputError, match="--workdir=DIR: all its members have diverged"):
         distill.chosen_noise(run, 5, {})
