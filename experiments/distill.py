@@ -212,7 +212,7 @@ def chosen_noise(teacher: Run, step: int, changes: Mapping[str, Any]) -> float:
     sound = np.asarray(state.diverged) < 0
     if not sound.any():
         raise InputError(_ALL_DIVERGED.format(teacher.workdir))
-    median = float(np.quantile(chosen[sound], 0.5, method="lower"))
+    median = round(float(np.quantile(chosen[sound], 0.5, method="lower")), 6)  # float32
     found = ", ".join(f"{scale:g}" for scale in chosen[sound])
     print(f"starting noise that the teachers chose: {found}; students: {median:g}", flush=True)
     if several and len(set(np.asarray(actor[own_noise.CHOOSY])[sound].tolist())) > 1:

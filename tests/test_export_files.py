@@ -83,7 +83,9 @@ def make(name, units=ONE):
     settings = algorithms.settings(learner, hidden_dims=(8, 8), **changes)
     spec = TaskSpec(len(units.observation_mean), len(units.action_low), horizon)
     algorithm = algorithms.make(learner, settings, spec)
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    like = jax.eval_shape(
+        lambda key: algorithm.policy_params(algorithm.init(key)), jax.random.key(0)
+    )
     rng = np.random.default_rng(0)
 
     def draw(leaf):  # biases too: a wrong one would not be seen at 0
@@ -92,7 +94,7 @@ def make(name, units=ONE):
         scale = 0.5 * leaf.shape[-2] ** -0.5 if leaf.ndim > 1 else 0.03
         return rng.normal(0.0, scale, leaf.shape).astype(np.float32)
 
-    params = jax.tree.map(draw, algorithm.policy_params(state))
+    params = jax.tree.map(draw, like)
     program = make_program(PolicyFile(learner, settings, spec, ({"seed": 0},), units), params, ways)
     changed = settings.replace(**{key: way for key, way in ways.items() if key != "execute"})
     return program, algorithms.make(learner, changed, spec).act, params
