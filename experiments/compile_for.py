@@ -4,7 +4,7 @@ python -m experiments.compile_for --topology=v5e:2x2 --config=edp_td3 --config.s
 python -m experiments.compile_for --topology=v4:2x2x1 --config=edp_td3 --learners=all --out=v4.json
 
 Nothing runs and no data are read; the sizes of the task are flags. It needs the package libtpu (pip
-install 'edp_jax[tpu]') and no TPU. docs/tpu.md tells how to read the table.
+install -e '.[tpu]') and no TPU. docs/tpu.md tells how to read the table.
 """
 
 import dataclasses
