@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from edp_jax import InputError, TaskSpec, algorithms, configuration, evaluation
+from edp_jax.algorithms import own_noise
 from edp_jax.algorithms.groups import ACTING
 from edp_jax.configuration import Settings, build
 from edp_jax.devices import check_devices_exist
@@ -141,6 +142,9 @@ def evaluate(
     for member, update in zip(run.members, np.asarray(state.diverged), strict=True):
         if update >= 0:
             print(f"{member} diverged in update {update:,} and does not act")
+    if own_noise.SEEN in state.networks:
+        answers = ("yes" if able else "no" for able in np.asarray(own_noise.tell_apart(state)))
+        print(f"critics can tell actions apart: {'; '.join(answers)}")
     unit = "return" if dataset.reference_scores is None else "score"
     heading = (
         f"{unit}, mean of all members: of each, over the counting of {request.episodes} episodes"

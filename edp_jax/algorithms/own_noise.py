@@ -81,6 +81,12 @@ def scale_of(params: Mapping[str, Any], several: bool) -> Array:
     return jnp.where(params[CHOOSY], CANDIDATE_NOISE, alone) if several else alone
 
 
+def tell_apart(state: AgentState) -> Array:
+    """Whether critics can tell actions apart: [] bool of one member, [R] of all."""
+    seen: Seen = state.networks[SEEN].params
+    return seen.advantage_variance > seen.squared_error
+
+
 def check(starting_noise: float) -> None:
     """Checks a value of the setting.
 
@@ -171,10 +177,10 @@ def choosing(
     def policy_params(state: AgentState) -> dict[str, Any]:
         params = learner.policy_params(state)
         network, scale = params["actor"], jnp.asarray(starting_noise, jnp.float32)
-        seen = state.networks[SEEN].params
         if starting_noise == CHOSEN:
-            scale = likeliest(policy, network, seen.observation, spec.action_dim, noise_key(state))
-        choosy = seen.advantage_variance > seen.squared_error
+            seen = state.networks[SEEN].params.observation
+            scale = likeliest(policy, network, seen, spec.action_dim, noise_key(state))
+        choosy = tell_apart(state)
         return params | {"actor": {"network": network, "noise_scale": scale, CHOOSY: choosy}}
 
     return learner._replace(init=init, update=update, policy_params=policy_params)

@@ -86,8 +86,9 @@ def test_critics_choose_where_advantages_are_larger_than_their_errors(variance, 
     seen = state.networks[own_noise.SEEN]
     told = seen.params._replace(advantage_variance=variance, squared_error=error)
     networks = state.networks | {own_noise.SEEN: seen.replace(params=told)}
-    actor = learner.policy_params(state.replace(networks=networks))["actor"]
-    assert bool(actor[own_noise.CHOOSY]) == choosy
+    told_state = state.replace(networks=networks)
+    actor = learner.policy_params(told_state)["actor"]
+    assert bool(actor[own_noise.CHOOSY]) == bool(own_noise.tell_apart(told_state)) == choosy
     assert np.isclose(own_noise.SCALES, actor["noise_scale"]).any()
 
 
