@@ -129,7 +129,7 @@ def _as_flags(out: str) -> Iterator[None]:
 
 
 def _check_out(teacher: Run, out: str) -> None:
-    """Refuses the folder of a run that has another teacher's learner, or other data.
+    """Refuses an --out that holds a run, unless it has students of such a teacher on its data.
 
     Raises:
       InputError: it is one.

@@ -37,6 +37,7 @@ from edp_jax.training.evaluator import Evaluation, check_environment, episode_se
 from edp_jax.types import EnvSpec
 
 from . import launch, video
+from .ways import NONE
 
 EXECUTE = "execute"  # of the run: actions of a chunk that are taken before the next choice
 TABLE = "evaluate.csv"
@@ -163,7 +164,9 @@ def evaluate(
         )(state)
         for fault in result.faults:
             print(f"warning: {fault}", file=sys.stderr, flush=True)
-        values = {name: execute if name == EXECUTE else getattr(way, name, "-") for name in columns}
+        values = {
+            name: execute if name == EXECUTE else getattr(way, name, NONE) for name in columns
+        }
         print(_row(values, describe_means(result)), flush=True)
         rows += [row | values for row in tables.evaluation_rows(step, run.members, result)]
     if unscored:

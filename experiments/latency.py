@@ -233,7 +233,11 @@ def summarise(durations: np.ndarray) -> dict[str, Any]:
 def add_scores(
     results: Mapping[str, Mapping[str, dict[str, Any]]], scores: Mapping[Way, float]
 ) -> list[Way]:
-    """Adds the score of each way to all its formats in what `measure` gave.
+    """Writes the score of each way of acting beside its times, in every format.
+
+    Args:
+      results: what `measure` gave; it is changed.
+      scores: of ways of acting.
 
     Returns:
       The ways with a score that were not measured.

@@ -13,7 +13,7 @@ from edp_jax.errors import one_line
 
 CANDIDATES = (10, 50)  # besides one
 _CALLS = 15  # of the chains that choose among them
-_NONE = "-"  # what experiments.evaluate writes for a setting that the learner does not have
+NONE = "-"  # in tables of scores: the learner does not have the setting
 _NOT_OF_WAY = ("selection_temperature", "starting_noise", "execute")  # other ways of acting
 
 
@@ -103,13 +103,13 @@ def read_scores(tables: Iterable[str]) -> dict[Way, float]:
 
 def _way(path: str, row: Mapping[str, str]) -> Way:
     """The way of a row; a learner without a choice takes the one candidate that it samples."""
-    if row["sampler"] == _NONE:
+    if row["sampler"] == NONE:
         raise InputError(
             f"--scores={path}: its policy is no diffusion policy and has one way to act; name a "
             "table of the run that --policy names"
         )
     candidates = row["num_candidates"]
-    count = 1 if candidates == _NONE else int(candidates)
+    count = 1 if candidates == NONE else int(candidates)
     return Way(row["sampler"], int(row["sampler_calls"]), count)
 
 

@@ -46,12 +46,17 @@ class Seen(NamedTuple):
     """What the state remembers of the batches."""
 
     observation: Array  # [64, O] of the newest
-    advantage_variance: Array  # [] running mean over the batches of the variance of A
-    squared_error: Array  # [] that of delta^2; both start at 0, so it is clear which is larger
+    # running means over the batches; both start at 0 and are equally far below the true ones
+    advantage_variance: Array  # [] of the variance of A
+    squared_error: Array  # [] of the mean of delta^2
 
 
 class OwnNoise(NamedTuple):
-    """A diffusion policy as it acts, on the parameters {"network", "noise_scale", `CHOOSY`}."""
+    """A diffusion policy that takes the amount of noise it starts from out of its parameters.
+
+    These are "network", those of the noise network; "noise_scale", the s [] of a single sample; and
+    `CHOOSY`. `scale_of` says what follows from the last two.
+    """
 
     policy: DiffusionPolicy
     starting_noise: float  # s; `CHOSEN`: the parameters say it
@@ -76,7 +81,12 @@ class OwnNoise(NamedTuple):
 
 
 def scale_of(params: Mapping[str, Any], several: bool) -> Array:
-    """The s [] that a policy has chosen, where several samples are drawn and where one is."""
+    """The s [] that samples start from.
+
+    Args:
+      params: "noise_scale" and `CHOOSY` of the policy.
+      several: whether several samples are drawn, which critics may choose among.
+    """
     alone = params["noise_scale"]
     return jnp.where(params[CHOOSY], CANDIDATE_NOISE, alone) if several else alone
 

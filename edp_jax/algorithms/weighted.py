@@ -72,7 +72,7 @@ class EDP(
 
 
 def spreads(judgement: iql.Judgement, counts: Array | None = None) -> tuple[Array, Array]:
-    """How much the advantages of a batch differ, and how wrong the critics are.
+    """The variance of a batch's advantages, and the mean squared error of its critics.
 
     Args:
       judgement: [B] advantages A and errors delta of the dataset's actions.
@@ -87,12 +87,16 @@ def spreads(judgement: iql.Judgement, counts: Array | None = None) -> tuple[Arra
 
 
 def relative_weight(
-    judgement: iql.Judgement, strength: float | Array, counts: Array | None = None
+    advantage: Array,
+    spread: tuple[Array, Array],
+    strength: float | Array,
+    counts: Array | None = None,
 ) -> Array:
     """Weight of each action in the denoising loss, the same in whatever unit rewards are.
 
     Args:
-      judgement: [B] advantages A and errors delta of the dataset's actions.
+      advantage: [B] A of the dataset's actions.
+      spread: var(A) [] and mean(delta^2) [] of these actions, from `spreads`.
       strength: [] beta below; 0 makes all weights 1.
       counts: [B], see `edp_jax.losses`; the others have the weight 1.
 
@@ -102,8 +106,9 @@ def relative_weight(
       the batch, u^2 = var(A) + mean(delta^2). With var(A) alone, advantages that are nothing but
       errors of the critics would have as much weight as real ones (docs/findings.md).
     """
-    unit = jnp.maximum(jnp.sqrt(sum(spreads(judgement, counts))), 1e-8)
-    exponent = jnp.minimum(strength * judgement.advantage / unit, math.log(WEIGHT_CAP))
+    variance, squared_error = spread
+    unit = jnp.maximum(jnp.sqrt(variance + squared_error), 1e-8)
+    exponent = jnp.minimum(strength * advantage / unit, math.log(WEIGHT_CAP))
     weight = losses.softmax_weight(exponent, 1.0, counts)  # w / mean(w), where all w are tiny too
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
 
@@ -113,8 +118,8 @@ def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: ED
 
     Rows without a value, such as chunks that a recording cut, are cloned.
     """
-    weight = relative_weight(judgement, settings.strength, batch.has_value)
-    variance, squared_error = spreads(judgement, batch.has_value)
+    variance, squared_error = spread = spreads(judgement, batch.has_value)
+    weight = relative_weight(judgement.advantage, spread, settings.strength, batch.has_value)
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params

@@ -78,12 +78,16 @@ def load_policy(
       InputError: there is no policy, it is damaged, none is of that description, its training has
         diverged, it cannot act in that way, or JAX does not find its devices.
     """
-    path, options = _as_text(path), Options(on_invalid, _plain(noise_seed))
+    remedy = "name the folder of a run, or a file that experiments.export wrote"
+    path = _as_text(path, "policy ", remedy)
+    options = Options(on_invalid, _plain(noise_seed))
     options.check()
     which = point if seed is None else {"seed": seed, **point}
     _check_numbers(which)
     if compilation_cache is not None:
-        programs.keep_programs(_as_cache(compilation_cache), "compilation_cache")
+        remedy = "name a folder, 'auto', or 'none'"
+        cache = _as_text(compilation_cache, "compilation_cache=", remedy)
+        programs.keep_programs(cache, "compilation_cache")
     ways = {
         "num_candidates": num_candidates,
         "selection_temperature": selection_temperature,
@@ -120,14 +124,12 @@ def _format(path: str) -> ModuleType:
     raise InputError(f"{path}: must end in {' or '.join(FORMATS)}, which names the format")
 
 
-def _as_text(path: Any) -> str:
+def _as_text(path: Any, title: str, remedy: str) -> str:
+    """A path as text; `title` and `remedy` stand in the error where it is none."""
     try:
         return os.fsdecode(path)
     except TypeError as error:
-        raise InputError(
-            f"policy {path!r:.40}: no path; name the folder of a run, or a file that "
-            "experiments.export wrote"
-        ) from error
+        raise InputError(f"{title}{path!r:.40}: no path; {remedy}") from error
 
 
 def _plain(value: Any) -> Any:
@@ -174,15 +176,6 @@ def _options() -> list[str]:
 def _hint(name: str, swept: Collection[str] = ()) -> str:
     near = difflib.get_close_matches(name, [*_options(), *swept], n=1, cutoff=0.75)
     return f"did you mean {near[0]}?" if near else "help(edp_jax.load_policy) lists the options"
-
-
-def _as_cache(folder: Any) -> str:
-    try:
-        return os.fsdecode(folder)
-    except TypeError as error:
-        raise InputError(
-            f"compilation_cache={folder!r:.40}: no path; name a folder, 'auto', or 'none'"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ def weights(advantage, strength, error=0.0, counts=None):
     """The weights for critics whose every target is missed by `error`."""
     advantage = jnp.asarray(advantage)
     judgement = Judgement(advantage, jnp.broadcast_to(jnp.asarray(error), advantage.shape))
-    return weighted.relative_weight(judgement, strength, counts)
+    spread = weighted.spreads(judgement, counts)
+    return weighted.relative_weight(advantage, spread, strength, counts)
 
 
 def test_weights_by_hand():
