@@ -10,6 +10,7 @@ Writes DIR/benchmark.json and DIR/benchmark.png; docs/performance.md tells how t
 import dataclasses
 import functools
 import json
+import math
 import os
 import platform
 import resource
@@ -31,7 +32,7 @@ from edp_jax.runs import record
 from edp_jax.runs.plots import figure_class
 from edp_jax.training import sharding
 
-from . import benchmark_figure, latency, launch, suites, time_to_score, ways
+from . import benchmark_figure, latency, launch, suites, time_to_score, timed_runs, ways
 from .cases import (
     COMMAND_BUFFERS,
     LEARNERS,
@@ -46,6 +47,7 @@ from .cases import (
 )
 from .measure import measure
 from .paper_speed import compare_with_paper
+from .timed_runs import PART as TIMES
 
 say = functools.partial(print, flush=True)
 QUICK_LEARNERS = ("edp_td3", "iql")
@@ -103,34 +105,41 @@ def main(_: Sequence[str]) -> None:
         QUICK if given.quick else Sizes(),
         **{name: value for name, value in chosen.items() if value is not None},
     )
+    for name, value in chosen.items():
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"--{name}={value}: must be a finite number")
     policy = os.path.expanduser(given.policy)
     if "latency" not in given.parts and (policy or given.scores):
         raise InputError("--policy and --scores are of part latency; give --parts=latency as well")
+    timing, racers = TIMES in given.parts, given.learners or time_to_score.LEARNERS
+    if timing:
+        time_to_score.check(given.tasks, racers, changes)
+    elif changes or given["tasks"].present:
+        raise InputError(f"--set and --tasks are of part {TIMES}; give --parts={TIMES} as well")
     scores = ways.read_scores(map(os.path.expanduser, given.scores))
     if given.quick:  # read when JAX starts
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILER}"
     with folder_made(given.output, "give another one as --output"):
-        path, timed = os.path.join(given.output, "benchmark.json"), {}
-        if "time_to_score" in given.parts:  # before JAX takes the accelerator
-            before, names = time_to_score.read(path), given.learners or time_to_score.LEARNERS
-            measured = time_to_score.measure(given.tasks, names, changes, sizes, say)
-            timed = time_to_score.merge(before, measured)
+        path = os.path.join(given.output, "benchmark.json")
+        timed, failed, load_before = timed_runs.read(path)[TIMES], 0, os.getloadavg()
+        if timing:  # before JAX takes the accelerator
+            timed, failed = time_to_score.run(path, given.tasks, racers, changes, sizes, say)
         results = run(given.parts, learners, sizes)
         if "latency" in given.parts:
             results |= latency.run(policy, scores, sizes, say)
             if policy and given.parts == ["latency"]:  # nothing has the sizes of the flags
                 results["sizes"] |= {name: results["policy"][name] for name in _OF_POLICY}
-        if timed:
-            results["time_to_score"] = timed
+        results |= {"load_average": [load_before, os.getloadavg()], TIMES: timed}
         write_json(path, results)
         write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
     say(describe(results))
+    if failed:
+        raise InputError(f"--parts={TIMES}: {failed} runs failed, as said above; mend their cause")
 
 
 def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str, Any]:
     """Measures some parts; returns the content of benchmark.json."""
     results: dict[str, Any] = {"sizes": dataclasses.asdict(sizes)}
-    load_before = os.getloadavg()
     if "seeds" in parts:  # before JAX takes the accelerator
         results["seeds"] = measure_seeds(sizes)
     if "command_buffers" in parts:
@@ -148,7 +157,7 @@ def run(parts: Sequence[str], learners: Sequence[str], sizes: Sizes) -> dict[str
     unit = 1 if sys.platform == "darwin" else 1024
     results["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     results["device_memory"] = jax.devices()[0].memory_stats()
-    return results | {"load_average": [load_before, os.getloadavg()]}
+    return results
 
 
 def nest(entries: Mapping[Path, Any]) -> dict[str, Any]:
@@ -259,7 +268,7 @@ def describe(results: Mapping[str, Any]) -> str:
                 visit((*path, name), child)
 
     lines += latency.describe(results.get("latency", {}))
-    lines += time_to_score.describe(results.get("time_to_score", {}))
+    lines += timed_runs.describe(results.get(TIMES, {}))
     seeds = {str(entry["seeds"]): entry for entry in results.get("seeds", ())}
     visit((), {**results, "seeds": seeds})
     for name, entry in results.get("roofline", {}).get("learners", {}).items():

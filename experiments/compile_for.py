@@ -17,11 +17,12 @@ from absl import flags
 from edp_jax import InputError, TaskSpec, algorithms, configuration
 from edp_jax.configuration import Settings, build
 from edp_jax.files import check_writable, write_json
-from edp_jax.training import process
+from edp_jax.training import process, sharding
 from edp_jax.training.members import grid
 
 from . import ahead, launch
 from .chips import Chip, count_passes, find_chip
+from .flops import sampler_flops
 
 COLUMNS = (
     *("program", "agents per chip", "compiled in, s", "collectives"),
@@ -50,24 +51,30 @@ def main(_: Sequence[str]) -> None:
     precision = process.set_precision(settings.run.matmul_precision, "tpu")
     passes = count_passes(precision)
     devices, entries = ahead.find_devices(given.topology), []
+    hosts = len({device.process_index for device in devices})
+    sharding.check_members(len(build.make_members(settings)), hosts)
+    versions = {"jax": jax.__version__, "libtpu": ahead.libtpu_version()}
+    about = {"topology": given.topology, "matmul_precision": precision, "versions": versions}
     print(_row(COLUMNS), _row(["---"] * len(COLUMNS)), sep="\n", flush=True)
+    too_large = []
     for run in runs:
         spec = TaskSpec(given.observation_dim, given.action_dim, run.preprocessing.horizon)
         sizes = given.num_transitions, run.run.batch_size
         task = ahead.Task(run.algorithm, run.learner, spec, *sizes)
-        for program in compile_all(task, run, devices):
-            entry = dataclasses.asdict(program)
-            entry |= {"most_per_second": most_per_second(program, chip, passes)}
-            entries.append(entry)
-            print(_row(_cells(entry)), flush=True)
+        found = entries_of(task, run, devices, chip, passes)
+        too_large += [] if found else [task.learner]
         if given.search:
-            most = most_seeds(task, chip, devices[:1])
-            entries.append({"name": f"{task.learner} training", "most_seeds_per_chip": most})
-            print(f"{task.learner}: {most} seeds fit on a chip", flush=True)
-    if given.out:
-        versions = {"jax": jax.__version__, "libtpu": ahead.libtpu_version()}
-        about = {"topology": given.topology, "matmul_precision": precision, "versions": versions}
-        write_json(given.out, about | {"programs": entries})
+            fit, fail = most_seeds(task, chip, devices[:1])
+            found.append({"name": f"{task.learner} training", "fit": fit, "do_not_fit": fail})
+            print(f"{task.learner}: {fit} seeds fit on a chip, {fail} do not", flush=True)
+        entries += found
+        if given.out:  # what comes later may fail
+            write_json(given.out, about | {"programs": entries})
+    if too_large:
+        raise InputError(
+            f"config.seeds: {len(build.make_members(settings))} agents of {', '.join(too_large)} "
+            "do not fit into these chips; take fewer, or a larger --topology"
+        )
 
 
 def choose_learners(names: Sequence[str], settings: Settings) -> list[str]:
@@ -87,47 +94,67 @@ def for_learner(name: str, settings: Settings) -> Settings:
     return configuration.resolve(own | {key: config[key] for key in kept})
 
 
+def entries_of(
+    task: ahead.Task, run: Settings, devices: Sequence[jax.Device], chip: Chip, passes: int
+) -> list[dict[str, Any]]:
+    """Compiles and prints a learner's programs; none where its training does not fit."""
+    coarse = 0
+    if getattr(task.settings, "sampler_dtype", "float32") == "bfloat16":
+        coarse = sampler_flops(task.learner, task.settings, task.spec.for_learner, task.batch_size)
+    entries = []
+    for program in compile_all(task, run, devices):
+        most = most_per_second(program, chip, passes, coarse)
+        entries.append(dataclasses.asdict(program) | {"most_per_second": most})
+        print(_row(_cells(entries[-1])), flush=True)
+    return entries
+
+
 def compile_all(
     task: ahead.Task, run: Settings, devices: Sequence[jax.Device]
 ) -> Iterator[ahead.Program]:
-    """Training, acting in an evaluation, and acting at one observation as a robot does."""
+    """Training, acting in an evaluation, and acting at one observation as a robot does.
+
+    Nothing where training does not fit.
+    """
     members = build.make_members(run)
     training = ahead.compile_training(task, members, devices)
     if training is None:
-        raise InputError(
-            f"config.seeds: {len(members)} agents of {task.learner} do not fit into these chips; "
-            "take fewer, or a larger --topology"
-        )
+        return
     yield training
-    for number, observations in ((len(members), run.run.eval_episodes), (1, 1)):
-        if acting := ahead.compile_acting(task, number, observations, devices):
-            yield acting
+    acting = (len(members), run.run.eval_episodes, devices), (1, 1, devices[:1])
+    for number, observations, chips in acting:
+        if program := ahead.compile_acting(task, number, observations, chips):
+            yield program
 
 
-def most_per_second(program: ahead.Program, chip: Chip, passes: int) -> float | None:
+def most_per_second(
+    program: ahead.Program, chip: Chip, passes: int, coarse: int = 0
+) -> float | None:
     """Updates of all agents of a chip in a second, if nothing else took time; None for acting.
 
     Args:
       program: the program.
       chip: where it runs.
       passes: bfloat16 products per product of matrices.
+      coarse: how many of the program's operations need only one of them.
     """
     if program.flops is None:
         return None
-    multiplying = passes * program.members * program.flops / chip.flops
+    flops = passes * (program.flops - coarse) + coarse
+    multiplying = program.members * flops / chip.flops
     return program.members / max(multiplying, program.moved_bytes / chip.bandwidth)
 
 
-def most_seeds(task: ahead.Task, chip: Chip, devices: Sequence[jax.Device]) -> int:
-    """Finds how many seeds can be trained on one chip, to an eighth.
+def most_seeds(task: ahead.Task, chip: Chip, devices: Sequence[jax.Device]) -> tuple[int, int]:
+    """Finds a number of seeds that can be trained on one chip, and an eighth more that cannot.
 
     A program that is too large is refused within seconds. So the first number tried is the one
     whose states alone would fill the memory, and each further one is an eighth less.
     """
-    number = int(chip.memory / ahead.state_bytes(task))
-    while number > 1 and not ahead.compile_training(task, grid(range(number)), devices):
-        number -= max(1, number // 8)
-    return number
+    too_many, number = 0, int(chip.memory / ahead.state_bytes(task)) + 1
+    while number and not ahead.compile_training(task, grid(range(number)), devices):
+        too_many, number = number, number - max(1, number // 8)
+    return number, too_many
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:

@@ -90,8 +90,12 @@ class Update:
         """
         actions = self._settings.num_backup_actions * self._rows
         critics = self._target_critics * self._critic.forward(actions, self._rows)
+        return self.target_chain() + critics
+
+    def target_chain(self) -> int:
+        """The sampler's passes of the policy in a target, M B rows."""
         calls = self._settings.target_calls or self._settings.sampler_calls
-        return self._chain(actions, calls) + critics
+        return self._chain(self._settings.num_backup_actions * self._rows, calls)
 
     def value_target(self) -> int:
         """IQL: target critics; V forward and gradient, and forward once more; B rows."""
@@ -206,6 +210,13 @@ def update_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -
         return None
     update = Update(settings, spec, batch_size)
     return sum(part(update) for part in PARTS[learner])
+
+
+def sampler_flops(learner: str, settings: Any, spec: TaskSpec, batch_size: int) -> int:
+    """Of `update_flops`, the operations of the chain that samples actions for targets."""
+    if Update.sampled_target not in PARTS.get(learner, ()):
+        return 0
+    return Update(settings, spec, batch_size).target_chain()
 
 
 def _weights(*widths: int) -> int:

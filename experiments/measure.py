@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edp_jax import Trainer, Transition, algorithms, configuration
+from edp_jax import InputError, Trainer, Transition, algorithms, configuration
 from edp_jax.algorithms import Algorithm
+from edp_jax.errors import one_line
 from edp_jax.training.batches import Rows
 from edp_jax.types import pack, unpack
 
@@ -118,16 +119,22 @@ def make_rows(sizes: Sizes) -> np.ndarray:
     """Makes packed random transitions [N, D], none of them terminal."""
     rng = np.random.default_rng(0)
     rows = sizes.num_transitions
-    observations = rng.standard_normal((2, rows, sizes.observation_dim), np.float32)
-    return pack(
-        Transition(
-            observation=observations[0],
-            action=rng.uniform(-1, 1, (rows, sizes.action_dim)).astype(np.float32),
-            reward=rng.standard_normal(rows, np.float32),
-            discount=np.ones(rows, np.float32),
-            next_observation=observations[1],
+    try:
+        observations = rng.standard_normal((2, rows, sizes.observation_dim), np.float32)
+        return pack(
+            Transition(
+                observation=observations[0],
+                action=rng.uniform(-1, 1, (rows, sizes.action_dim)).astype(np.float32),
+                reward=rng.standard_normal(rows, np.float32),
+                discount=np.ones(rows, np.float32),
+                next_observation=observations[1],
+            )
         )
-    )
+    except (MemoryError, ValueError) as error:  # numpy raises the latter beyond all memories
+        raise InputError(
+            f"--num_transitions={rows}: so many do not fit into memory ({one_line(error)}); take "
+            "fewer"
+        ) from error
 
 
 def make_algorithm(case: Case, sizes: Sizes) -> Algorithm:

@@ -16,15 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edp_jax import InputError, data
-from edp_jax.files import read_json
-from edp_jax.runs import Run
+from edp_jax import InputError, configuration, data
+from edp_jax.files import write_json
+from edp_jax.runs import Run, record
 
 from . import exits, jobs
 from .cases import Sizes
+from .timed_runs import PART, describe_entry, has_failed, merge, read
 
 LEARNERS = ("edp_td3", "diffusion_ql", "bc_diffusion", "edp")
 _PERIOD = 0.1  # seconds between two looks at a run
+_OWN = (  # settings that this part has a value for
+    *("seeds", "sweep", "num_steps", "checkpoint_every", "eval_every", "eval_episodes"),
+    *("compilation_cache", "workdir", "env_id"),
+)
 
 
 class Goal(NamedTuple):
@@ -51,12 +56,30 @@ class Watched(NamedTuple):
     processor_seconds: float  # of all its threads, until it had saved its state and ended
 
 
+def check(tasks: Sequence[str], learners: Sequence[str], changes: Mapping[str, Any]) -> None:
+    """Checks the settings of all runs, before the first one begins.
+
+    Raises:
+      InputError: a learner does not take the changes, or this part sets one of them itself.
+    """
+    for key in changes:
+        if key in _OWN:
+            raise InputError(f"--set={key}: part time_to_score has its own {key}; leave it out")
+    for task in tasks:
+        for learner in learners:
+            try:
+                configuration.resolve(configuration.make_config(learner, task, **changes))
+            except InputError as error:
+                raise InputError(f"--set, with --learners={learner}: {error}") from error
+
+
 def measure(
     tasks: Sequence[str],
     learners: Sequence[str],
-    changes: Mapping[str, str],
+    changes: Mapping[str, Any],
     sizes: Sizes,
     progress: Callable[[str], None],
+    keep: Callable[[dict[str, dict[str, Any]]], None] = lambda results: None,
 ) -> dict[str, dict[str, Any]]:
     """Lets every learner train on every task until it reaches the task's goal.
 
@@ -66,10 +89,12 @@ def measure(
       changes: settings of all runs, as they are typed.
       sizes: `max_updates` and `max_seconds` of a run.
       progress: called with a line for each run.
+      keep: called after each run with what is known by then.
 
     Returns:
-      Per task, and per learner with its changes, what `summarize` makes, or the `error` that ended
-      the run. Where its data are not on this machine a task has only the entry `skipped`.
+      Per task, and per learner with its changes, what `summarize` makes and where it was measured,
+      or the `error` that ended the run. Where its data are not on this machine a task has only the
+      entry `skipped`.
     """
     results: dict[str, dict[str, Any]] = {}
     for task in tasks:
@@ -89,12 +114,13 @@ def measure(
                 entry = {"error": str(error)}
             results[task][name] = entry
             progress(f"{task}, {name}: {describe_entry(entry)}")
+            keep(results)
     return results
 
 
-def _measure(task: str, learner: str, changes: Mapping[str, str], sizes: Sizes) -> dict[str, Any]:
+def _measure(task: str, learner: str, changes: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
     """Trains from nothing, then once more up to the first evaluation, with what was compiled."""
-    goal = GOALS[task]
+    goal, load_before = GOALS[task], os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
 
         def watched(name: str, num_steps: int) -> Watched:
@@ -111,7 +137,12 @@ def _measure(task: str, learner: str, changes: Mapping[str, str], sizes: Sizes) 
 
         cold = watched("cold", sizes.max_updates)
         warm = watched("warm", cold.steps[0])
-    return summarize(cold, warm, goal.score)
+    return summarize(cold, warm, goal.score) | {
+        "max_updates": sizes.max_updates,
+        "max_seconds": sizes.max_seconds,
+        "git_commit": record.git_commit(),
+        "load_average": [load_before, os.getloadavg()],
+    }
 
 
 def watch(command: Sequence[str], workdir: str, goal: float, max_seconds: float) -> Watched:
@@ -190,56 +221,27 @@ def summarize(cold: Watched, warm: Watched, goal: float) -> dict[str, Any]:
     }
 
 
-def read(path: str) -> dict[str, dict[str, Any]]:
-    """What a benchmark.json holds of this part; nothing where there is no such file.
+def run(
+    path: str,
+    tasks: Sequence[str],
+    learners: Sequence[str],
+    changes: Mapping[str, Any],
+    sizes: Sizes,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, dict[str, Any]], int]:
+    """`measure`, which writes what it knows after each run to a benchmark.json.
 
-    Raises:
-      InputError: the file is something else.
+    Returns:
+      What the file then holds of this part, and how many runs have failed.
     """
-    if not os.path.isfile(path):
-        return {}
-    try:
-        return dict(read_json(path).get("time_to_score", {}))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"{path}: not the result of a benchmark; remove it, or give another --output"
-        ) from error
+    before = read(path)
 
+    def keep(measured: dict[str, dict[str, Any]]) -> None:
+        write_json(path, before | {PART: merge(before[PART], measured)})
 
-def merge(
-    before: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """What was measured, together with other runs that had been measured before."""
-    tasks = dict.fromkeys((*before, *measured))
-    merged = {task: {**before.get(task, {}), **measured.get(task, {})} for task in tasks}
-    for task in tasks:
-        if len(merged[task]) > 1:
-            merged[task].pop("skipped", None)
-    return merged
-
-
-def describe(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A row for each run, for a table."""
-    return [
-        f"| {task} | {name} | {entry if name == 'skipped' else describe_entry(entry)} |"
-        for task, entries in results.items()
-        for name, entry in entries.items()
-    ]
-
-
-def describe_entry(entry: Mapping[str, Any]) -> str:
-    """What `measure` says of a run, in words."""
-    if "error" in entry:
-        return entry["error"]
-    if entry["reached"]:
-        outcome = f"{entry['goal']:g} reached ({entry['score']:.1f}) after"
-    else:
-        outcome = f"{entry['goal']:g} not reached (best {entry['score']:.1f}) in"
-    return (
-        f"{outcome} {entry['updates']:,} updates, {entry['seconds']:.0f} s, "
-        f"{entry['evaluating_seconds']:.0f} of them evaluating; {entry['warm_seconds']:.0f} s with "
-        f"compiled programs; {entry['processor_seconds']:.0f} s of processors"
-    )
+    measured = measure(tasks, learners, changes, sizes, progress, keep)
+    failed = sum(has_failed(entry) for runs in measured.values() for entry in runs.values())
+    return merge(before[PART], measured), failed
 
 
 def _children_seconds() -> float:

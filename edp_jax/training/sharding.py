@@ -55,13 +55,13 @@ def cpu_devices(num_members: int, num_cores: int) -> int:
     return next((d for d in divisors if d >= num_cores), divisors[-1])
 
 
-def check_members(num_members: int) -> None:
-    """Checks that the processes can share the members evenly.
+def check_members(num_members: int, processes: int | None = None) -> None:
+    """Checks that the processes, by default those of this run, can share the members evenly.
 
     Raises:
       InputError: they cannot.
     """
-    processes = jax.process_count()
+    processes = jax.process_count() if processes is None else processes
     if num_members % processes:
         raise InputError(
             f"{num_members} seeds (times points of the sweep) on {processes} processes: each takes "

@@ -40,6 +40,10 @@ def test_a_training_compiled_for_a_tpu_that_is_not_there(monkeypatch):
     )
     assert program is not None and program.members == 1 and program.collectives == 0
     assert program.argument_bytes > 0 and program.code_bytes > 0
+    hosts = ahead.find_devices("v5e:2x4")  # two of four chips each
+    assert len({device.process_index for device in hosts}) == 2
+    alone = ahead.compile_acting(tiny_task("bc"), 1, 1, hosts[:1])
+    assert alone is not None and alone.members == 1
     with pytest.raises(InputError, match="--topology=v5e:7x1: libtpu does not know it"):
         ahead.find_devices("v5e:7x1")
 
@@ -66,6 +70,38 @@ def test_the_slower_of_two_limits_counts(moved, expected):
     program = ahead.Program("", 0.0, 0, 0, 0, 0, moved_bytes=moved, flops=5e9, members=2)
     chip = chips.Chip(flops=3e15, bandwidth=1e12, memory=16e9)
     assert compile_for.most_per_second(program, chip, 3) == pytest.approx(expected)
+
+
+def test_operations_in_bfloat16_take_one_pass():
+    """Of 5e9 operations 2e9 are the sampler's: 2 agents x (3 x 3e9 + 2e9) = 2.2e10 at 1e15 /s."""
+    program = ahead.Program("", 0.0, 0, 0, 0, 0, moved_bytes=0.0, flops=5e9, members=2)
+    chip = chips.Chip(flops=1e15, bandwidth=1e12, memory=16e9)
+    found = compile_for.most_per_second(program, chip, 3, coarse=int(2e9))
+    assert found == pytest.approx(2 / 2.2e-5)
+
+
+def test_a_single_observation_is_for_one_chip_and_the_search_brackets_the_limit(monkeypatch):
+    """Of 17 seeds whose states fill the memory, those up to 12 fit: 18, 16, 14, 13 do not."""
+    asked = []
+
+    def training(task, members, devices):
+        asked.append(len(members))
+        return "a program" if len(members) <= 12 else None
+
+    def acting(task, number, observations, devices):
+        return number, observations, devices
+
+    monkeypatch.setattr(ahead, "compile_training", training)
+    monkeypatch.setattr(ahead, "compile_acting", acting)
+    task, chip = tiny_task("edp_td3"), chips.Chip(1e15, 1e12, 0.0)
+    chip = chip._replace(memory=17.5 * ahead.state_bytes(task))
+    assert compile_for.most_seeds(task, chip, ["chip"]) == (12, 13)
+    assert asked == [18, 16, 14, 13, 12]
+    run = configuration.resolve(configuration.make_config("edp_td3", seeds=(3, 4), eval_episodes=7))
+    found = list(compile_for.compile_all(task, run, ["chip", "other"]))
+    assert found == ["a program", (2, 7, ["chip", "other"]), (1, 1, ["chip"])]
+    large = configuration.resolve(configuration.make_config("edp_td3", seeds=tuple(range(13))))
+    assert list(compile_for.compile_all(task, large, ["chip", "other"])) == []
 
 
 def test_another_learner_gets_the_settings_that_it_has():

@@ -85,3 +85,14 @@ def test_calls_of_the_sampler_cost_one_pass_each() -> None:
         for calls in (5, 15)
     }
     assert count[15] - count[5] == 10 * ROWS * 2 * (6 * 256 + 2 * 256 * 256 + 256 * 6)
+
+
+def test_the_samplers_share_of_the_count() -> None:
+    """Three calls on one row per batch row; the observation's 3 x 4 weights are multiplied once.
+
+    One hidden layer of 4, observation 3, action 2, 10 rows: 3 x (2 x 4 + 4 x 2) + 3 x 4.
+    """
+    settings = algorithms.settings("edp_td3", hidden_dims=(4,), target_calls=3)
+    found = flops.sampler_flops("edp_td3", settings, TaskSpec(3, 2), 10)
+    assert found == 2 * 10 * (3 * (2 * 4 + 4 * 2) + 3 * 4)
+    assert flops.sampler_flops("edp", algorithms.settings("edp"), TaskSpec(3, 2), 10) == 0

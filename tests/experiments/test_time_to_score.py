@@ -11,7 +11,8 @@ import pytest
 from edp_jax import InputError
 from experiments import time_to_score
 from experiments.cases import QUICK
-from experiments.time_to_score import Watched, merge, read, summarize, watch
+from experiments.time_to_score import Watched, summarize, watch
+from experiments.timed_runs import describe_entry, merge, read
 
 # Stands for a run: SCORES are those of its evaluations, after 5, 10, ... updates; then it waits.
 STAND_IN = """
@@ -87,7 +88,7 @@ def test_the_time_to_the_goal_and_what_compiled_programs_save():
     assert summarize(COLD, WARM, 95.0) == expected | others
     missed = summarize(COLD, WARM, 97.0)
     assert (missed["reached"], missed["updates"], missed["score"]) == (False, 30, 96.0)
-    assert "97 not reached (best 96.0) in 30 updates" in time_to_score.describe_entry(missed)
+    assert "97 not reached (best 96.0) in 30 updates" in describe_entry(missed)
 
 
 def test_every_run_is_the_public_command(monkeypatch, tmp_path):
@@ -128,6 +129,45 @@ def test_a_run_that_fails_costs_no_other(monkeypatch):
     assert lines[1] == "kitchen-complete-v0, bc: ended with code 2 after 5 s: no simulator"
 
 
+def test_what_is_known_is_written_after_each_run(monkeypatch, tmp_path):
+    """Also beside the results of other parts. The second run fails, and replaces nothing."""
+    path, task = tmp_path / "benchmark.json", "kitchen-complete-v0"
+    path.write_text(json.dumps({"learners": 1, "time_to_score": {task: {"bc": {"goal": 5}}}}))
+    watched, written = iter([COLD, WARM]), []
+
+    def pretend(*_):
+        try:
+            return next(watched)
+        except StopIteration as error:
+            raise InputError("it failed") from error
+
+    monkeypatch.setattr(time_to_score, "watch", pretend)
+    monkeypatch.setattr(time_to_score.data, "find_file", lambda task, folder: "there")
+
+    def progress(line):
+        written.append(json.loads(path.read_text()))
+
+    found, failed = time_to_score.run(str(path), [task], ["edp", "bc"], {}, QUICK, progress)
+    assert failed == 1 and found[task]["bc"] == {"goal": 5}
+    entry = written[1]["time_to_score"][task]["edp"]
+    assert found[task]["edp"]["seconds"] == entry["seconds"] == 40.0
+    assert entry["max_updates"] == QUICK.max_updates and len(entry["load_average"]) == 2
+    assert written[1]["learners"] == 1
+
+
+@pytest.mark.parametrize(
+    ("learner", "changes", "says"),
+    [
+        ("edp", {"target_calls": 3}, "--learners=edp: .*target_calls"),
+        ("edp_td3", {"target_calls": -1}, "target_calls=-1"),
+        ("edp_td3", {"seeds": (0, 1)}, "has its own seeds; leave it out"),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_first_run(learner, changes, says):
+    with pytest.raises(InputError, match=says):
+        time_to_score.check(["kitchen-complete-v0"], ["edp_td3", learner], changes)
+
+
 def test_a_task_without_data_is_skipped_with_a_line(monkeypatch, tmp_path):
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
     lines = []
@@ -137,17 +177,22 @@ def test_a_task_without_data_is_skipped_with_a_line(monkeypatch, tmp_path):
 
 
 def test_runs_measured_one_at_a_time_come_together(tmp_path):
-    """Newer ones replace older ones, and a task that was skipped once is not any more."""
+    """Newer ones replace older ones, and a task that was skipped once is not any more.
+
+    One that failed replaces none.
+    """
     (tmp_path / "benchmark.json").write_text(
         json.dumps({"time_to_score": {"a": {"edp": 1, "bc": 2}, "b": {"skipped": "no data"}}})
     )
-    before = read(str(tmp_path / "benchmark.json"))
+    before = read(str(tmp_path / "benchmark.json"))["time_to_score"]
+    assert merge(before, {"a": {"edp": {"error": "failed"}}})["a"] == {"edp": 1, "bc": 2}
+    assert merge(before, {"a": {"fql": {"error": "failed"}}})["a"]["fql"] == {"error": "failed"}
     assert merge(before, {"a": {"edp": 3}, "b": {"edp": 4}}) == {
         "a": {"edp": 3, "bc": 2},
         "b": {"edp": 4},
     }
     assert merge(before, {"b": {"skipped": "gone"}})["b"] == {"skipped": "gone"}
-    assert read(str(tmp_path / "other.json")) == {}
+    assert read(str(tmp_path / "other.json")) == {"time_to_score": {}}
     (tmp_path / "damaged.json").write_text("[1, 2]")
     with pytest.raises(InputError, match="not the result of a benchmark; remove it"):
         read(str(tmp_path / "damaged.json"))
