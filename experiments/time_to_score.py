@@ -4,6 +4,8 @@ Each run is the command that a user types, with one seed, in a process of its ow
 nothing compiled, and is stopped when the mean of an evaluation reaches the goal.
 """
 
+import concurrent.futures
+import multiprocessing
 import os
 import resource
 import signal
@@ -59,12 +61,20 @@ class Watched(NamedTuple):
 def check(tasks: Sequence[str], learners: Sequence[str], changes: Mapping[str, Any]) -> None:
     """Checks the settings of all runs, before the first one begins.
 
+    It does so in a process of its own: JAX begins with it, and then keeps the accelerator.
+
     Raises:
       InputError: a learner does not take the changes, or this part sets one of them itself.
     """
     for key in changes:
         if key in _OWN:
             raise InputError(f"--set={key}: part time_to_score has its own {key}; leave it out")
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as apart:
+        apart.submit(_resolve, tasks, learners, changes).result()
+
+
+def _resolve(tasks: Sequence[str], learners: Sequence[str], changes: Mapping[str, Any]) -> None:
     for task in tasks:
         for learner in learners:
             try:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import subprocess
 import sys
 import time
 import types
@@ -196,3 +198,19 @@ def test_runs_measured_one_at_a_time_come_together(tmp_path):
     (tmp_path / "damaged.json").write_text("[1, 2]")
     with pytest.raises(InputError, match="not the result of a benchmark; remove it"):
         read(str(tmp_path / "damaged.json"))
+
+
+def test_the_check_leaves_jax_as_it_was():
+    """The runs that follow need the accelerator, and the number of devices is not chosen yet."""
+    program = """
+from experiments import time_to_score
+import jax
+if __name__ == "__main__":
+    time_to_score.check(["kitchen-complete-v0"], ["edp"], {})
+    jax.config.update("jax_num_cpu_devices", 2)
+    print(len(jax.devices()))
+"""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert found.stdout == "2\n", found.stderr
