@@ -129,7 +129,9 @@ def main(_: Sequence[str]) -> None:
             results |= latency.run(policy, scores, sizes, say)
             if policy and given.parts == ["latency"]:  # nothing has the sizes of the flags
                 results["sizes"] |= {name: results["policy"][name] for name in _OF_POLICY}
-        results |= {"load_average": [load_before, os.getloadavg()], TIMES: timed}
+        results["load_average"] = [load_before, os.getloadavg()]
+        if timed:
+            results[TIMES] = timed
         write_json(path, results)
         write_bytes(os.path.join(given.output, "benchmark.png"), benchmark_figure.draw(results))
     say(describe(results))

@@ -51,8 +51,8 @@ def main(_: Sequence[str]) -> None:
     precision = process.set_precision(settings.run.matmul_precision, "tpu")
     passes = count_passes(precision)
     devices, entries = ahead.find_devices(given.topology), []
-    hosts = len({device.process_index for device in devices})
-    sharding.check_members(len(build.make_members(settings)), hosts)
+    number = len(build.make_members(settings))
+    sharding.check_members(number, len({device.process_index for device in devices}))
     versions = {"jax": jax.__version__, "libtpu": ahead.libtpu_version()}
     about = {"topology": given.topology, "matmul_precision": precision, "versions": versions}
     print(_row(COLUMNS), _row(["---"] * len(COLUMNS)), sep="\n", flush=True)
@@ -72,8 +72,8 @@ def main(_: Sequence[str]) -> None:
             write_json(given.out, about | {"programs": entries})
     if too_large:
         raise InputError(
-            f"config.seeds: {len(build.make_members(settings))} agents of {', '.join(too_large)} "
-            "do not fit into these chips; take fewer, or a larger --topology"
+            f"config.seeds: {number} agents of {', '.join(too_large)} do not fit into these chips; "
+            "take fewer, or a larger --topology"
         )
 
 

@@ -30,7 +30,7 @@ LEARNERS = ("edp_td3", "diffusion_ql", "bc_diffusion", "edp")
 _PERIOD = 0.1  # seconds between two looks at a run
 _OWN = (  # settings that this part has a value for
     *("seeds", "sweep", "num_steps", "checkpoint_every", "eval_every", "eval_episodes"),
-    *("compilation_cache", "workdir", "env_id"),
+    "compilation_cache",
 )
 
 

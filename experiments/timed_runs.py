@@ -38,7 +38,8 @@ def merge(
     merged = {task: dict(before.get(task, {})) for task in tasks}
     for task, entries in measured.items():
         for name, entry in entries.items():
-            if not (has_failed(entry) and name in merged[task]):
+            sound = name in merged[task] and not has_failed(merged[task][name])
+            if not (has_failed(entry) and sound):
                 merged[task][name] = entry
     for task in tasks:
         if len(merged[task]) > 1:

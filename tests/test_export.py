@@ -325,7 +325,8 @@ def test_ways_of_acting_can_be_set_at_loading(saved):
 
 
 def test_a_loaded_policy_chooses_by_critics_with_layer_norm(tmp_path):
-    """A layer of width 1 less its mean is 0, and so is every Q. Of equal ones the first acts."""
+    """LayerNorm subtracts the mean of a layer. A layer of one unit becomes 0, so all actions have
+    the same Q, and the first sample acts."""
     sizes = {"hidden_dims": (1,), "num_timesteps": 10, "sampler_calls": 1}
     settings = algorithms.settings("edp", starting_noise=0.0, num_candidates=2, **sizes)
     folder, params = str(tmp_path), params_of(algorithms.make("edp", settings, SPEC), (4,))

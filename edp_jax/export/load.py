@@ -125,7 +125,7 @@ def _format(path: str) -> ModuleType:
 
 
 def _as_text(path: Any, title: str, remedy: str) -> str:
-    """A path as text; `title` and `remedy` stand in the error where it is none."""
+    """A path as text. If it is no path, the error begins with `title` and ends with `remedy`."""
     try:
         return os.fsdecode(path)
     except TypeError as error:

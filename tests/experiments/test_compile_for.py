@@ -81,7 +81,10 @@ def test_operations_in_bfloat16_take_one_pass():
 
 
 def test_a_single_observation_is_for_one_chip_and_the_search_brackets_the_limit(monkeypatch):
-    """Of 17 seeds whose states fill the memory, those up to 12 fit: 18, 16, 14, 13 do not."""
+    """The states of 17 seeds fill the memory, so the search begins at 18. Here 12 seeds fit.
+
+    It asks for an eighth less each time: 18, 16, 14, 13 and 12. The last two are its answer.
+    """
     asked = []
 
     def training(task, members, devices):

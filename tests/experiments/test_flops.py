@@ -88,9 +88,10 @@ def test_calls_of_the_sampler_cost_one_pass_each() -> None:
 
 
 def test_the_samplers_share_of_the_count() -> None:
-    """Three calls on one row per batch row; the observation's 3 x 4 weights are multiplied once.
+    """A network with observation 3, action 2 and one hidden layer of 4, called three times.
 
-    One hidden layer of 4, observation 3, action 2, 10 rows: 3 x (2 x 4 + 4 x 2) + 3 x 4.
+    Each call multiplies the action's 2 x 4 weights and the last layer's 4 x 2. The observation is
+    the same in all calls, so its 3 x 4 weights are multiplied once. There are 10 rows.
     """
     settings = algorithms.settings("edp_td3", hidden_dims=(4,), target_calls=3)
     found = flops.sampler_flops("edp_td3", settings, TaskSpec(3, 2), 10)

@@ -132,7 +132,8 @@ def test_a_run_that_fails_costs_no_other(monkeypatch):
 
 
 def test_what_is_known_is_written_after_each_run(monkeypatch, tmp_path):
-    """Also beside the results of other parts. The second run fails, and replaces nothing."""
+    """The results of other parts stay in the file. The second of two runs fails: what an earlier
+    measurement of the same learner found stays, too."""
     path, task = tmp_path / "benchmark.json", "kitchen-complete-v0"
     path.write_text(json.dumps({"learners": 1, "time_to_score": {task: {"bc": {"goal": 5}}}}))
     watched, written = iter([COLD, WARM]), []
@@ -188,7 +189,9 @@ def test_runs_measured_one_at_a_time_come_together(tmp_path):
     )
     before = read(str(tmp_path / "benchmark.json"))["time_to_score"]
     assert merge(before, {"a": {"edp": {"error": "failed"}}})["a"] == {"edp": 1, "bc": 2}
-    assert merge(before, {"a": {"fql": {"error": "failed"}}})["a"]["fql"] == {"error": "failed"}
+    failed = merge(before, {"a": {"fql": {"error": "failed"}}})
+    assert failed["a"]["fql"] == {"error": "failed"}
+    assert merge(failed, {"a": {"fql": {"error": "again"}}})["a"]["fql"] == {"error": "again"}
     assert merge(before, {"a": {"edp": 3}, "b": {"edp": 4}}) == {
         "a": {"edp": 3, "bc": 2},
         "b": {"edp": 4},
