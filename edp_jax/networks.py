@@ -1,7 +1,6 @@
 """Neural networks: noise prediction, policies, critics and values (EDP, 2305.20081, App. B).
 
-Each `make_...` function returns a `Network`: two functions over plain pytrees of parameters. This
-is the only module that knows flax.linen.
+Each `make_...` function returns a `Network`: two functions over plain pytrees of parameters.
 
 In shapes, [...] are the axes of a batch. Where a network has several inputs, the action may have
 more axes in front than the others: observations [B, O] go with actions [M, B, A], which are M
@@ -12,12 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from edp_jax.ops import ACTIVATIONS, layer_norm, matmul, mish
+from edp_jax.layers import MLP, Module, NoiseNet
+from edp_jax.ops import ACTIVATIONS
 from edp_jax.types import Array, InputError, TaskSpec
 
 Params = Any
@@ -35,105 +33,6 @@ class Network(NamedTuple):
     init: Callable[[chex.PRNGKey], Params]
     apply: Callable[..., Array]
     is_ensemble: bool = False
-
-
-class Dense(nn.Module):
-    """Fully connected layer with several inputs: bias + sum_i inputs[i] @ kernel_i.
-
-    Its result and its initial values are those of an ordinary layer on the concatenation of the
-    inputs; kernel_i are the rows of that layer's kernel which belong to input i. But inputs whose
-    batch axes only broadcast need not be copied to a common shape. With M actions [M, B, A] at each
-    observation [B, O], the product with the observations is computed for B rows, not for M B.
-
-    Attributes:
-      features: width of the output.
-    """
-
-    features: int
-
-    @nn.compact
-    def __call__(self, *inputs: Array) -> Array:
-        """Inputs [..., *] of any widths -> [..., features]."""
-        sizes = [x.shape[-1] for x in inputs]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (sum(sizes), self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        parts = jnp.split(kernel, np.cumsum(sizes)[:-1])
-        return bias + sum(matmul(x, part) for x, part in zip(inputs, parts, strict=True))
-
-
-class LayerNorm(nn.Module):
-    """`ops.layer_norm` with a learned scale and bias, [..., F] -> [..., F]."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        ones, zeros, width = nn.initializers.ones, nn.initializers.zeros, x.shape[-1:]
-        return layer_norm(x, self.param("scale", ones, width), self.param("bias", zeros, width))
-
-
-class MLP(nn.Module):
-    """Multilayer perceptron on one or more inputs, with a linear output.
-
-    Attributes:
-      hidden_dims: widths of the hidden layers, at least one.
-      out_dim: width of the output.
-      activation: a key of `ACTIVATIONS`.
-      layer_norm: normalise each hidden layer before its activation.
-    """
-
-    hidden_dims: Sequence[int]
-    out_dim: int
-    activation: str
-    layer_norm: bool = False
-
-    @nn.compact
-    def __call__(self, *inputs: Array) -> Array:
-        """Inputs [..., *] of any widths -> [..., out_dim]."""
-        x = Dense(self.hidden_dims[0])(*inputs)
-        for width in (*self.hidden_dims[1:], None):
-            x = LayerNorm()(x) if self.layer_norm else x
-            x = ACTIVATIONS[self.activation](x)
-            x = Dense(width or self.out_dim)(x)
-        return x
-
-
-class TimeEmbedding(nn.Module):
-    """Embedding of the timestep: cosines and sines of it, then two layers (EDP, App. B).
-
-    Attributes:
-      dim: width of the output; the hidden layer is twice as wide.
-    """
-
-    dim: int = 16
-
-    @nn.compact
-    def __call__(self, t: Array) -> Array:
-        """Timesteps [...] -> [..., dim]."""
-        half = self.dim // 2
-        frequencies = jnp.exp(-jnp.log(1e4) * jnp.arange(half) / half)
-        angles = jnp.asarray(t, jnp.float32)[..., None] * frequencies
-        x = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-        x = mish(Dense(2 * self.dim)(x))
-        return Dense(self.dim)(x)
-
-
-class NoiseNet(nn.Module):
-    """eps_theta(a_k, k; s): predicts the noise in an action (EDP Eq. 5).
-
-    Attributes:
-      action_dim: width of the action.
-      hidden_dims: widths of the hidden layers, at least one.
-      activation: a key of `ACTIVATIONS`; the embedding of the timestep always uses mish.
-    """
-
-    action_dim: int
-    hidden_dims: Sequence[int]
-    activation: str
-
-    @nn.compact
-    def __call__(self, observation: Array, x_t: Array, t: Array) -> Array:
-        """Observations [..., O], noisy actions [..., A] and timesteps [...] -> noise [..., A]."""
-        mlp = MLP(self.hidden_dims, self.action_dim, self.activation)
-        return mlp(observation, x_t, TimeEmbedding()(t).astype(x_t.dtype))
 
 
 def make_noise_net(spec: TaskSpec, hidden_dims: Sequence[int], activation: str) -> Network:
@@ -227,16 +126,32 @@ def make_critics(
     if num_critics < 1:
         raise InputError(f"num_critics={num_critics} is too small: use at least 1, usually 2")
     net = MLP(tuple(hidden_dims), 1, activation, layer_norm)
-    member = _network(net, _observation(spec), _action(spec))
-
-    def init(key: chex.PRNGKey) -> Params:
-        return jax.vmap(member.init)(jax.random.split(key, num_critics))
+    critics = _ensemble(_network(net, _observation(spec), _action(spec)), num_critics)
 
     def apply(params: Params, observation: Array, action: Array) -> Array:
         _check_inputs(spec, observation, action)
-        return jax.vmap(lambda p: member.apply(p, observation, action)[..., 0])(params)
+        return critics.apply(params, observation, action)[..., 0]
 
-    return Network(init, apply, is_ensemble=True)
+    return critics._replace(apply=apply)
+
+
+def make_dynamics(
+    spec: TaskSpec, num_networks: int, hidden_dims: Sequence[int], activation: str
+) -> Network:
+    """Makes an ensemble of networks that say by how much the observation changes in one step.
+
+    Args:
+      spec: the task's sizes O and A.
+      num_networks: C, at least 1. They differ in their initial values.
+      hidden_dims: widths of the hidden layers, at least one.
+      activation: a key of `ACTIVATIONS`.
+
+    Returns:
+      apply(params, observation [..., O], action [..., A]) -> change [C, ..., O].
+    """
+    _check_layers(hidden_dims, activation)
+    net = MLP(tuple(hidden_dims), spec.observation_dim, activation)
+    return _ensemble(_network(net, _observation(spec), _action(spec)), num_networks)
 
 
 def make_value(
@@ -266,13 +181,25 @@ def make_value(
     return network._replace(apply=apply)
 
 
-def _network(net: nn.Module, *inputs: Array) -> Network:
+def _network(net: Module, *inputs: Array) -> Network:
     """A flax module as a `Network`; the inputs only say which shapes it will get."""
 
     def apply(params: Params, *inputs: Array) -> Any:
         return net.apply({"params": params}, *inputs)
 
     return Network(lambda key: net.init(key, *inputs)["params"], apply)
+
+
+def _ensemble(member: Network, size: int) -> Network:
+    """Networks that differ in their initial values, counted by axis 0 of parameters and outputs."""
+
+    def init(key: chex.PRNGKey) -> Params:
+        return jax.vmap(member.init)(jax.random.split(key, size))
+
+    def apply(params: Params, *inputs: Array) -> Array:
+        return jax.vmap(lambda own: member.apply(own, *inputs))(params)
+
+    return Network(init, apply, is_ensemble=True)
 
 
 def _observation(spec: TaskSpec) -> Array:

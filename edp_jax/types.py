@@ -154,6 +154,10 @@ class Units:
         """Observations [..., O] in the dataset's units -> [..., O] as learners see them."""
         return (observation - self.observation_mean) / self.observation_std
 
+    def denormalize(self, observation: Array) -> Array:
+        """Observations [..., O] as learners see them -> [..., O] in the dataset's units."""
+        return observation * self.observation_std + self.observation_mean
+
     def scale(self, action: Array) -> Array:
         """Actions [..., A] in the dataset's units -> [..., A] as learners see them.
 

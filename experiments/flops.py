@@ -6,7 +6,7 @@ from typing import Any
 
 from edp_jax import TaskSpec
 
-EMBEDDING = (16, 32, 16)  # widths of networks.TimeEmbedding
+EMBEDDING = (16, 32, 16)  # widths of layers.TimeEmbedding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Dense:
 
         Args:
           rows: of the input.
-          observation_rows: fewer, where several rows share an observation (networks.Dense).
+          observation_rows: fewer, where several rows share an observation (layers.Dense).
         """
         shared = rows if observation_rows is None else observation_rows
         return 2 * (self.observation * shared + (self.own + self.rest) * rows)

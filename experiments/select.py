@@ -8,6 +8,7 @@ and cheap signs beside it, and says which policies the data cannot tell apart (d
 Writes ranking.csv and ranking.png; `experiments.report` shows them.
 """
 
+import dataclasses
 import os
 import shlex
 import time
@@ -24,8 +25,8 @@ from edp_jax.errors import program
 from edp_jax.files import check_writable, writing
 from edp_jax.reports.folders import find_runs
 from edp_jax.runs import plots
-from edp_jax.selection import episodes, fqe, pool, ranking, sampling
-from edp_jax.selection.examine import Examined, estimate, examine
+from edp_jax.selection import dynamics, episodes, fqe, pool, ranking, sampling
+from edp_jax.selection.examine import Examined, estimate, examine, imagine
 from edp_jax.selection.figure import draw
 from edp_jax.selection.signs import Signs
 from edp_jax.training import process
@@ -34,6 +35,7 @@ from . import launch
 from .evaluate import ways_to_act, write_table
 
 _MOST_TOLD = 40  # policies on the screen
+_IMAGINATION = dynamics.Imagination()
 
 
 def define_flags() -> None:
@@ -86,7 +88,13 @@ def main(_: Sequence[str]) -> None:
     select(workdirs, out, settings, values)
 
 
-def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping[str, Any]) -> None:
+def select(
+    workdirs: Sequence[str],
+    out: str,
+    settings: fqe.FQE,
+    values: Mapping[str, Any],
+    imagination: dynamics.Imagination = _IMAGINATION,
+) -> None:
     """Ranks the policies of runs, prints the ranking and writes it.
 
     Args:
@@ -94,6 +102,7 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
       out: DIR; its ranking.csv and ranking.png are written.
       settings: of the fit.
       values: `step`, `max_rows`, `samples`, and the texts of `ACTING`, as the flags say.
+      imagination: how dynamics are learned; its seed is that of the fit.
 
     Raises:
       InputError: the runs do not fit together, have no checkpoints, or their data have changed.
@@ -106,12 +115,15 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     began, examined = time.monotonic(), list[Examined]()
     given = {name: values[name] for name in ACTING}
     steps_of_each = [pool.steps_of(source.run, values["step"]) for source in sources]
-    for source, steps, ways in zip(sources, steps_of_each, all_ways(sources, given), strict=True):
-        found = list(
-            examine(source, steps, ways, recorded, split, values["samples"], settings.seed)
+    all_given = all_ways(sources, given)
+    imagined = imagine(recorded, split, dataclasses.replace(imagination, seed=settings.seed))
+    for source, steps, ways in zip(sources, steps_of_each, all_given, strict=True):
+        found = examine(
+            source, steps, ways, recorded, split, values["samples"], settings.seed, imagined
         )
+        before = len(examined)
         examined += found
-        tell(f"{source.folder}: {len(found)} policies")
+        tell(f"{source.folder}: {len(examined) - before} policies")
     if not examined:
         raise InputError(f"--runs: all policies of {workdirs[0]} have diverged; train anew")
     choices = [each.choices for each in examined]
@@ -135,6 +147,9 @@ def select(workdirs: Sequence[str], out: str, settings: fqe.FQE, values: Mapping
     ).mean()
     print_ranking(rows, float(behaviour), settings.discount)
     print(ranking.verdict([row["name"] for row in rows], found.as_good))
+    by_both = (np.array([row[name] for row in rows]) for name in ("pessimistic", "drift"))
+    short = ranking.short_list([row["name"] for row in rows], *by_both)
+    print(f"by estimate and drift together, to be tried first: {'; '.join(short)}")
     print(f"to take the first out: {export_command(examined[found.order[0]].contender)}")
     columns = dict.fromkeys(name for row in rows for name in row)  # runs may sweep other settings
     table = [dict.fromkeys(columns, "") | row for row in rows]

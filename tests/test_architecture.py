@@ -17,7 +17,8 @@ MAX_LINES = 300
 # A part of edp_jax may import the parts that stand before a < to its left, and what those may
 # import.
 ORDERS = (
-    "types < errors settings files programs < devices < ops < diffusion networks losses",
+    "types < errors settings files programs < devices < ops < diffusion layers losses",
+    "layers < networks",
     "diffusion networks losses < acting policy < algorithms",
     "algorithms < confidence < export < runs",
     "types < errors settings files < tasks < legacy minari_package ogbench_package < stepping",
@@ -40,7 +41,7 @@ SLOW = (
 # Only envs.make imports these modules of evaluation: they may load simulators.
 BEHIND_MAKE = ("adapters", "adroit", "kitchen", "mazes", "ogbench")
 ONE_FILE = {  # the only file of the library that imports a package
-    "flax.linen": "edp_jax/networks.py",
+    "flax.linen": "edp_jax/layers.py",
     "orbax": "edp_jax/training/checkpoint.py",
     "h5py": "edp_jax/data/hdf5.py",
     "pyarrow": "edp_jax/data/arrow.py",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from edp_jax import networks, ops
+from edp_jax import layers, networks, ops
 from edp_jax.types import InputError, TaskSpec
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
@@ -56,11 +56,11 @@ def test_mish_at_known_points_and_far_out():
 
 
 def test_multi_input_dense_is_a_dense_layer_on_the_concatenation():
-    layer = networks.Dense(5)
+    layer = layers.Dense(5)
     params = layer.init(jax.random.key(0), OBSERVATION, ACTION)
     dense = nn.Dense(5).apply(params, jnp.concatenate([OBSERVATION, ACTION], axis=-1))
     np.testing.assert_allclose(layer.apply(params, OBSERVATION, ACTION), dense, atol=1e-6)
-    kernel = networks.Dense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
+    kernel = layers.Dense(4000).init(jax.random.key(0), OBSERVATION, ACTION)["params"]["kernel"]
     np.testing.assert_allclose(
         jnp.std(kernel), (3 + 2) ** -0.5, rtol=0.02
     )  # initialised for the fan-in of the concatenation
@@ -174,7 +174,7 @@ def test_actor_is_bounded_and_the_log_std_beside_it_starts_at_zero():
 
 
 def test_time_embedding_separates_neighbouring_timesteps():
-    embedding = networks.TimeEmbedding()
+    embedding = layers.TimeEmbedding()
     params = random_params(lambda key: embedding.init(key, jnp.zeros(())))
     vectors = embedding.apply(params, jnp.arange(1000))
     assert vectors.shape == (1000, 16)

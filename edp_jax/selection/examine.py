@@ -1,7 +1,7 @@
-"""What has to be known of each policy to compare it: its choices, and its cheap signs."""
+"""What has to be known of each policy to compare it: its choices, and its signs."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from edp_jax import algorithms
 from edp_jax.algorithms import AgentState, edp
 from edp_jax.configuration import build
-from edp_jax.selection import signs
+from edp_jax.selection import dynamics, signs
 from edp_jax.selection.episodes import Split, followed
 from edp_jax.selection.fqe import FQE, Choices, evaluate
 from edp_jax.selection.pool import Contender, Recorded, Source
@@ -37,6 +37,7 @@ def examine(
     split: Split,
     count: int,
     seed: int,
+    imagined: dynamics.Imagined | None = None,
 ) -> Iterator[Examined]:
     """Examines the policies of a run, but for members that have diverged.
 
@@ -48,11 +49,13 @@ def examine(
       split: of these data.
       count: M, actions per observation.
       seed: of the random numbers of acting, which are the same for all policies.
+      imagined: where the policies act to find out how they drift; None: that is left out.
     """
     name, dataset = source.settings.algorithm, source.dataset
     made = [algorithms.make(name, way, dataset.spec) for way in ways]
     samples = [make_sample(algorithm, count, seed) for algorithm in made]
     num_fit, num_rows = len(split.fit), len(split.fit) + len(split.held_out)
+    drifts = [_make_drift(algorithm, source, recorded, imagined) for algorithm in made]
     repeats = -(-_STARTING // count)
     observations = np.concatenate(
         [
@@ -63,9 +66,10 @@ def examine(
     seen = np.asarray(dataset.units.normalize(observations))
     for step in steps:
         state = source.run.state(build.make_algorithm(source.settings, dataset), step)
-        for way, algorithm, sample in zip(ways, made, samples, strict=True):
-            drawn = sample(jax.vmap(algorithm.policy_params)(state), seen)
-            chosen = in_box_of(recorded.units, dataset.units, drawn)
+        for way, algorithm, sample, drift in zip(ways, made, samples, drifts, strict=True):
+            params = jax.vmap(algorithm.policy_params)(state)
+            drawn, drifted = sample(params, seen), drift(params)
+            chosen = np.asarray(in_box_of(recorded.units, dataset.units, drawn))
             for index in np.flatnonzero(np.asarray(state.diverged) < 0).tolist():
                 contender = Contender(source, step, index, way)
                 starting = chosen[index, num_rows:].reshape(len(split.starts), repeats * count, -1)
@@ -77,8 +81,29 @@ def examine(
                 yield Examined(
                     contender,
                     Choices(chosen[index, :num_fit], starting),
-                    found._replace(distance=away),
+                    found._replace(distance=away, drift=float(drifted[index])),
                 )
+
+
+def imagine(recorded: Recorded, split: Split, settings: dynamics.Imagination) -> dynamics.Imagined:
+    """Learns dynamics from all episodes but those held out, whose starts are imagined ones' too."""
+    held_out = np.isin(recorded.episode, recorded.episode[split.held_out])
+    fitted = dynamics.fit(recorded.normalized(np.flatnonzero(~held_out)), settings)
+    starts = split.starts[np.arange(settings.num_episodes) % len(split.starts)]
+    return dynamics.Imagined(fitted, recorded.normalized(starts).observation, settings)
+
+
+def _make_drift(
+    algorithm: algorithms.Algorithm,
+    source: Source,
+    recorded: Recorded,
+    imagined: dynamics.Imagined | None,
+) -> Callable[[Any], np.ndarray]:
+    """Builds drift(parameters that act [R, ...]) -> [R]; NaN where nothing is imagined."""
+    if imagined is None:
+        return lambda params: np.full(len(source.run.members), np.nan)
+    drift = dynamics.make_drift(algorithm, recorded.units, source.dataset.units, imagined.settings)
+    return lambda params: np.asarray(drift(imagined.dynamics, params, imagined.start))
 
 
 def estimate(

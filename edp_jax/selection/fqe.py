@@ -31,8 +31,8 @@ _LARGEST = 10.0
 class FQE:
     """How critics are fitted."""
 
-    discount: float = 0.99  # gamma, below 1
-    num_updates: int = 1000
+    discount: float = 0.995  # gamma, below 1
+    num_updates: int = 5000
     num_critics: int = 5
     hidden_dims: tuple[int, ...] = (64, 64)
     batch_size: int = 128

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from edp_jax.selection.ranking import ranks
+
 
 def rank_correlation(estimate: np.ndarray, truth: np.ndarray) -> float:
     """Spearman's rank correlation of two arrays [P]; equal numbers share the mean of their ranks.
@@ -13,13 +15,7 @@ def rank_correlation(estimate: np.ndarray, truth: np.ndarray) -> float:
     """
     if len(truth) < 2 or np.ptp(estimate) == 0 or np.ptp(truth) == 0:
         return np.nan
-    return float(np.corrcoef(_ranks(estimate), _ranks(truth))[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks [P] from 1 on; equal values have the mean of theirs."""
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[index]
+    return float(np.corrcoef(ranks(estimate), ranks(truth))[0, 1])
 
 
 def regret(estimate: np.ndarray, truth: np.ndarray, k: int) -> float:

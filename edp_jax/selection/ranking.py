@@ -14,7 +14,7 @@ FOLDER, TABLE, FIGURE = "selection", "ranking.csv", "ranking.png"
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
 _DEVIATIONS = 2.0  # of the critics, that the pessimistic estimate is below their mean
-_MOST_NAMED = 5  # policies in a sentence
+_MOST_NAMED = 5  # policies in a sentence, and in a short list
 
 
 class Ranking(NamedTuple):
@@ -56,6 +56,25 @@ def rank(values: np.ndarray, seed: int = 0) -> Ranking:
     return Ranking(order, values.mean(axis=(1, 2))[order], low, high, pessimistic[order], ~worse)
 
 
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks [P], that of the smallest is 1; equal values have the mean of theirs."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[index]
+
+
+def together(pessimistic: np.ndarray, drift: np.ndarray) -> np.ndarray:
+    """What estimate and drift say together [P]: the mean of the policies' ranks, 1 is the worst.
+
+    Ranks have no unit, so that nothing has to be weighed. The two are blind in different places:
+    an estimate to where small errors lead, the drift to rewards.
+
+    Args:
+      pessimistic: [P] estimates, the larger the better.
+      drift: [P] see `dynamics`, the smaller the better.
+    """
+    return (ranks(pessimistic) + ranks(-drift)) / 2
+
+
 def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
     """What a ranking says, in words.
 
@@ -76,6 +95,18 @@ def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
     listed = "; ".join(others[:_MOST_NAMED])
     more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
     return f"take {names[0]}; these data cannot tell it from: {listed}{more}"
+
+
+def short_list(names: Sequence[str], pessimistic: np.ndarray, drift: np.ndarray) -> Sequence[str]:
+    """The policies to try first where trying is possible: the best by estimate and drift together.
+
+    Args:
+      names: of P policies, the best by the estimate first.
+      pessimistic: [P] estimates.
+      drift: [P] see `dynamics`.
+    """
+    best = np.argsort(-together(pessimistic, drift), kind="stable")
+    return [names[index] for index in best[:_MOST_NAMED]]
 
 
 def folder_of(workdirs: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edp_jax.algorithms import Algorithm
-from edp_jax.types import Units
+from edp_jax.types import Array, Units
 
 COUNT = 2  # actions per observation, where no other number is asked for
 _BLOCK = 1024  # observations at a time
@@ -48,10 +48,10 @@ def make_sample(algorithm: Algorithm, count: int, seed: int) -> Sample:
     return sample
 
 
-def in_box_of(units: Units, own: Units, actions: np.ndarray) -> np.ndarray:
+def in_box_of(units: Units, own: Units, actions: Array) -> Array:
     """Actions [..., A'] in [-1, 1] of the box of `own`, as [..., A] in [-1, 1] of that of `units`.
 
     Of a chunk it is the first action.
     """
     first = actions[..., : own.action_low.shape[-1]]
-    return np.asarray(units.scale(np.clip(own.unscale(first), own.action_low, own.action_high)))
+    return units.scale(own.unscale(first).clip(own.action_low, own.action_high))

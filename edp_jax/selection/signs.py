@@ -1,4 +1,4 @@
-"""Cheap signs of a good policy, on held-out episodes: each is better the smaller it is."""
+"""Signs of a good policy beside its value, each of them better the smaller it is."""
 
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ class Signs(NamedTuple):
     td_error: float = np.nan  # root mean square, of its critics, in units of the stored rewards
     excess: float = np.nan  # mean of how far its critics exceed the largest possible return
     distance: float = np.nan  # root mean square, of its actions from the data's, in half boxes
+    drift: float = np.nan  # how much learned dynamics disagree where it leads, see `dynamics`
 
 
 def denoising_loss(

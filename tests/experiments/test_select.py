@@ -12,7 +12,7 @@ from edp_jax import InputError, algorithms, configuration
 from edp_jax.configuration import build
 from edp_jax.files import sha256_of
 from edp_jax.runs import Run, record
-from edp_jax.selection import fqe, pool, ranking, recommend, truth
+from edp_jax.selection import dynamics, fqe, pool, ranking, recommend, truth
 from edp_jax.training import loop
 from edp_jax.training.checkpoint import Checkpoints
 from edp_jax.training.hosts import Stopped
@@ -30,6 +30,8 @@ VALUES = {
     "starting_noise": [],
 }
 FAST = dataclasses.replace(fqe.FQE(), num_updates=20, hidden_dims=(8,), batch_size=16)
+
+IMAGINED = dynamics.Imagination(num_updates=20, hidden_dims=(8,), num_episodes=3, length=4)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def own_run(tmp_path_factory, write_tiny):
 def ranked(own_run):
     out = own_run.parent / "selection"
     out.mkdir()
-    select.select([str(own_run)], str(out), FAST, VALUES)
+    select.select([str(own_run)], str(out), FAST, VALUES, IMAGINED)
     return out
 
 
@@ -71,7 +73,7 @@ def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
     assert rows[0]["as_good"] == "1"
     assert rows[0]["name"].startswith("first at ")
     signs = "denoising_loss", "sample_loss", "td_error"
-    assert all(float(row[name]) > 0 for row in rows for name in signs)
+    assert all(float(row[name]) > 0 for row in rows for name in (*signs, "drift"))
     for name, number in (("denoising_loss", 1), ("sample_loss", 2)):  # of its data, of own actions
         found = {row[name] for row in rows if row["step"] == "2" and row["seed"] == "0"}
         assert len(found) == number
@@ -263,11 +265,12 @@ def policy_of(row):
 def test_estimates_are_judged_by_hand():
     row = {"denoising_loss": "nan", "excess": "0", "distance": "1", "workdir": "r", "value": "1"}
     rows = [
-        row | {"step": "10", "pessimistic": "3", "td_error": "2"},
-        row | {"step": "20", "pessimistic": "1", "td_error": "nan"},
-        row | {"step": "40", "pessimistic": "2", "td_error": "1"},
+        row | {"step": "10", "pessimistic": "3", "td_error": "2", "drift": "0.5"},
+        row | {"step": "20", "pessimistic": "1", "td_error": "nan", "drift": "0.1"},
+        row | {"step": "40", "pessimistic": "2", "td_error": "1", "drift": "0.2"},
     ]
     found = judge_select.estimates(rows)
+    assert found["FQE and drift"].tolist() == [2.0, 2.0, 2.0]  # of ranks 3, 1, 2 and 1, 3, 2
     assert "denoising_loss" not in found  # no policy has it
     assert found["td_error"].tolist() == [-2.0, -2.0, -1.0]
     assert found["last"].tolist() == [0.25, 0.5, 1.0]

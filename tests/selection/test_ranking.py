@@ -81,3 +81,13 @@ def test_rank_correlation(estimate, truth, wanted):
 )
 def test_regret(estimate, truth, k, wanted):
     assert regret(np.array(estimate), np.array(truth), k) == pytest.approx(wanted)
+
+
+def test_estimate_and_drift_count_by_rank():
+    """Ranks by the estimate 3, 1, 2, 4, by the drift 3, 4, 1.5, 1.5: means 3, 2.5, 1.75, 2.75."""
+    pessimistic, drift = np.array([7.0, -5.0, 6.9, 100.0]), np.array([0.2, 0.1, 0.4, 0.4])
+    found = ranking.together(pessimistic, drift)
+    assert found.tolist() == [3.0, 2.5, 1.75, 2.75]
+    assert ranking.short_list("abcd", pessimistic, drift) == ["a", "d", "b", "c"]
+    many = np.arange(8.0)
+    assert ranking.short_list("abcdefgh", -many, many) == ["a", "b", "c", "d", "e"]
