@@ -97,7 +97,7 @@ def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
     return f"take {names[0]}; these data cannot tell it from: {listed}{more}"
 
 
-def short_list(names: Sequence[str], pessimistic: np.ndarray, drift: np.ndarray) -> Sequence[str]:
+def short_list(names: Sequence[str], pessimistic: np.ndarray, drift: np.ndarray) -> list[str]:
     """The policies to try first where trying is possible: the best by estimate and drift together.
 
     Args:
@@ -106,7 +106,7 @@ def short_list(names: Sequence[str], pessimistic: np.ndarray, drift: np.ndarray)
       drift: [P] see `dynamics`.
     """
     best = np.argsort(-together(pessimistic, drift), kind="stable")
-    return [names[index] for index in best[:_MOST_NAMED]]
+    return [names[int(index)] for index in best[:_MOST_NAMED]]
 
 
 def folder_of(workdirs: Sequence[str]) -> str:
