@@ -132,7 +132,8 @@ def select(
     began, stored = time.monotonic(), recorded.transitions
     fitted = estimate(recorded, split, choices, settings)
     tell(f"critics of {len(examined)} policies: {time.monotonic() - began:,.0f} s")
-    found = ranking.rank(fitted, settings.seed)
+    drift = np.array([each.signs.drift for each in examined])
+    found = ranking.rank(fitted, drift, settings.seed)
     names = pool.names([each.contender for each in examined])
     rows = [
         {"rank": place + 1, "name": names[index]}
@@ -147,9 +148,6 @@ def select(
     ).mean()
     print_ranking(rows, float(behaviour), settings.discount)
     print(ranking.verdict([row["name"] for row in rows], found.as_good))
-    by_both = (np.array([row[name] for row in rows]) for name in ("pessimistic", "drift"))
-    short = ranking.short_list([row["name"] for row in rows], *by_both)
-    print(f"by estimate and drift together, to be tried first: {'; '.join(short)}")
     print(f"to take the first out: {export_command(examined[found.order[0]].contender)}")
     columns = dict.fromkeys(name for row in rows for name in row)  # runs may sweep other settings
     table = [dict.fromkeys(columns, "") | row for row in rows]

@@ -13,7 +13,7 @@ from edp_jax.selection.signs import Signs
 _NOTE = (
     "Fitted Q evaluation of recorded data alone: the discounted return that is estimated from the "
     "start of held-out episodes, with its 95 % bootstrap interval, in units of the stored rewards. "
-    "The order is by the pessimistic estimate. Verdict: "
+    "The order is by the pessimistic estimate and the drift together. Verdict: "
 )
 _HEADS = {"td_error": "TD error"}
 
@@ -66,5 +66,5 @@ def picture(rows: Rows, results: Sequence[Result]) -> Picture | None:
     ]
     if not shown:
         return None
-    caption = "Estimates with their intervals, the best on top. Red: what the order is by."
+    caption = "Estimates with their intervals; on top what is best by them and the drift together."
     return Picture("ranking", "Policies ranked without a simulator", draw(rows), caption, shown)

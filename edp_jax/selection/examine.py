@@ -1,7 +1,7 @@
 """What has to be known of each policy to compare it: its choices, and its signs."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ def examine(
     split: Split,
     count: int,
     seed: int,
-    imagined: dynamics.Imagined | None = None,
+    imagined: dynamics.Imagined,
 ) -> Iterator[Examined]:
     """Examines the policies of a run, but for members that have diverged.
 
@@ -49,13 +49,16 @@ def examine(
       split: of these data.
       count: M, actions per observation.
       seed: of the random numbers of acting, which are the same for all policies.
-      imagined: where the policies act to find out how they drift; None: that is left out.
+      imagined: where the policies act to find out how they drift.
     """
     name, dataset = source.settings.algorithm, source.dataset
     made = [algorithms.make(name, way, dataset.spec) for way in ways]
     samples = [make_sample(algorithm, count, seed) for algorithm in made]
     num_fit, num_rows = len(split.fit), len(split.fit) + len(split.held_out)
-    drifts = [_make_drift(algorithm, source, recorded, imagined) for algorithm in made]
+    drifts = [
+        dynamics.make_drift(algorithm, recorded.units, dataset.units, imagined.settings)
+        for algorithm in made
+    ]
     repeats = -(-_STARTING // count)
     observations = np.concatenate(
         [
@@ -68,7 +71,7 @@ def examine(
         state = source.run.state(build.make_algorithm(source.settings, dataset), step)
         for way, algorithm, sample, drift in zip(ways, made, samples, drifts, strict=True):
             params = jax.vmap(algorithm.policy_params)(state)
-            drawn, drifted = sample(params, seen), drift(params)
+            drawn, drifted = sample(params, seen), drift(imagined.dynamics, params, imagined.start)
             chosen = np.asarray(in_box_of(recorded.units, dataset.units, drawn))
             for index in np.flatnonzero(np.asarray(state.diverged) < 0).tolist():
                 contender = Contender(source, step, index, way)
@@ -91,19 +94,6 @@ def imagine(recorded: Recorded, split: Split, settings: dynamics.Imagination) ->
     fitted = dynamics.fit(recorded.normalized(np.flatnonzero(~held_out)), settings)
     starts = split.starts[np.arange(settings.num_episodes) % len(split.starts)]
     return dynamics.Imagined(fitted, recorded.normalized(starts).observation, settings)
-
-
-def _make_drift(
-    algorithm: algorithms.Algorithm,
-    source: Source,
-    recorded: Recorded,
-    imagined: dynamics.Imagined | None,
-) -> Callable[[Any], np.ndarray]:
-    """Builds drift(parameters that act [R, ...]) -> [R]; NaN where nothing is imagined."""
-    if imagined is None:
-        return lambda params: np.full(len(source.run.members), np.nan)
-    drift = dynamics.make_drift(algorithm, recorded.units, source.dataset.units, imagined.settings)
-    return lambda params: np.asarray(drift(imagined.dynamics, params, imagined.start))
 
 
 def estimate(

@@ -14,7 +14,7 @@ FOLDER, TABLE, FIGURE = "selection", "ranking.csv", "ranking.png"
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
 _DEVIATIONS = 2.0  # of the critics, that the pessimistic estimate is below their mean
-_MOST_NAMED = 5  # policies in a sentence, and in a short list
+_MOST_NAMED = 5  # policies in a sentence
 
 
 class Ranking(NamedTuple):
@@ -24,20 +24,23 @@ class Ranking(NamedTuple):
     value: np.ndarray  # [P] mean over critics and episodes
     low: np.ndarray  # [P] ends of its 95 % interval
     high: np.ndarray  # [P]
-    pessimistic: np.ndarray  # [P] what the order is by
-    as_good: np.ndarray  # [P] bool: not surely lower than the first
+    pessimistic: np.ndarray  # [P] mean minus two standard deviations of the critics
+    as_good: np.ndarray  # [P] bool: its value is not surely lower than that of the first
 
 
-def rank(values: np.ndarray, seed: int = 0) -> Ranking:
-    """Ranks policies by a pessimistic estimate: mean minus two standard deviations of the critics.
+def rank(values: np.ndarray, drift: np.ndarray, seed: int = 0) -> Ranking:
+    """Ranks policies by a pessimistic estimate and their drift `together`.
 
-    Critics that disagree have little data on what the policy does, and that is a reason not to take
-    it. The interval is a bootstrap's, over critics and episodes at once. They are drawn alike for
-    all policies, since their critics begin and their episodes start alike, so a difference may be
-    sure where the values are not.
+    The estimate is the mean minus two standard deviations of the critics: where they disagree, they
+    have little data on what the policy does, and that is a reason not to take it.
+
+    The interval of a value is a bootstrap's, over critics and episodes at once. They are drawn
+    alike for all policies, since their critics begin and their episodes start alike, so a
+    difference may be sure where the values are not.
 
     Args:
       values: [P, C, E] from the first observations of E episodes.
+      drift: [P] see `dynamics`.
       seed: of the bootstrap.
     """
     rng = np.random.default_rng(seed)
@@ -49,7 +52,7 @@ def rank(values: np.ndarray, seed: int = 0) -> Ranking:
     drawn = np.einsum("pce,tc,te->pt", values, critics, episodes, optimize=True)
     of_critics = values.mean(axis=2)
     pessimistic = of_critics.mean(axis=1) - _DEVIATIONS * of_critics.std(axis=1)
-    order = np.argsort(-pessimistic, kind="stable")
+    order = np.lexsort((-pessimistic, -together(pessimistic, drift)))
     tail = 50 * (1 - _CONFIDENCE)
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=1)[:, order]
     worse = np.percentile(drawn[order[0]] - drawn[order], tail, axis=1) > 0
@@ -70,9 +73,9 @@ def together(pessimistic: np.ndarray, drift: np.ndarray) -> np.ndarray:
 
     Args:
       pessimistic: [P] estimates, the larger the better.
-      drift: [P] see `dynamics`, the smaller the better.
+      drift: [P] see `dynamics`, the smaller the better; NaN counts as the largest.
     """
-    return (ranks(pessimistic) + ranks(-drift)) / 2
+    return (ranks(pessimistic) + ranks(-np.nan_to_num(drift, nan=np.inf, posinf=np.inf))) / 2
 
 
 def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
@@ -95,18 +98,6 @@ def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
     listed = "; ".join(others[:_MOST_NAMED])
     more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
     return f"take {names[0]}; these data cannot tell it from: {listed}{more}"
-
-
-def short_list(names: Sequence[str], pessimistic: np.ndarray, drift: np.ndarray) -> list[str]:
-    """The policies to try first where trying is possible: the best by estimate and drift together.
-
-    Args:
-      names: of P policies, the best by the estimate first.
-      pessimistic: [P] estimates.
-      drift: [P] see `dynamics`.
-    """
-    best = np.argsort(-together(pessimistic, drift), kind="stable")
-    return [names[int(index)] for index in best[:_MOST_NAMED]]
 
 
 def folder_of(workdirs: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Which checkpoint of a run its data recommend, once training has ended."""
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -9,15 +10,16 @@ import numpy as np
 from edp_jax.errors import program
 from edp_jax.runs import Run, outputs
 from edp_jax.selection import pool
+from edp_jax.selection.dynamics import Imagination
 from edp_jax.selection.episodes import MAX_ROWS, split
-from edp_jax.selection.examine import Examined, estimate, examine
+from edp_jax.selection.examine import Examined, estimate, examine, imagine
 from edp_jax.selection.fqe import FQE
 from edp_jax.selection.ranking import rank
 from edp_jax.selection.sampling import COUNT
 from edp_jax.types import InputError
 
 ASKED = "config.best_by=fqe"
-_AS_SELECT = FQE()  # the defaults of `experiments.select`
+_AS_SELECT, _IMAGINATION = FQE(), Imagination()  # the defaults of `experiments.select`
 _ESTIMATES = ("value", "low", "high", "pessimistic")
 
 
@@ -27,6 +29,7 @@ def recommend(
     tell: Callable[[str], None],
     check_stop: Callable[[], None],
     settings: FQE = _AS_SELECT,
+    imagination: Imagination = _IMAGINATION,
 ) -> None:
     """Judges the checkpoints of a finished run, unless that is done, and tells which is the best.
 
@@ -37,6 +40,7 @@ def recommend(
       tell: takes lines.
       check_stop: called between policies and after the fit; where it raises, nothing is written.
       settings: how critics are fitted.
+      imagination: how dynamics are learned; its seed is that of the fit.
 
     Raises:
       InputError: the run has fewer than two such checkpoints, or its data have changed.
@@ -47,7 +51,7 @@ def recommend(
         steps = [step for step in run.checkpoint_steps if keeps(step)]
         check_choice(steps)
         tell(f"judging {len(steps)} checkpoints by the data alone: what they would do")
-        judged = judge(workdir, steps, tell, check_stop, settings)
+        judged = judge(workdir, steps, tell, check_stop, settings, imagination)
         outputs.add_judged(workdir, judged)
     tell(describe(judged))
     command = f"{program('export')} --workdir={shlex.quote(workdir)} --step=best --out=policy.edp"
@@ -74,11 +78,12 @@ def judge(
     tell: Callable[[str], None],
     check_stop: Callable[[], None],
     settings: FQE,
+    imagination: Imagination,
 ) -> list[dict[str, Any]]:
-    """Estimates checkpoints of a run by fitted Q evaluation, on the data of `experiments.select`.
+    """Ranks checkpoints of a run as `experiments.select` does, and on the same data.
 
-    A checkpoint holds all members, so its estimate is the mean over them. Those that have diverged
-    until the last checkpoint count in none.
+    A checkpoint holds all members, so its estimate and its drift are means over them. Members that
+    have diverged until the last checkpoint count in none.
 
     Args:
       workdir: of the run.
@@ -86,6 +91,7 @@ def judge(
       tell: takes lines about how far it is.
       check_stop: called between policies.
       settings: how critics are fitted.
+      imagination: how dynamics are learned; its seed is that of the fit.
 
     Returns:
       Per checkpoint, the best first, what summary.json says of it.
@@ -93,16 +99,18 @@ def judge(
     recorded, (source,) = pool.open_runs([workdir], tell, ASKED)
     parts = split(recorded.episode, np.random.default_rng(settings.seed), max_rows=MAX_ROWS)
     ways, examined = [source.settings.learner], list[Examined]()
-    for each in examine(source, steps, ways, recorded, parts, COUNT, settings.seed):
+    imagined = imagine(recorded, parts, dataclasses.replace(imagination, seed=settings.seed))
+    for each in examine(source, steps, ways, recorded, parts, COUNT, settings.seed, imagined):
         check_stop()
         examined.append(each)
     sound = {each.contender.index for each in examined if each.contender.step == max(steps)}
-    choices = [each.choices for each in examined if each.contender.index in sound]
+    sound_ones = [each for each in examined if each.contender.index in sound]
     tell("fitting critics")
-    values = estimate(recorded, parts, choices, settings)
+    values = estimate(recorded, parts, [each.choices for each in sound_ones], settings)
     check_stop()
     of_members = values.reshape(len(steps), len(sound), *values.shape[1:])
-    found = rank(of_members.mean(axis=1), settings.seed)
+    drift = np.array([each.signs.drift for each in sound_ones]).reshape(len(steps), len(sound))
+    found = rank(of_members.mean(axis=1), drift.mean(axis=1), settings.seed)
     return [
         {"step": steps[index], "as_good": bool(found.as_good[place])}
         | {name: float(getattr(found, name)[place]) for name in _ESTIMATES}

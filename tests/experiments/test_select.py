@@ -68,8 +68,8 @@ def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
     policies = {(row["step"], row["seed"], row["num_candidates"]) for row in rows}
     assert policies == {(s, r, n) for s in "24" for r in "01" for n in ("1", "10")}
     assert [int(row["rank"]) for row in rows] == list(range(1, 9))
-    pessimistic = [float(row["pessimistic"]) for row in rows]
-    assert pessimistic == sorted(pessimistic, reverse=True)
+    found = (np.array([float(row[name]) for row in rows]) for name in ("pessimistic", "drift"))
+    assert (np.diff(ranking.together(*found)) <= 0).all()
     assert rows[0]["as_good"] == "1"
     assert rows[0]["name"].startswith("first at ")
     signs = "denoising_loss", "sample_loss", "td_error"
@@ -81,7 +81,9 @@ def test_every_checkpoint_seed_and_way_of_acting_is_ranked(own_run, ranked):
 
 
 def recommend_in(run, lines, check_stop=lambda: None):
-    recommend.recommend(str(run), lambda step: step in (2, 4), lines.append, check_stop, FAST)
+    recommend.recommend(
+        str(run), lambda step: step in (2, 4), lines.append, check_stop, FAST, IMAGINED
+    )
 
 
 def test_the_best_checkpoint_is_the_one_that_the_data_recommend(ranked, copy_run, monkeypatch):
@@ -93,7 +95,14 @@ def test_the_best_checkpoint_is_the_one_that_the_data_recommend(ranked, copy_run
     for each in judged:
         values = [float(row["value"]) for row in rows if int(row["step"]) == each["step"]]
         assert len(values) == 2 and each["value"] == pytest.approx(np.mean(values), rel=1e-3)
-    assert judged[0]["pessimistic"] >= judged[1]["pessimistic"] and judged[0]["as_good"]
+    drift = {
+        step: np.mean([float(row["drift"]) for row in rows if row["step"] == step]) for step in "24"
+    }
+    both = ranking.together(
+        np.array([each["pessimistic"] for each in judged]),
+        np.array([drift[str(each["step"])] for each in judged]),
+    )
+    assert both[0] >= both[1] and judged[0]["as_good"]
     best = judged[0]["step"]
     assert Run(folder).find_checkpoint("best") == best and f"after {best}" in lines[-2]
     monkeypatch.setattr(recommend, "judge", lambda *_: pytest.fail("judged again"))
@@ -123,18 +132,23 @@ def test_members_that_have_diverged_in_the_end_count_in_no_checkpoint(monkeypatc
     """The values of three members, of which the second diverges: means 2 at first, 3 at last."""
     values = {4: {0: 2.0, 2: 4.0}, 2: {0: 1.0, 1: 50.0, 2: 3.0}}
     examined = [
-        types.SimpleNamespace(contender=types.SimpleNamespace(step=s, index=i), choices=value)
+        types.SimpleNamespace(
+            contender=types.SimpleNamespace(step=s, index=i),
+            choices=value,
+            signs=types.SimpleNamespace(drift=1.0),
+        )
         for s, of_members in values.items()
         for i, value in of_members.items()
     ]
     recorded = types.SimpleNamespace(episode=np.repeat(np.arange(4), 5))
     source = types.SimpleNamespace(settings=types.SimpleNamespace(learner=None))
     monkeypatch.setattr(pool, "open_runs", lambda *_: (recorded, [source]))
+    monkeypatch.setattr(recommend, "imagine", lambda *_: None)
     monkeypatch.setattr(recommend, "examine", lambda *_: examined)
     monkeypatch.setattr(
         recommend, "estimate", lambda *given: np.array(given[2])[:, None, None] + np.zeros((5, 6))
     )
-    judged = recommend.judge("", [4, 2], print, lambda: None, FAST)
+    judged = recommend.judge("", [4, 2], print, lambda: None, FAST, IMAGINED)
     assert [(each["step"], each["value"], each["as_good"]) for each in judged] == [
         (4, pytest.approx(3.0), True),
         (2, pytest.approx(2.0), False),

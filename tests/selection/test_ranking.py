@@ -10,7 +10,7 @@ from edp_jax.selection.judge import rank_correlation, regret
 
 def test_policies_whose_critics_disagree_are_ranked_lower():
     critics = np.array([[1.0, 3.0], [1.5, 1.5], [-1.0, -1.0]])  # deviations 1, 0, 0
-    found = ranking.rank(critics[:, :, None])
+    found = ranking.rank(critics[:, :, None], np.zeros(3))
     assert found.order.tolist() == [1, 0, 2]
     np.testing.assert_allclose(found.pessimistic, [1.5, 0.0, -1.0])
     np.testing.assert_allclose(found.value, [1.5, 2.0, -1.0])
@@ -21,7 +21,7 @@ def test_policies_whose_critics_disagree_are_ranked_lower():
 
 def test_a_difference_in_every_episode_is_sure_where_the_values_are_not():
     episodes = np.array([0.0, 10.0, 20.0, 30.0])
-    found = ranking.rank(np.stack([episodes, episodes + 1])[:, None])
+    found = ranking.rank(np.stack([episodes, episodes + 1])[:, None], np.zeros(2))
     assert found.order.tolist() == [1, 0]
     assert found.low[0] < found.high[1]  # the intervals overlap
     assert found.as_good.tolist() == [True, False]
@@ -88,6 +88,14 @@ def test_estimate_and_drift_count_by_rank():
     pessimistic, drift = np.array([7.0, -5.0, 6.9, 100.0]), np.array([0.2, 0.1, 0.4, 0.4])
     found = ranking.together(pessimistic, drift)
     assert found.tolist() == [3.0, 2.5, 1.75, 2.75]
-    assert ranking.short_list("abcd", pessimistic, drift) == ["a", "d", "b", "c"]
-    many = np.arange(8.0)
-    assert ranking.short_list("abcdefgh", -many, many) == ["a", "b", "c", "d", "e"]
+    ranked = ranking.rank(pessimistic[:, None, None], drift)
+    assert ranked.order.tolist() == [0, 3, 1, 2]
+    assert ranked.pessimistic.tolist() == [7.0, 100.0, -5.0, 6.9]
+    assert ranked.as_good.tolist() == [True, True, False, False]  # by the values alone
+
+
+def test_an_unknown_drift_counts_as_the_worst():
+    """Ranks by the drift 2 and 1; those by the estimate are 1 and 2, so the estimate decides."""
+    pessimistic, drift = np.array([1.0, 2.0]), np.array([5.0, np.nan])
+    assert ranking.together(pessimistic, drift).tolist() == [1.5, 1.5]
+    assert ranking.rank(pessimistic[:, None, None], drift).order.tolist() == [1, 0]
