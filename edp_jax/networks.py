@@ -1,4 +1,4 @@
-"""Neural networks: noise prediction, policies, critics and values (EDP, 2305.20081, App. B).
+"""Neural networks: noise prediction, policies, critics, values (EDP, 2305.20081, App. B), dynamics.
 
 Each `make_...` function returns a `Network`: two functions over plain pytrees of parameters.
 
@@ -147,11 +147,21 @@ def make_dynamics(
       activation: a key of `ACTIVATIONS`.
 
     Returns:
-      apply(params, observation [..., O], action [..., A]) -> change [C, ..., O].
+      apply(params, observation [..., O], action [..., A]) -> change [C, ..., O], in whatever units
+      it was trained in.
+
+    Raises:
+      InputError: the widths or the activation cannot be used.
     """
     _check_layers(hidden_dims, activation)
     net = MLP(tuple(hidden_dims), spec.observation_dim, activation)
-    return _ensemble(_network(net, _observation(spec), _action(spec)), num_networks)
+    dynamics = _ensemble(_network(net, _observation(spec), _action(spec)), num_networks)
+
+    def apply(params: Params, observation: Array, action: Array) -> Array:
+        _check_inputs(spec, observation, action)
+        return dynamics.apply(params, observation, action)
+
+    return dynamics._replace(apply=apply)
 
 
 def make_value(

@@ -70,9 +70,8 @@ def estimates(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
         sign = np.array([float(row.get(name) or "nan") for row in rows])
         if not np.isnan(sign).all():
             found[name] = -np.where(np.isnan(sign), np.nanmax(sign), sign)
-    if "drift" in found:
-        estimate, drift = found["FQE, pessimistic"], -found["drift"]
-        found["FQE and drift"] = ranking.together(estimate, drift)
+    if "drift" in found:  # the order of the table
+        found["FQE and drift"] = -np.array([float(row["rank"]) for row in rows])
     steps = np.array([float(row["step"]) for row in rows])
     runs = np.array([row["workdir"] for row in rows])
     newest = np.array([steps[runs == run].max() for run in runs])

@@ -3,8 +3,8 @@
 python -m experiments.select --runs='runs/*'
 python -m experiments.select --runs=runs/first --starting_noise=0.3,1 --sampler_calls=5,15
 
-The runs have to be trained on one dataset. Prints a ranking by fitted Q evaluation with intervals
-and cheap signs beside it, and says which policies the data cannot tell apart (docs/choosing.md).
+The runs have to be trained on one dataset. Prints a ranking by fitted Q evaluation and drift,
+with intervals and other signs, and says which policies may be as good (docs/choosing.md).
 Writes ranking.csv and ranking.png; `experiments.report` shows them.
 """
 
@@ -116,6 +116,7 @@ def select(
     given = {name: values[name] for name in ACTING}
     steps_of_each = [pool.steps_of(source.run, values["step"]) for source in sources]
     all_given = all_ways(sources, given)
+    tell("learning dynamics")
     imagined = imagine(recorded, split, dataclasses.replace(imagination, seed=settings.seed))
     for source, steps, ways in zip(sources, steps_of_each, all_given, strict=True):
         found = examine(

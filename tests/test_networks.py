@@ -249,3 +249,13 @@ def test_layer_norm_and_its_gradients():
     value, pull_back = jax.vjp(ops.layer_norm, x, scale, bias)
     for found, number in zip((value, *pull_back(g)), expected, strict=True):
         np.testing.assert_allclose(found, number, rtol=1e-4, atol=1e-4 * np.abs(number).max())
+
+
+def test_dynamics_are_an_ensemble_over_observations_and_actions():
+    network = networks.make_dynamics(SPEC, 4, (8,), "relu")
+    params = network.init(jax.random.key(0))
+    change = network.apply(params, OBSERVATION, ACTION)
+    assert change.shape == (4, 4, 3) and network.is_ensemble
+    assert len({float(each) for each in change[:, 0, 0]}) == 4
+    with pytest.raises(AssertionError):
+        network.apply(params, ACTION, OBSERVATION)

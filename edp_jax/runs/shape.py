@@ -48,7 +48,8 @@ def judged(summary: Mapping[str, Any], saved_steps: Collection[int]) -> list[dic
 
 
 def _is_judged(found: Any) -> TypeGuard[list[dict[str, Any]]]:
-    names, numbers = ("step", "value", "low", "high", "pessimistic", "as_good"), (int, float, bool)
+    names = ("step", "value", "low", "high", "pessimistic", "drift", "as_good")
+    numbers = (int, float, bool)
     return (
         isinstance(found, list)
         and bool(found)

@@ -24,6 +24,7 @@ from edp_jax.types import Array, TaskSpec, Transition, Units
 
 # An imagined observation stays within the recorded ones, made so much wider on both sides.
 _MARGIN = 0.1
+_ROUNDING = 1e-5  # deviation of a change that is always the same, against its size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Imagination:
 
 
 class Dynamics(NamedTuple):
-    """Networks that predict the next observation; observations are of about unit size."""
+    """Networks that predict the change of the observation in a step; all in the units of `fit`."""
 
-    params: networks.Params  # of C networks
-    mean: Array  # [O] change of the observation in one step
-    std: Array  # [O]
+    params: networks.Params  # of C networks, whose output times std plus mean is the change
+    mean: Array  # [O] of the recorded changes
+    std: Array  # [O] their deviation; 1 where the change is always the same
     low: Array  # [O] smallest and largest imagined observation
     high: Array  # [O]
 
@@ -64,12 +65,16 @@ def fit(transitions: Transition, settings: Imagination) -> Dynamics:
     Args:
       transitions: [N] single steps, observations of about unit size, actions in [-1, 1].
       settings: how they learn.
+
+    Returns:
+      The networks, and what is needed to use them.
     """
     observation = np.asarray(transitions.observation, np.float32)
     action = np.asarray(transitions.action, np.float32)
     change = np.asarray(transitions.next_observation, np.float32) - observation
-    mean, std = change.mean(axis=0), change.std(axis=0)
-    std = np.where(std > 0, std, 1.0)  # of columns that never change
+    mean = np.asarray(change.mean(axis=0, dtype=np.float64), np.float32)
+    std = np.asarray(change.std(axis=0, dtype=np.float64), np.float32)
+    std = np.where(std > _ROUNDING * np.abs(change).max(axis=0), std, np.float32(1))
     target = (change - mean) / std
     network = _network(observation.shape[-1], action.shape[-1], settings)
     schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.num_updates)
@@ -110,21 +115,24 @@ def make_drift(
 
     Returns:
       drift(dynamics, parameters that act [R, ...], first observations [E, O] in `units`) -> [R]:
-      the mean over steps and episodes of the deviation of the networks' predictions, in deviations
-      of the recorded change. Episode i follows the prediction of network i modulo C.
+      the mean over steps and episodes of how much the networks disagree. In one step that is the
+      root of the mean over columns of the variance of their predictions, which are in deviations of
+      the recorded change. Each episode follows one network; which one goes round, and shifts by one
+      after every C episodes.
     """
     key = jax.random.key(settings.seed)
 
     def drift(dynamics: Dynamics, params: Any, start: Array) -> Array:
         network = _network(start.shape[-1], units.action_low.shape[-1], settings)
         episodes = jnp.arange(len(start))
+        followed_network = (episodes + episodes // settings.num_networks) % settings.num_networks
 
         def step(observation: Array, index: Array) -> tuple[Array, Array]:
             seen = own.normalize(units.denormalize(observation))
             drawn = algorithm.act(params, seen, jax.random.fold_in(key, index))
             action = in_box_of(units, own, drawn)
             predicted = network.apply(dynamics.params, observation, action)  # [C, E, O]
-            followed = predicted[episodes % settings.num_networks, episodes]
+            followed = predicted[followed_network, episodes]
             following = observation + dynamics.mean + dynamics.std * followed
             variance = jnp.mean(jnp.var(predicted, axis=0), axis=-1)
             return jnp.clip(following, dynamics.low, dynamics.high), jnp.sqrt(variance)

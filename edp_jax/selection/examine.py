@@ -18,6 +18,7 @@ from edp_jax.selection.sampling import in_box_of, make_sample
 from edp_jax.training.divergence import possible_returns
 from edp_jax.types import unpack
 
+_MOST_ROWS = 300_000  # that dynamics are learned from
 _STARTING = 8  # actions that are drawn at the start of each held-out episode, at least
 
 
@@ -89,10 +90,29 @@ def examine(
 
 
 def imagine(recorded: Recorded, split: Split, settings: dynamics.Imagination) -> dynamics.Imagined:
-    """Learns dynamics from all episodes but those held out, whose starts are imagined ones' too."""
+    """Learns dynamics from the episodes that are not held out; imagined ones begin as the others.
+
+    Steps that ended the task are left out: many datasets do not hold what was observed after them.
+    An imagined episode is not longer than the longest recorded one.
+
+    Args:
+      recorded: the data that all policies are judged by.
+      split: of these data.
+      settings: how dynamics are learned.
+    """
     held_out = np.isin(recorded.episode, recorded.episode[split.held_out])
-    fitted = dynamics.fit(recorded.normalized(np.flatnonzero(~held_out)), settings)
-    starts = split.starts[np.arange(settings.num_episodes) % len(split.starts)]
+    goes_on = np.asarray(recorded.transitions.discount) > 0
+    rows = np.flatnonzero(~held_out & goes_on)
+    rows = rows if len(rows) else np.flatnonzero(~held_out)
+    if len(rows) > _MOST_ROWS:
+        rng = np.random.default_rng(settings.seed)
+        rows = np.sort(rng.choice(rows, _MOST_ROWS, replace=False))
+    fitted = dynamics.fit(recorded.normalized(rows), settings)
+    number, there = settings.num_episodes, len(split.starts)
+    spread = np.linspace(0, there - 1, number).round().astype(int)
+    starts = split.starts[spread if there > number else np.arange(number) % there]
+    longest = int(np.unique(recorded.episode, return_counts=True)[1].max())
+    settings = dataclasses.replace(settings, length=min(settings.length, longest))
     return dynamics.Imagined(fitted, recorded.normalized(starts).observation, settings)
 
 

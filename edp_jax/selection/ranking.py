@@ -18,13 +18,14 @@ _MOST_NAMED = 5  # policies in a sentence
 
 
 class Ranking(NamedTuple):
-    """P policies in the order of their estimates, the best first."""
+    """P policies in their order, the best first."""
 
     order: np.ndarray  # [P] index of each in the order that they were given in
     value: np.ndarray  # [P] mean over critics and episodes
     low: np.ndarray  # [P] ends of its 95 % interval
     high: np.ndarray  # [P]
     pessimistic: np.ndarray  # [P] mean minus two standard deviations of the critics
+    drift: np.ndarray  # [P] see `dynamics`
     as_good: np.ndarray  # [P] bool: its value is not surely lower than that of the first
 
 
@@ -56,7 +57,8 @@ def rank(values: np.ndarray, drift: np.ndarray, seed: int = 0) -> Ranking:
     tail = 50 * (1 - _CONFIDENCE)
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=1)[:, order]
     worse = np.percentile(drawn[order[0]] - drawn[order], tail, axis=1) > 0
-    return Ranking(order, values.mean(axis=(1, 2))[order], low, high, pessimistic[order], ~worse)
+    value = values.mean(axis=(1, 2))
+    return Ranking(order, value[order], low, high, pessimistic[order], drift[order], ~worse)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -68,14 +70,15 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def together(pessimistic: np.ndarray, drift: np.ndarray) -> np.ndarray:
     """What estimate and drift say together [P]: the mean of the policies' ranks, 1 is the worst.
 
-    Ranks have no unit, so that nothing has to be weighed. The two are blind in different places:
-    an estimate to where small errors lead, the drift to rewards.
+    They have different units, and ranks have none. Both are blind, in different places: an estimate
+    to where small errors lead, the drift to rewards.
 
     Args:
-      pessimistic: [P] estimates, the larger the better.
-      drift: [P] see `dynamics`, the smaller the better; NaN counts as the largest.
+      pessimistic: [P] estimates, the larger the better; NaN counts as the worst.
+      drift: [P] see `dynamics`, the smaller the better; the same.
     """
-    return (ranks(pessimistic) + ranks(-np.nan_to_num(drift, nan=np.inf, posinf=np.inf))) / 2
+    estimate, near = (np.where(np.isnan(x), -np.inf, x) for x in (pessimistic, -drift))
+    return (ranks(estimate) + ranks(near)) / 2
 
 
 def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
@@ -97,7 +100,7 @@ def verdict(names: Sequence[str], as_good: Sequence[bool]) -> str:
         )
     listed = "; ".join(others[:_MOST_NAMED])
     more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-    return f"take {names[0]}; these data cannot tell it from: {listed}{more}"
+    return f"take {names[0]}; by their estimates these may be as good or better: {listed}{more}"
 
 
 def folder_of(workdirs: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from edp_jax.types import InputError
 
 ASKED = "config.best_by=fqe"
 _AS_SELECT, _IMAGINATION = FQE(), Imagination()  # the defaults of `experiments.select`
-_ESTIMATES = ("value", "low", "high", "pessimistic")
+_ESTIMATES = ("value", "low", "high", "pessimistic", "drift")
 
 
 def recommend(
@@ -99,7 +99,9 @@ def judge(
     recorded, (source,) = pool.open_runs([workdir], tell, ASKED)
     parts = split(recorded.episode, np.random.default_rng(settings.seed), max_rows=MAX_ROWS)
     ways, examined = [source.settings.learner], list[Examined]()
+    tell("learning dynamics")
     imagined = imagine(recorded, parts, dataclasses.replace(imagination, seed=settings.seed))
+    check_stop()
     for each in examine(source, steps, ways, recorded, parts, COUNT, settings.seed, imagined):
         check_stop()
         examined.append(each)

@@ -129,13 +129,17 @@ def test_a_run_that_is_stopped_while_it_is_judged_is_not_judged(copy_run):
 
 
 def test_members_that_have_diverged_in_the_end_count_in_no_checkpoint(monkeypatch):
-    """The values of three members, of which the second diverges: means 2 at first, 3 at last."""
-    values = {4: {0: 2.0, 2: 4.0}, 2: {0: 1.0, 1: 50.0, 2: 3.0}}
+    """Of three members the second diverges. The means of the others are 1, 2 and 3.
+
+    Their ranks are 1, 2 and 3, those of the mean drifts 2, 1 and 5 are 2, 3 and 1.
+    """
+    values = {6: {0: 2.0, 2: 4.0}, 4: {0: 1.0, 1: 50.0, 2: 3.0}, 2: {0: 0.0, 1: 60.0, 2: 2.0}}
+    drifts = {6: {0: 3.0, 2: 7.0}, 4: {0: 2.0, 1: 90.0, 2: 0.0}, 2: {0: 2.0, 1: 0.0, 2: 2.0}}
     examined = [
         types.SimpleNamespace(
             contender=types.SimpleNamespace(step=s, index=i),
             choices=value,
-            signs=types.SimpleNamespace(drift=1.0),
+            signs=types.SimpleNamespace(drift=drifts[s][i]),
         )
         for s, of_members in values.items()
         for i, value in of_members.items()
@@ -148,10 +152,12 @@ def test_members_that_have_diverged_in_the_end_count_in_no_checkpoint(monkeypatc
     monkeypatch.setattr(
         recommend, "estimate", lambda *given: np.array(given[2])[:, None, None] + np.zeros((5, 6))
     )
-    judged = recommend.judge("", [4, 2], print, lambda: None, FAST, IMAGINED)
-    assert [(each["step"], each["value"], each["as_good"]) for each in judged] == [
-        (4, pytest.approx(3.0), True),
-        (2, pytest.approx(2.0), False),
+    judged = recommend.judge("", [6, 4, 2], print, lambda: None, FAST, IMAGINED)
+    names = "step", "value", "drift", "as_good"
+    assert [tuple(each[name] for name in names) for each in judged] == [
+        (4, pytest.approx(2.0), 1.0, True),
+        (6, pytest.approx(3.0), 5.0, True),
+        (2, pytest.approx(1.0), 2.0, False),
     ]
 
 
@@ -279,12 +285,12 @@ def policy_of(row):
 def test_estimates_are_judged_by_hand():
     row = {"denoising_loss": "nan", "excess": "0", "distance": "1", "workdir": "r", "value": "1"}
     rows = [
-        row | {"step": "10", "pessimistic": "3", "td_error": "2", "drift": "0.5"},
-        row | {"step": "20", "pessimistic": "1", "td_error": "nan", "drift": "0.1"},
-        row | {"step": "40", "pessimistic": "2", "td_error": "1", "drift": "0.2"},
+        row | {"step": "10", "pessimistic": "3", "td_error": "2", "drift": "0.5", "rank": "1"},
+        row | {"step": "20", "pessimistic": "1", "td_error": "nan", "drift": "0.1", "rank": "3"},
+        row | {"step": "40", "pessimistic": "2", "td_error": "1", "drift": "0.2", "rank": "2"},
     ]
     found = judge_select.estimates(rows)
-    assert found["FQE and drift"].tolist() == [2.0, 2.0, 2.0]  # of ranks 3, 1, 2 and 1, 3, 2
+    assert found["FQE and drift"].tolist() == [-1.0, -3.0, -2.0]
     assert "denoising_loss" not in found  # no policy has it
     assert found["td_error"].tolist() == [-2.0, -2.0, -1.0]
     assert found["last"].tolist() == [0.25, 0.5, 1.0]

@@ -300,7 +300,7 @@ def test_a_run_judges_its_checkpoints_by_the_data_when_it_has_finished(folder, m
         asked.append(sorted(steps))
         if len(asked) == 1:
             raise Stopped
-        names = ("value", "low", "high", "pessimistic")
+        names = ("value", "low", "high", "pessimistic", "drift")
         order = sorted(steps, key=lambda step: step != 2)
         return [{"step": step, "as_good": True} | dict.fromkeys(names, 1.0) for step in order]
 

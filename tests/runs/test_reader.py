@@ -121,7 +121,9 @@ def test_what_a_run_does_not_have_is_said(make_run, episode_lines):
 
 
 def test_estimates_of_checkpoints_are_read_as_a_run_writes_them(make_run, tmp_path):
-    row = {"step": 4, "as_good": True} | dict.fromkeys(("value", "low", "high", "pessimistic"), 1.5)
+    row = {"step": 4, "as_good": True} | dict.fromkeys(
+        ("value", "low", "high", "pessimistic", "drift"), 1.5
+    )
     for judged, found in (
         ([row], [row]),
         ([row, {"step": 2}], None),
@@ -135,7 +137,7 @@ def test_estimates_of_checkpoints_are_read_as_a_run_writes_them(make_run, tmp_pa
 
 def test_estimates_are_out_of_date_once_the_run_has_trained_on(make_run, tmp_path):
     """Of steps 2 and 4; a run that is made longer and killed leaves a newer checkpoint alone."""
-    values = dict.fromkeys(("value", "low", "high", "pessimistic"), 1.5)
+    values = dict.fromkeys(("value", "low", "high", "pessimistic", "drift"), 1.5)
     judged = [{"step": step, "as_good": True} | values for step in (2, 4)]
     (tmp_path / "summary.json").write_text(json.dumps({"judged": judged}))
     for saved, found in ((2, judged), (4, judged), (5, None)):

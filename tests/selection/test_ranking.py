@@ -32,7 +32,7 @@ def test_a_difference_in_every_episode_is_sure_where_the_values_are_not():
     [
         ([True], "a is the only policy"),
         ([True, False, False], "take a: all others are estimated lower"),
-        ([True, True, False], "take a; these data cannot tell it from: b"),
+        ([True, True, False], "take a; by their estimates these may be as good or better: b"),
         ([True, True, True], "cannot tell the 3 policies apart"),
         ([True] * 8 + [False], "b; c; d; e; f and 2 more"),
     ],
@@ -99,3 +99,4 @@ def test_an_unknown_drift_counts_as_the_worst():
     pessimistic, drift = np.array([1.0, 2.0]), np.array([5.0, np.nan])
     assert ranking.together(pessimistic, drift).tolist() == [1.5, 1.5]
     assert ranking.rank(pessimistic[:, None, None], drift).order.tolist() == [1, 0]
+    assert ranking.together(np.array([np.nan, 2.0]), np.zeros(2)).tolist() == [1.25, 1.75]
