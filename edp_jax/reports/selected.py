@@ -13,8 +13,12 @@ from edp_jax.selection.signs import Signs
 _NOTE = (
     "Fitted Q evaluation of recorded data alone: the discounted return that is estimated from the "
     "start of held-out episodes, with its 95 % bootstrap interval, in units of the stored rewards. "
-    "The order is by the pessimistic estimate and the drift together. Verdict: "
 )
+_ORDER = (
+    "The order is by the pessimistic estimate and the drift together. The drift says how far a "
+    "policy leaves the data in imagined episodes of learned dynamics. "
+)
+_OLD_ORDER = "The order is by the pessimistic estimate. "
 _HEADS = {"td_error": "TD error"}
 
 Rows = Sequence[Mapping[str, str]]
@@ -32,12 +36,13 @@ def read(workdirs: Sequence[str]) -> Rows:
 
 
 def table(rows: Rows) -> Table:
-    """The ranking, with the cheap signs beside it."""
+    """The ranking, with the signs beside it."""
     as_good = [bool(int(row["as_good"])) for row in rows]
     verdict = ranking.verdict([row["name"] for row in rows], as_good)
+    order = _ORDER if "drift" in rows[0] else _OLD_ORDER  # tables of earlier versions have none
     columns = (
         *(number("rank", 0), words("policy"), interval("estimated return", 2)),
-        *(number("pessimistic", 2), words("cannot be told from the first")),
+        *(number("pessimistic", 2), words("may be as good as the first")),
         *(number(_HEADS.get(key, key.replace("_", " ")), 3) for key in Signs._fields),
     )
     cells = [
@@ -50,7 +55,7 @@ def table(rows: Rows) -> Table:
         for row, tied in zip(rows, as_good, strict=True)
     ]
     title = "Policies ranked without a simulator"
-    return Table("ranking", title, f"{_NOTE}{verdict}.", columns, cells)
+    return Table("ranking", title, f"{_NOTE}{order}Verdict: {verdict}.", columns, cells)
 
 
 def picture(rows: Rows, results: Sequence[Result]) -> Picture | None:
@@ -66,5 +71,5 @@ def picture(rows: Rows, results: Sequence[Result]) -> Picture | None:
     ]
     if not shown:
         return None
-    caption = "Estimates with their intervals; on top what is best by them and the drift together."
+    caption = "Estimates with their intervals, in the order of the table."
     return Picture("ranking", "Policies ranked without a simulator", draw(rows), caption, shown)

@@ -33,7 +33,7 @@ def draw(rows: Sequence[Mapping[str, Any]], behaviour: float | None = None) -> "
     )
     place, as_good = np.arange(len(shown)), np.array([bool(int(row["as_good"])) for row in shown])
     for told, color, label in (
-        (as_good, "#2f7ed8", "cannot be told from the first"),
+        (as_good, "#2f7ed8", "may be as good as the first"),
         (~as_good, "#8a8f98", "lower"),
     ):
         axes.hlines(place[told], low[told], high[told], color=color, lw=2)
