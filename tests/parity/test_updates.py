@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from edp_jax import algorithms, networks
+from edp_jax import algorithms, layers, networks
 from edp_jax.algorithms import AgentState, base, crr, edp, iql, td3
 from edp_jax.networks import Network
 from edp_jax.policy import Corruption, DiffusionPolicy
@@ -210,11 +210,11 @@ def test_what_bfloat16_passes_change_in_an_update(recordings, setting, monkeypat
         return policy.run_chain(params, batch.next_observation, chain), *moments
 
     def compute(matmul):
-        monkeypatch.setattr(networks, "matmul", matmul)
+        monkeypatch.setattr(layers, "matmul", matmul)
         lowered = jax.jit(lambda state: figures(state)).lower(state)  # anew for every `matmul`
         return lowered.compile({"xla_backend_optimization_level": 0})(state)  # sooner
 
-    exact = compute(networks.matmul)
+    exact = compute(layers.matmul)
     errors = [list(map(distance, compute(matmul_of_a_tpu(n)), exact)) for n in (1, 2, 3)]
     np.testing.assert_allclose(errors[0], [7e-4, 2.3e-2, 6.5e-3], rtol=0.1)  # as in docs/tpu.md
     # nearly float32's own errors, which depend on the processor
