@@ -36,8 +36,8 @@ def setting(recordings):
         own = algorithms.settings(
             name, hidden_dims=recordings.hidden_dims, ema_period=1, ema_start=0
         )
-        layers = own.hidden_dims, own.activation, False
-        value = networks.make_value(recordings.spec, *layers)
+        sizes = own.hidden_dims, own.activation, False
+        value = networks.make_value(recordings.spec, *sizes)
         policy = edp.diffusion_policy(own, recordings.spec)
         critics, params = edp.make_critics(own, recordings.spec), recordings.load("params")
 
