@@ -16,12 +16,13 @@ Module = nn.Module
 
 
 class Dense(nn.Module):
-    """Fully connected layer with several inputs: bias + sum_i inputs[i] @ kernel_i.
+    """Fully connected layer that takes several inputs, as if they were concatenated.
 
-    Its result and its initial values are those of an ordinary layer on the concatenation of the
-    inputs; kernel_i are the rows of that layer's kernel which belong to input i. But inputs whose
-    batch axes only broadcast need not be copied to a common shape. With M actions [M, B, A] at each
-    observation [B, O], the product with the observations is computed for B rows, not for M B.
+    It computes bias + sum_i inputs[i] @ kernel_i, where kernel_i are the rows of the kernel that
+    belong to input i. Results and initial values are those of an ordinary layer on the
+    concatenation. But inputs whose batch axes only broadcast need not be copied to a common shape:
+    with M actions [M, B, A] at each observation [B, O], the product with the observations is
+    computed for B rows, not for M B.
 
     Attributes:
       features: width of the output.
@@ -40,7 +41,7 @@ class Dense(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """`ops.layer_norm` with a learned scale and bias, [..., F] -> [..., F]."""
+    """Layer normalisation with a learned scale and bias: [..., F] -> [..., F]."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

@@ -131,7 +131,7 @@ def _compare(path: str, program: Program, content: bytes) -> None:
     units, interface = program.file.units, program.interface
     rng = np.random.RandomState(0)
     normal = rng.standard_normal((_CHECKED, interface.observation_dim))
-    observation = units.observation_mean + units.observation_std * normal
+    observation = units.denormalize(normal)
     inputs = {
         OBSERVATION: np.asarray(observation, np.float32),
         **interface.random(rng, _CHECKED),

@@ -90,10 +90,11 @@ def examine(
 
 
 def imagine(recorded: Recorded, split: Split, settings: dynamics.Imagination) -> dynamics.Imagined:
-    """Learns dynamics from the episodes that are not held out; imagined ones begin as the others.
+    """Learns dynamics, and chooses where imagined episodes begin.
 
-    Steps that ended the task are left out: many datasets do not hold what was observed after them.
-    An imagined episode is not longer than the longest recorded one.
+    The networks learn from the episodes that are not held out. Steps that ended the task are left
+    out, since many datasets do not hold what was observed after them. Imagined episodes begin where
+    held-out episodes began, and are not longer than the longest recorded episode.
 
     Args:
       recorded: the data that all policies are judged by.

@@ -18,7 +18,7 @@ _MOST_NAMED = 5  # policies in a sentence
 
 
 class Ranking(NamedTuple):
-    """P policies in their order, the best first."""
+    """P policies, the best first; every array is in this order."""
 
     order: np.ndarray  # [P] index of each in the order that they were given in
     value: np.ndarray  # [P] mean over critics and episodes
@@ -30,7 +30,7 @@ class Ranking(NamedTuple):
 
 
 def rank(values: np.ndarray, drift: np.ndarray, seed: int = 0) -> Ranking:
-    """Ranks policies by a pessimistic estimate and their drift `together`.
+    """Orders policies by a pessimistic estimate and their drift, as `together` weighs them.
 
     The estimate is the mean minus two standard deviations of the critics: where they disagree, they
     have little data on what the policy does, and that is a reason not to take it.
@@ -68,14 +68,18 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def together(pessimistic: np.ndarray, drift: np.ndarray) -> np.ndarray:
-    """What estimate and drift say together [P]: the mean of the policies' ranks, 1 is the worst.
+    """Makes one number per policy of its estimate and its drift: the mean of its two ranks.
 
-    They have different units, and ranks have none. Both are blind, in different places: an estimate
-    to where small errors lead, the drift to rewards.
+    Rank 1 is the worst policy, so the larger the mean, the better. Ranks are compared because an
+    estimate and a drift have different units. Both are needed because each misses something: the
+    estimate does not see where small errors lead, the drift knows nothing of rewards.
 
     Args:
       pessimistic: [P] estimates, the larger the better; NaN counts as the worst.
-      drift: [P] see `dynamics`, the smaller the better; the same.
+      drift: [P] see `dynamics`, the smaller the better; NaN counts as the worst.
+
+    Returns:
+      [P].
     """
     estimate, near = (np.where(np.isnan(x), -np.inf, x) for x in (pessimistic, -drift))
     return (ranks(estimate) + ranks(near)) / 2

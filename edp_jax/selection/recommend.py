@@ -80,7 +80,7 @@ def judge(
     settings: FQE,
     imagination: Imagination,
 ) -> list[dict[str, Any]]:
-    """Ranks checkpoints of a run as `experiments.select` does, and on the same data.
+    """Ranks the checkpoints of a run, by the rule and on the data of `experiments.select`.
 
     A checkpoint holds all members, so its estimate and its drift are means over them. Members that
     have diverged until the last checkpoint count in none.

@@ -95,7 +95,10 @@ def test_estimate_and_drift_count_by_rank():
 
 
 def test_an_unknown_drift_counts_as_the_worst():
-    """Ranks by the drift 2 and 1; those by the estimate are 1 and 2, so the estimate decides."""
+    """The second policy has the better estimate and no drift: ranks 1, 2 and 2, 1.
+
+    Their means are equal, so the estimate decides.
+    """
     pessimistic, drift = np.array([1.0, 2.0]), np.array([5.0, np.nan])
     assert ranking.together(pessimistic, drift).tolist() == [1.5, 1.5]
     assert ranking.rank(pessimistic[:, None, None], drift).order.tolist() == [1, 0]
