@@ -170,6 +170,7 @@ EDP = dict(
     guidance_power=0.0,
     qsm_alpha=0.0,
     strength=0.5,
+    trust_region=0.1,
 )
 FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
@@ -250,6 +251,7 @@ LIMITS = {
     "guidance_power": ([0.0], [-0.1]),
     "qsm_alpha": ([0.0], [-0.1]),
     "strength": ([0.0], [-0.1]),
+    "trust_region": ([0.0], [-0.1]),
     "critic_layer_norm": ([True], [0]),
 }
 LIMITS_OF = {("edp", "starting_noise"): ([-1.0, 0.0], [-1.1])}  # -1: it chooses
@@ -286,6 +288,7 @@ def test_what_can_be_swept_or_changed_later():
         "pessimism",
         "denoising_threshold",
         "strength",
+        "trust_region",
     }
     may_change = {entry.name for entry in entries if entry.may_change}
     assert may_change == {"num_candidates", "selection_temperature", "starting_noise"}

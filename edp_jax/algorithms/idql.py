@@ -85,5 +85,5 @@ def make(settings: IDQL, spec: TaskSpec) -> Algorithm:
         critics,
         act,
         policy_params,
-        lambda _, batch, __: edp.cloning(policy, batch),
+        lambda _, batch, *__: edp.cloning(policy, batch),
     )

@@ -92,16 +92,19 @@ class Judgement(NamedTuple):
 
     advantage: Array  # [B] Q(s, a) - V(s)
     td_error: Array  # [B] r + gamma V(s') - Q(s, a)
+    q: Callable[[Array], Array]  # other actions [B, A] at the same observations -> Q [B]
 
 
-# (judgement of the batch's actions, batch, settings) -> what the policy is trained on
-MakeGuidance = Callable[[Judgement, Transition, Any], edp.Guidance]
+# (judgement of the batch's actions, batch, settings, random numbers of the policy's prediction)
+# -> what the policy is trained on
+MakeGuidance = Callable[[Judgement, Transition, Any, Any], edp.Guidance]
 
 
 def advantage_weighted(
-    judgement: Judgement, batch: Transition, settings: AdvantageWeight
+    judgement: Judgement, batch: Transition, settings: AdvantageWeight, draws: Any
 ) -> edp.Guidance:
     """IQL's policy: the dataset's actions become likely, the better ones more (IQL, Eq. 7)."""
+    del draws
     advantage = judgement.advantage
     weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
 
@@ -133,7 +136,11 @@ def make_update(
     ) -> tuple[AgentState, Metrics]:
         opt, critic = base.optimizer(settings, state.step), state.networks["critic"]
         target_params = edp.take_critics(critic.target_params, draws.critics)
-        q = jnp.min(critics.apply(target_params, batch.observation, batch.action), axis=0)
+
+        def q_of(action: Array) -> Array:
+            return jnp.min(critics.apply(target_params, batch.observation, action), axis=0)
+
+        q = q_of(batch.action)
 
         def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
@@ -144,7 +151,8 @@ def make_update(
         next_v = value.apply(new_value.params, batch.next_observation)
         target = losses.td_target(batch.reward, settings.discount * batch.discount, next_v)
         advantage = q - value.apply(new_value.params, batch.observation)
-        guidance = make_guidance(Judgement(advantage, target - q), batch, settings)
+        judgement = Judgement(advantage, target - q, q_of)
+        guidance = make_guidance(judgement, batch, settings, draws.prediction)
         new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau)
         return base.finish(

@@ -1,7 +1,7 @@
 """Weighted denoising: the learner to begin with on own data, called `edp`.
 
 A diffusion policy imitates the dataset, actions that are better than V more than the others. It is
-EDP-IQL (EDP, 2305.20081, section 4.2) with two changes:
+EDP-IQL (EDP, 2305.20081, section 4.2) with three changes:
 
 * The likelihood of an action is the squared error of its predicted noise (`likelihood="noise"`
   there). Denoising loss and weighted likelihood are then one loss: the denoising loss with a
@@ -10,22 +10,27 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with two changes:
   the batch and with the errors of the critics, so that one setting serves rewards of any scale.
   Where differences between actions are smaller than these errors, as in demonstrations of one
   expert, all weights come near 1 and the policy clones.
+* The policy follows the gradient of Q as well, as EDP-TD3's does, but only so far that its
+  denoising loss rises by a small share (`trust_region`). So it cannot leave the data for actions
+  that the critics only believe to be good. Where the data leave hardly a choice, the loss is small,
+  and so is the step.
 
-No gradient of a critic ever reaches the policy, so it cannot leave the data for actions that the
-critics only believe to be good. Where their advantages are larger than their errors, the best of
-several samples acts, else a single one (`own_noise`).
+Where the advantages are larger than the critics' errors, the best of several samples acts, else a
+single one (`own_noise`).
 """
 
+import functools
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
-from edp_jax import losses, networks
+from edp_jax import diffusion, losses, networks
 from edp_jax.algorithms import edp, groups, iql, own_noise, ways
 from edp_jax.algorithms.base import Algorithm, Metrics
-from edp_jax.policy import Prediction
+from edp_jax.policy import Corruption, Prediction
 from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
 
@@ -47,6 +52,13 @@ class EDP(
         0.5,
         "factor of the advantage in an action's weight, in units of the spread of the advantages "
         "and the critics' error together; 0: the policy clones",
+        at_least=0,
+        traced=True,
+    )
+    trust_region: float = setting(
+        0.1,
+        "largest share by which following the gradient of the critics may raise the denoising "
+        "loss, where they make no errors; 0: the policy only imitates",
         at_least=0,
         traced=True,
     )
@@ -81,7 +93,7 @@ def spreads(judgement: iql.Judgement, counts: Array | None = None) -> tuple[Arra
     Returns:
       var(A) [] and mean(delta^2) [], in squared units of Q.
     """
-    advantage, error = judgement
+    advantage, error = judgement.advantage, judgement.td_error
     variance = losses.mean(jnp.square(advantage - losses.mean(advantage, counts)), counts)
     return variance, losses.mean(jnp.square(error), counts)
 
@@ -113,24 +125,71 @@ def relative_weight(
     return weight if counts is None else jnp.where(counts > 0, weight, 1.0)
 
 
-def weighted_denoising(judgement: iql.Judgement, batch: Transition, settings: EDP) -> edp.Guidance:
-    """What the policy is trained on: the mean of weight x denoising loss.
+def following_loss(
+    action: Array, slope: Array, signal: Array, allowed: Array, counts: Array | None = None
+) -> Array:
+    """Moves predicted actions up the slope of Q, as far as the denoising loss allows.
 
-    Rows without a value, such as chunks that a recording cut, are cloned.
+    The loss -g abar <slope, a0_hat> beside the denoising loss |eps - eps_theta|^2 / A moves the
+    best prediction of eps by -(A / 2) g sqrt(abar (1 - abar)) slope, since a0_hat changes by
+    -sqrt((1 - abar) / abar) where eps_theta changes by 1. That raises the denoising loss by
+    (A / 4) g^2 abar (1 - abar) |slope|^2. So g follows from what is allowed, and no unit of Q and
+    no bound of its gradient is needed. A weight abar against EDP's guidance (Eq. 10) lets noisy
+    steps count less (docs/findings.md, "Guidance").
+
+    Args:
+      action: [B, A] a0_hat, the approximated action (EDP, 2305.20081, Eq. 9).
+      slope: [B, A] gradient of Q with respect to it.
+      signal: [B] abar of each row's timestep.
+      allowed: [] by how much the mean denoising loss may rise.
+      counts: [B], see `edp_jax.losses`.
+
+    Returns:
+      [] the mean of -g abar <slope, a0_hat>, with a gradient with respect to `action` alone.
+    """
+    slope, allowed = jax.lax.stop_gradient((slope, allowed))
+    squares = jnp.sum(jnp.square(slope), axis=-1)
+    cost = 0.25 * action.shape[-1] * losses.mean(signal * (1.0 - signal) * squares, counts)
+    g = jnp.sqrt(allowed / jnp.where(cost > 0, cost, jnp.inf))
+    return -g * losses.mean(signal * jnp.sum(slope * action, axis=-1), counts)
+
+
+def weighted_denoising(
+    judgement: iql.Judgement,
+    batch: Transition,
+    settings: EDP,
+    draws: Corruption,
+    *,
+    schedule: diffusion.NoiseSchedule,
+) -> edp.Guidance:
+    """What the policy is trained on: the mean of weight x denoising loss, and the critics' slope.
+
+    The slope may raise the denoising loss by `trust_region` times the share of the advantages that
+    is no error, var(A) / (var(A) + mean(delta^2)). Rows without a value, such as chunks that a
+    recording cut, are cloned.
     """
     variance, squared_error = spread = spreads(judgement, batch.has_value)
     weight = relative_weight(judgement.advantage, spread, settings.strength, batch.has_value)
+    both = variance + squared_error
+    reliability = variance / jnp.where(both > 0, both, jnp.inf)
+    signal = jnp.asarray(schedule.alphas_cumprod)[draws.timestep]
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
         del params
         extra = (weight - 1.0) * prediction.denoising_loss  # that with the weight 1 is there
+        fixed = jax.lax.stop_gradient(prediction)
+        slope = jax.grad(lambda action: jnp.sum(judgement.q(action)))(fixed.action)
+        denoising = losses.mean(fixed.denoising_loss, batch.has_action)
+        allowed = settings.trust_region * reliability * denoising
+        following = following_loss(prediction.action, slope, signal, allowed, batch.has_value)
         metrics = {
             "advantage_mean": losses.mean(judgement.advantage, batch.has_value),
             "advantage_variance": variance,
             "squared_error": squared_error,
+            "reliability": reliability,
             "effective_share": 1.0 / jnp.mean(jnp.square(weight)),
         }
-        return losses.mean(extra, batch.has_action), metrics
+        return losses.mean(extra, batch.has_action) + following, metrics
 
     return guidance
 
@@ -153,6 +212,12 @@ def make(settings: EDP, spec: TaskSpec) -> Algorithm:
     acting = own_noise.OwnNoise(policy, starting_noise, several=count > 1)
     act = ways.by_critics(choose, count, acting, critics, spec, at_random=False)
     learner = iql.assemble(
-        settings, spec, policy, critics, act, edp.averaged_actor_and_critic, weighted_denoising
+        settings,
+        spec,
+        policy,
+        critics,
+        act,
+        edp.averaged_actor_and_critic,
+        functools.partial(weighted_denoising, schedule=policy.schedule),
     )
     return own_noise.choosing(learner, policy, starting_noise, spec)

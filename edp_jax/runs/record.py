@@ -25,6 +25,8 @@ PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # sett
 _SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what returns and scores are of
 # what the steps that are collected depend on
 _ONLINE = frozenset({"num_steps", "env_id", "env_kwargs", *ACTING})
+# What a run did that is older than a setting, where that is not the setting's default.
+_BEFORE_IT_CAME = {"trust_region": 0.0}
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("gymnasium", "gymnasium-robotics", "mujoco"),
@@ -71,6 +73,7 @@ def check_workdir(
     previous, config, defaults = (
         json.loads(json.dumps(each)) for each in (run.config, config, defaults)
     )
+    older = defaults | _BEFORE_IT_CAME  # an old run lacks new settings
     may_change = set(may_change)
     steps = [each.get("online_steps", 0) for each in (previous, config)]
     if bool(steps[0]) != bool(steps[1]):
@@ -88,7 +91,7 @@ def check_workdir(
     if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
         may_change.add("task")  # the file has moved
     for key in sorted((previous.keys() | config.keys()) - may_change):
-        before = previous.get(key, defaults.get(key))  # an old run lacks new settings
+        before = previous.get(key, older.get(key))
         if before != config.get(key):
             raise InputError(
                 f"--workdir={workdir}: holds a run with {key}={repr(before)[:100]}, not "

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from edp_jax import diffusion
 from edp_jax.algorithms import weighted
 from edp_jax.algorithms.iql import Judgement
-from edp_jax.policy import Prediction
+from edp_jax.policy import Corruption, Prediction
 
 from .builders import assert_close, make_batch, tiny_learner, tiny_settings
 
@@ -17,7 +18,7 @@ from .builders import assert_close, make_batch, tiny_learner, tiny_settings
 def weights(advantage, strength, error=0.0, counts=None):
     """The weights for critics whose every target is missed by `error`."""
     advantage = jnp.asarray(advantage)
-    judgement = Judgement(advantage, jnp.broadcast_to(jnp.asarray(error), advantage.shape))
+    judgement = Judgement(advantage, jnp.broadcast_to(jnp.asarray(error), advantage.shape), None)
     spread = weighted.spreads(judgement, counts)
     return weighted.relative_weight(advantage, spread, strength, counts)
 
@@ -69,24 +70,32 @@ def test_rows_that_do_not_count_set_no_unit():
 
 def test_spreads_are_the_variance_of_advantages_and_the_mean_squared_error():
     """A = 3, -1: mean 1, variance 4. delta = 2, 0: mean square 2. The third row does not count."""
-    judgement = Judgement(jnp.array([3.0, -1.0, 100.0]), jnp.array([2.0, 0.0, 9.0]))
+    judgement = Judgement(jnp.array([3.0, -1.0, 100.0]), jnp.array([2.0, 0.0, 9.0]), None)
     assert_close(jnp.stack(weighted.spreads(judgement, jnp.array([1.0, 1.0, 0.0]))), [4.0, 2.0])
 
 
-def loss_of(batch, advantage, losses):
-    """Denoising loss plus guidance, as `edp.policy_step` adds them up."""
-    settings = tiny_settings("edp", strength=1.0)
-    prediction = Prediction(None, None, losses, None)
-    judgement = Judgement(advantage, jnp.zeros_like(advantage))
-    extra, _ = weighted.weighted_denoising(judgement, batch, settings)(None, prediction)
+SCHEDULE = diffusion.make_schedule("vp", 10)
+
+
+def loss_of(batch, advantage, losses, error=0.0, slope=0.0, **changes):
+    """Denoising loss plus guidance, as `edp.policy_step` adds them up; Q = slope * sum of a."""
+    settings = tiny_settings("edp", **{"strength": 1.0, "trust_region": 0.0} | changes)
+    draws = Corruption(jnp.full(len(losses), 4), None)
+    prediction = Prediction(jnp.full_like(batch.action, 0.5), None, losses, None)
+    judgement = Judgement(
+        advantage, jnp.full_like(advantage, error), lambda action: slope * jnp.sum(action, axis=-1)
+    )
+    extra, metrics = weighted.weighted_denoising(
+        judgement, batch, settings, draws, schedule=SCHEDULE
+    )(None, prediction)
     kept = 1.0 if batch.has_action is None else batch.has_action
-    return extra + jnp.sum(kept * losses) / jnp.sum(kept * jnp.ones(len(losses)))
+    return extra + jnp.sum(kept * losses) / jnp.sum(kept * jnp.ones(len(losses))), metrics
 
 
 def test_the_policys_loss_is_the_weighted_denoising_loss():
     """Exponents 1 and -1: mean_b w_b loss_b."""
     w = np.exp([1.0, -1.0]) / np.cosh(1.0)
-    found = loss_of(make_batch(2), jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]))
+    found, _ = loss_of(make_batch(2), jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]))
     assert_close(found, np.mean(w * [0.5, 2.0]))
 
 
@@ -96,8 +105,65 @@ def test_rows_without_a_value_are_cloned():
     valid = jnp.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     batch = dataclasses.replace(make_batch(3), discount=jnp.ones(3), valid=valid)
     for ignored in (0.0, 1e6):
-        found = loss_of(batch, jnp.array([3.0, -3.0, ignored]), jnp.array([0.5, 2.0, 4.0]))
+        found, _ = loss_of(batch, jnp.array([3.0, -3.0, ignored]), jnp.array([0.5, 2.0, 4.0]))
         assert_close(found, np.mean([*w, 1.0] * np.array([0.5, 2.0, 4.0])))
+
+
+def test_following_raises_the_denoising_loss_by_what_is_allowed():
+    """Each row's best prediction e minimises |e|^2 / A + following; its |e|^2 / A is what it costs.
+
+    With a0_hat = a - c e, c = sqrt((1 - abar) / abar), the loss is a parabola in e, whose minimum
+    is where the gradient of |e|^2 / A is minus that of the rest.
+    """
+    rng = np.random.default_rng(0)
+    slope = jnp.asarray(rng.normal(size=(6, 3)), jnp.float32) * 1e3
+    abar = jnp.asarray(rng.uniform(0.1, 0.9, size=6), jnp.float32)
+    c = jnp.sqrt((1 - abar) / abar)[:, None]
+
+    def following(e):
+        return 6 * weighted.following_loss(0.1 - c * e, slope, abar, jnp.float32(0.02))
+
+    best = -1.5 * jax.grad(following)(jnp.zeros((6, 3)))  # A / 2 = 1.5
+    assert_close(jnp.mean(jnp.sum(best**2, axis=-1) / 3), 0.02)
+    assert np.all(np.sum(np.asarray(-c * best * slope), axis=-1) > 0)  # a0_hat moves up the slope
+
+
+def test_rows_without_a_value_are_not_followed():
+    """The second row's slope is ignored: the first alone has A / 4 g^2 / 4 * 8 = g^2 = 0.25."""
+    slope = jnp.array([[2.0, 2.0], [np.inf, 1e9]])
+    counts = jnp.array([1.0, 0.0])
+
+    def loss(action):
+        return weighted.following_loss(
+            action, jnp.where(counts[:, None] > 0, slope, 1e9), jnp.full(2, 0.5), 0.25, counts
+        )
+
+    assert_close(jax.grad(loss)(jnp.zeros((2, 2))), [[-0.5, -0.5], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_the_policys_loss_follows_the_critics_without_a_unit(unit):
+    """var A = 9, delta^2 = 16: reliability 0.36; allowed 0.5 * 0.36 * mean loss 1.25 = 0.225.
+
+    All rows have one slope u (1, 1, ...) and one abar: cost = A^2 / 4 abar (1 - abar) u^2 with
+    A u^2 = |slope|^2, and the loss is -g abar A u / 2 with g = sqrt(0.225 / cost).
+    """
+    batch = make_batch(2)
+    dim, abar = batch.action.shape[-1], SCHEDULE.alphas_cumprod[4]
+    arguments = batch, unit * jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]), 4.0 * unit
+    plain, _ = loss_of(*arguments, slope=unit)
+    found, metrics = loss_of(*arguments, slope=unit, trust_region=0.5)
+    g = np.sqrt(0.225 / (dim**2 / 4 * abar * (1 - abar)))
+    assert_close(found - plain, -g * abar * dim / 2, rtol=1e-4)
+    assert_close(metrics["reliability"], 0.36)
+
+
+def test_without_slope_or_reliability_nothing_is_followed():
+    batch, losses = make_batch(2), jnp.array([0.5, 2.0])
+    for advantage, slope in ((jnp.array([3.0, -3.0]), 0.0), (jnp.ones(2), 5.0)):
+        plain, _ = loss_of(batch, advantage, losses, slope=slope)
+        found, _ = loss_of(batch, advantage, losses, slope=slope, trust_region=1.0)
+        assert_close(found, plain)
 
 
 def test_its_values_are_those_of_iql():

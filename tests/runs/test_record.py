@@ -66,6 +66,14 @@ def test_a_run_of_before_a_setting_goes_on_with_its_default(workdir):
         check(workdir, horizon=2)
 
 
+def test_a_run_of_edp_from_before_its_trust_region_goes_on_without_one(tmp_path):
+    config = {"algorithm": "edp", "task": "hopper-medium-v2"}
+    record.write_config(str(tmp_path), config, DATASET, grid((0,)), 0)
+    record.check_workdir(str(tmp_path), config | {"trust_region": 0.0}, DATASET, ())
+    with pytest.raises(InputError, match="holds a run with trust_region=0.0, not 0.1; .*that val"):
+        record.check_workdir(str(tmp_path), config | {"trust_region": 0.1}, DATASET, ())
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
