@@ -110,6 +110,14 @@ class Update:
         """One critic forward and back to the action, B rows."""
         return self._critic.forward(self._rows) + self._critic.to_own(self._rows)
 
+    def slope(self) -> int:
+        """`edp`: target critics forward and back to the action a0_hat, B rows.
+
+        Their values of the data's actions have multiplied the observation already.
+        """
+        one = self._critic.forward(self._rows, 0) + self._critic.to_own(self._rows)
+        return self._target_critics * one
+
     def sampled_action(self) -> int:
         """Diffusion-QL: the sampler's passes of the policy, and back to parameters and inputs."""
         back = self._denoiser.to_params(self._rows) + 2 * self._denoiser.own * self._rows
@@ -182,7 +190,10 @@ PARTS: dict[str, tuple[Callable[[Update], int], ...]] = {
     "bc_diffusion": (Update.denoiser,),
     "dac": (Update.denoiser, Update.critics, Update.sampled_target, Update.noisy_guidance),
     "idql": (Update.denoiser, Update.critics, Update.value_target),
-    "edp": (Update.denoiser, Update.critics, Update.value_target, Update.advantage),
+    "edp": (
+        *(Update.denoiser, Update.critics, Update.value_target, Update.advantage),
+        Update.slope,
+    ),
     "fql": (Update.denoiser, Update.denoiser, Update.critics, *_FQL),  # flow and student
     "td3_bc": (Update.actor, Update.critics, Update.mean_target, Update.guidance),
     "crr": (Update.actor, Update.critics, Update.mean_target, Update.baseline),
