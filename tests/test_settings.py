@@ -170,7 +170,7 @@ EDP = dict(
     guidance_power=0.0,
     qsm_alpha=0.0,
     strength=0.5,
-    trust_region=0.1,
+    trust_region=0.3,
 )
 FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)

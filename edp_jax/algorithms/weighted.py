@@ -10,13 +10,10 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with three changes:
   the batch and with the errors of the critics, so that one setting serves rewards of any scale.
   Where differences between actions are smaller than these errors, as in demonstrations of one
   expert, all weights come near 1 and the policy clones.
-* The policy follows the gradient of Q as well, as EDP-TD3's does, but only so far that its
-  denoising loss rises by a small share (`trust_region`). So it cannot leave the data for actions
-  that the critics only believe to be good. Where the data leave hardly a choice, the loss is small,
-  and so is the step.
-
-Where the advantages are larger than the critics' errors, the best of several samples acts, else a
-single one (`own_noise`).
+* Where the advantages are larger than the critics' errors, the policy follows the gradient of Q as
+  well, as EDP-TD3's does, but only so far that its denoising loss rises by a small share
+  (`trust_region`). So it cannot leave the data for actions that the critics only believe to be
+  good. There the best of several samples acts, elsewhere a single one (`own_noise`).
 """
 
 import functools
@@ -56,7 +53,7 @@ class EDP(
         traced=True,
     )
     trust_region: float = setting(
-        0.1,
+        0.3,
         "largest share by which following the gradient of the critics may raise the denoising "
         "loss, where they make no errors; 0: the policy only imitates",
         at_least=0,
@@ -164,14 +161,15 @@ def weighted_denoising(
 ) -> edp.Guidance:
     """What the policy is trained on: the mean of weight x denoising loss, and the critics' slope.
 
-    The slope may raise the denoising loss by `trust_region` times the share of the advantages that
-    is no error, var(A) / (var(A) + mean(delta^2)). Rows without a value, such as chunks that a
-    recording cut, are cloned.
+    The slope may raise the denoising loss by `trust_region` times how reliable the critics are: r =
+    (var(A) - mean(delta^2)) / (var(A) + mean(delta^2)), at least 0. It is 1 where they make no
+    errors, and 0 where their errors are as large as their advantages: there the policy imitates.
+    Rows without a value, such as chunks that a recording cut, are cloned.
     """
     variance, squared_error = spread = spreads(judgement, batch.has_value)
     weight = relative_weight(judgement.advantage, spread, settings.strength, batch.has_value)
     both = variance + squared_error
-    reliability = variance / jnp.where(both > 0, both, jnp.inf)
+    reliability = jnp.maximum(variance - squared_error, 0.0) / jnp.where(both > 0, both, jnp.inf)
     signal = jnp.asarray(schedule.alphas_cumprod)[draws.timestep]
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:

@@ -93,9 +93,10 @@ def check_workdir(
     for key in sorted((previous.keys() | config.keys()) - may_change):
         before = previous.get(key, older.get(key))
         if before != config.get(key):
+            before, now = _what_differs(before, config.get(key))
             raise InputError(
                 f"--workdir={workdir}: holds a run with {key}={repr(before)[:100]}, not "
-                f"{repr(config.get(key))[:100]}; use a new --workdir, or that value to go on"
+                f"{repr(now)[:100]}; use a new --workdir, or that value to go on"
             )
     _check_environment(workdir, run.starts)
     if not same_data:
@@ -103,6 +104,14 @@ def check_workdir(
         raise InputError(
             f"--workdir={workdir}: its dataset {name} has changed since; use a new --workdir"
         )
+
+
+def _what_differs(before: Any, now: Any) -> tuple[Any, Any]:
+    """Two values of a setting; of dictionaries, as `sweep` is one, only the entries that differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return before, now
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    return tuple({key: each[key] for key in keys if key in each} for each in (before, now))
 
 
 def shared_settings(config: Mapping, dataset: Mapping) -> dict[str, Any]:

@@ -143,26 +143,31 @@ def test_rows_without_a_value_are_not_followed():
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
 def test_the_policys_loss_follows_the_critics_without_a_unit(unit):
-    """var A = 9, delta^2 = 16: reliability 0.36; allowed 0.5 * 0.36 * mean loss 1.25 = 0.225.
+    """var A = 9, delta^2 = 4: reliability 5 / 13; allowed 0.52 * 5 / 13 * mean loss 1.25 = 0.25.
 
     All rows have one slope u (1, 1, ...) and one abar: cost = A^2 / 4 abar (1 - abar) u^2 with
-    A u^2 = |slope|^2, and the loss is -g abar A u / 2 with g = sqrt(0.225 / cost).
+    A u^2 = |slope|^2, and the loss is -g abar A u / 2 with g = sqrt(0.25 / cost).
     """
     batch = make_batch(2)
     dim, abar = batch.action.shape[-1], SCHEDULE.alphas_cumprod[4]
-    arguments = batch, unit * jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]), 4.0 * unit
+    arguments = batch, unit * jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]), 2.0 * unit
     plain, _ = loss_of(*arguments, slope=unit)
-    found, metrics = loss_of(*arguments, slope=unit, trust_region=0.5)
-    g = np.sqrt(0.225 / (dim**2 / 4 * abar * (1 - abar)))
+    found, metrics = loss_of(*arguments, slope=unit, trust_region=0.52)
+    g = np.sqrt(0.25 / (dim**2 / 4 * abar * (1 - abar)))
     assert_close(found - plain, -g * abar * dim / 2, rtol=1e-4)
-    assert_close(metrics["reliability"], 0.36)
+    assert_close(metrics["reliability"], 5 / 13)
 
 
 def test_without_slope_or_reliability_nothing_is_followed():
     batch, losses = make_batch(2), jnp.array([0.5, 2.0])
-    for advantage, slope in ((jnp.array([3.0, -3.0]), 0.0), (jnp.ones(2), 5.0)):
-        plain, _ = loss_of(batch, advantage, losses, slope=slope)
-        found, _ = loss_of(batch, advantage, losses, slope=slope, trust_region=1.0)
+    differ = jnp.array([3.0, -3.0])  # a variance of 9
+    for advantage, error, slope in (
+        (differ, 0.0, 0.0),
+        (jnp.ones(2), 0.0, 5.0),
+        (differ, 3.0, 5.0),
+    ):
+        plain, _ = loss_of(batch, advantage, losses, error, slope)
+        found, _ = loss_of(batch, advantage, losses, error, slope, trust_region=1.0)
         assert_close(found, plain)
 
 

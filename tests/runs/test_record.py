@@ -70,8 +70,20 @@ def test_a_run_of_edp_from_before_its_trust_region_goes_on_without_one(tmp_path)
     config = {"algorithm": "edp", "task": "hopper-medium-v2"}
     record.write_config(str(tmp_path), config, DATASET, grid((0,)), 0)
     record.check_workdir(str(tmp_path), config | {"trust_region": 0.0}, DATASET, ())
-    with pytest.raises(InputError, match="holds a run with trust_region=0.0, not 0.1; .*that val"):
-        record.check_workdir(str(tmp_path), config | {"trust_region": 0.1}, DATASET, ())
+    with pytest.raises(InputError, match="holds a run with trust_region=0.0, not 0.3; .*that val"):
+        record.check_workdir(str(tmp_path), config | {"trust_region": 0.3}, DATASET, ())
+
+
+def test_of_two_sweeps_the_settings_that_differ_are_named(tmp_path):
+    def config(**sweep):
+        return CONFIG | {"sweep": {f"setting_{i}": [] for i in range(20)} | sweep}
+
+    record.write_config(str(tmp_path), config(eta=[1.0, 2.0]), DATASET, grid((0,)), 0)
+    says = (
+        r"holds a run with sweep=\{'eta': \[1.0, 2.0\]\}, not \{'eta': \[1.0\], 'tau': \[0.1\]\};"
+    )
+    with pytest.raises(InputError, match=says):
+        record.check_workdir(str(tmp_path), config(eta=[1.0], tau=[0.1]), DATASET, ())
 
 
 @pytest.mark.parametrize(
