@@ -110,8 +110,9 @@ def _what_differs(before: Any, now: Any) -> tuple[Any, Any]:
     """Two values of a setting; of dictionaries, as `sweep` is one, only the entries that differ."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return before, now
-    keys = [key for key in before | now if before.get(key) != now.get(key)]
-    return tuple({key: each[key] for key in keys if key in each} for each in (before, now))
+    same = {key for key in before if key in now and before[key] == now[key]}
+    first, second = ({k: v for k, v in each.items() if k not in same} for each in (before, now))
+    return first, second
 
 
 def shared_settings(config: Mapping, dataset: Mapping) -> dict[str, Any]:
