@@ -135,13 +135,23 @@ def test_every_traced_setting_changes_the_update(name):
         own = learner.settings.replace(denoising_threshold=1.05 * float(loss))
     else:
         own = learner.settings
-    own = own.replace(grad_clip=0.05, weight_decay=0.1)
-    first, _ = update(state, BATCH, own)
+    own, batch = own.replace(grad_clip=0.05, weight_decay=0.1), BATCH
+    if name == "edp":  # rewards that its critics foresee, since it follows only such critics
+        critics, value = (
+            algorithms.edp.make_critics(own, SPEC),
+            algorithms.iql.make_value(own, SPEC),
+        )
+        q = critics.apply(state.networks["critic"].target_params, batch.observation, batch.action)
+        next_v = value.apply(state.networks["value"].params, batch.next_observation)
+        reward = jnp.min(q, axis=0) - own.discount * batch.discount * next_v
+        batch = dataclasses.replace(batch, reward=reward)
+    first, metrics = update(state, batch, own)
+    assert name != "edp" or metrics["actor/reliability"] > 0.1
     names = traced_names(type(own))
     assert {"learning_rate", "weight_decay", "grad_clip"} <= set(names)
     for key in names:
         changed = own.replace(**{key: 0.9 * getattr(own, key) - (key == "cql_threshold")})
-        second, _ = update(state, BATCH, changed)
+        second, _ = update(state, batch, changed)
         assert not same(first.networks, second.networks), key
     assert update._cache_size() == 1
 
