@@ -165,6 +165,16 @@ def weighted_denoising(
     (var(A) - mean(delta^2)) / (var(A) + mean(delta^2)), at least 0. It is 1 where they make no
     errors, and 0 where their errors are as large as their advantages: there the policy imitates.
     Rows without a value, such as chunks that a recording cut, are cloned.
+
+    Args:
+      judgement: what the critics say of the batch's actions.
+      batch: B rows.
+      settings: of the learner.
+      draws: timesteps and noise of the prediction.
+      schedule: of the noise.
+
+    Returns:
+      The guidance: what is added to the plain denoising loss.
     """
     variance, squared_error = spread = spreads(judgement, batch.has_value)
     weight = relative_weight(judgement.advantage, spread, settings.strength, batch.has_value)

@@ -25,7 +25,7 @@ PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # sett
 _SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what returns and scores are of
 # what the steps that are collected depend on
 _ONLINE = frozenset({"num_steps", "env_id", "env_kwargs", *ACTING})
-# What a run did that is older than a setting, where that is not the setting's default.
+# Runs made before a setting existed behave as if it had this value, which is not its default now.
 _BEFORE_IT_CAME = {"trust_region": 0.0}
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
