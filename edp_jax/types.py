@@ -52,6 +52,7 @@ class Transition:
     discount: Array  # [B]
     next_observation: Array  # [B, O]
     valid: Array | None = None  # [B, H] 1 where a step is one of the episode, 0 behind its end
+    held_out: Array | None = None  # [B] 1: no value is learned from it; None: from all
 
     @property
     def size(self) -> int:
@@ -85,6 +86,14 @@ class Transition:
             return None
         return jnp.where(self.discount == 0, self.valid[..., 0], self.valid[..., -1])
 
+    @property
+    def teaches_value(self) -> Array | None:
+        """[B] 1 for the rows that values are learned from: they have one and are not held out."""
+        if self.held_out is None:
+            return self.has_value
+        learned = 1.0 - self.held_out
+        return learned if self.has_value is None else learned * self.has_value
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
@@ -93,6 +102,7 @@ class TaskSpec:
     observation_dim: int  # O
     action_dim: int  # A
     horizon: int = 1  # H
+    marks_held_out: bool = False  # whether rows say which of them are held out
 
     @property
     def for_learner(self) -> "TaskSpec":
@@ -102,8 +112,8 @@ class TaskSpec:
     @property
     def row_width(self) -> int:
         """Columns of a packed row, D."""
-        valid = self.horizon if self.horizon > 1 else 0
-        return 2 * self.observation_dim + self.horizon * self.action_dim + valid + 2
+        marks = (self.horizon if self.horizon > 1 else 0) + self.marks_held_out
+        return 2 * self.observation_dim + self.horizon * self.action_dim + marks + 2
 
 
 def pack(transitions: Transition) -> np.ndarray:
@@ -114,11 +124,12 @@ def pack(transitions: Transition) -> np.ndarray:
 
     Returns:
       A new array [..., D] float32. The columns are the observation (O of them), the action (A, or
-      H A), the next observation (O), with chunks which steps are valid (H), the reward and the
-      discount.
+      H A), the next observation (O), with chunks which steps are valid (H), where rows are held out
+      which are (1), the reward and the discount.
     """
     columns = [transitions.observation, transitions.action, transitions.next_observation]
     columns += [] if transitions.valid is None else [transitions.valid]
+    columns += [] if transitions.held_out is None else [transitions.held_out[..., None]]
     columns += [transitions.reward[..., None], transitions.discount[..., None]]
     return np.concatenate(columns, axis=-1, dtype=np.float32)
 
@@ -126,6 +137,7 @@ def pack(transitions: Transition) -> np.ndarray:
 def unpack(rows: Array, spec: TaskSpec) -> Transition:
     """Takes packed rows [..., D] apart again; of a numpy array the parts are views."""
     o, a, horizon = spec.observation_dim, spec.horizon * spec.action_dim, spec.horizon
+    end = -3 if spec.marks_held_out else -2
     chex.assert_axis_dimension(rows, -1, spec.row_width)
     return Transition(
         observation=rows[..., :o],
@@ -133,7 +145,8 @@ def unpack(rows: Array, spec: TaskSpec) -> Transition:
         reward=rows[..., -2],
         discount=rows[..., -1],
         next_observation=rows[..., o + a : o + a + o],
-        valid=rows[..., -2 - horizon : -2] if horizon > 1 else None,
+        valid=rows[..., end - horizon : end] if horizon > 1 else None,
+        held_out=rows[..., end] if spec.marks_held_out else None,
     )
 
 

@@ -41,7 +41,7 @@ def test_the_recommended_learner_has_no_numbers_per_task():
         for task in ("own.npz", "builtin/hopper-medium", *PAPER_TASKS)
     )
     assert all(config == own for config in others)
-    assert (own["num_steps"], own["reward_transform"]) == (40_000, "unit_magnitude")
+    assert (own["num_steps"], own["reward_transform"]) == (40_000, "unit_return")
 
 
 CASES = [  # what was published for a learner on a task

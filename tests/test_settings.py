@@ -171,6 +171,7 @@ EDP = dict(
     qsm_alpha=0.0,
     strength=0.5,
     trust_region=0.3,
+    holdout=0.1,
 )
 FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
@@ -252,6 +253,7 @@ LIMITS = {
     "qsm_alpha": ([0.0], [-0.1]),
     "strength": ([0.0], [-0.1]),
     "trust_region": ([0.0], [-0.1]),
+    "holdout": ([0.0, 0.5], [-0.1, 0.6]),
     "critic_layer_norm": ([True], [0]),
 }
 LIMITS_OF = {("edp", "starting_noise"): ([-1.0, 0.0], [-1.1])}  # -1: it chooses

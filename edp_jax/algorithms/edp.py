@@ -168,7 +168,7 @@ def critic_step(
         q = critics.apply(params, batch.observation, batch.action)
         metrics = {"q_mean": jnp.mean(q), "q_max": jnp.max(q), "target_mean": jnp.mean(target)}
         extra_loss, extra_metrics = (0.0, {}) if regularizer is None else regularizer(params, q)
-        critic_loss = losses.critic_loss(q, target, batch.has_value)
+        critic_loss = losses.critic_loss(q, target, batch.teaches_value)
         return critic_loss + extra_loss, metrics | extra_metrics
 
     critic, metrics = base.gradient_step(loss, critic, opt, ensemble=True)

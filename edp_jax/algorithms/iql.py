@@ -95,16 +95,20 @@ class Judgement(NamedTuple):
     q: Callable[[Array], Array]  # other actions [B, A] at the same observations -> Q [B]
 
 
-# (judgement of the batch's actions, batch, settings, random numbers of the policy's prediction)
-# -> what the policy is trained on
-MakeGuidance = Callable[[Judgement, Transition, Any, Any], edp.Guidance]
+# (judgement of the batch's actions, batch, settings, random numbers of the policy's prediction,
+# state before the update) -> what the policy is trained on
+MakeGuidance = Callable[[Judgement, Transition, Any, Any, AgentState], edp.Guidance]
 
 
 def advantage_weighted(
-    judgement: Judgement, batch: Transition, settings: AdvantageWeight, draws: Any
+    judgement: Judgement,
+    batch: Transition,
+    settings: AdvantageWeight,
+    draws: Any,
+    state: AgentState,
 ) -> edp.Guidance:
     """IQL's policy: the dataset's actions become likely, the better ones more (IQL, Eq. 7)."""
-    del draws
+    del draws, state
     advantage = judgement.advantage
     weight = losses.exponential_weight(advantage, settings.inverse_temperature, WEIGHT_CAP)
 
@@ -144,7 +148,7 @@ def make_update(
 
         def value_loss(params: networks.Params) -> tuple[Array, Metrics]:
             v = value.apply(params, batch.observation)
-            loss = losses.expectile_loss(q - v, settings.expectile, batch.has_value)
+            loss = losses.expectile_loss(q - v, settings.expectile, batch.teaches_value)
             return loss, {"v_mean": jnp.mean(v)}
 
         new_value, value_metrics = base.gradient_step(value_loss, state.networks["value"], opt)
@@ -152,7 +156,7 @@ def make_update(
         target = losses.td_target(batch.reward, settings.discount * batch.discount, next_v)
         advantage = q - value.apply(new_value.params, batch.observation)
         judgement = Judgement(advantage, target - q, q_of)
-        guidance = make_guidance(judgement, batch, settings, draws.prediction)
+        guidance = make_guidance(judgement, batch, settings, draws.prediction, state)
         new_actor = edp.policy_step(settings, policy, state, batch, draws.prediction, guidance, opt)
         new_critic = edp.critic_step(critics, critic, batch, target, opt, settings.tau)
         return base.finish(

@@ -1,7 +1,7 @@
 """Weighted denoising: the learner to begin with on own data, called `edp`.
 
 A diffusion policy imitates the dataset, actions that are better than V more than the others. It is
-EDP-IQL (EDP, 2305.20081, section 4.2) with three changes:
+EDP-IQL (EDP, 2305.20081, section 4.2) with four changes:
 
 * The likelihood of an action is the squared error of its predicted noise (`likelihood="noise"`
   there). Denoising loss and weighted likelihood are then one loss: the denoising loss with a
@@ -10,10 +10,12 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with three changes:
   the batch and with the errors of the critics, so that one setting serves rewards of any scale.
   Where differences between actions are smaller than these errors, as in demonstrations of one
   expert, all weights come near 1 and the policy clones.
-* Where the advantages are larger than the critics' errors, the policy follows the gradient of Q as
-  well, as EDP-TD3's does, but only so far that its denoising loss rises by a small share
-  (`trust_region`). So it cannot leave the data for actions that the critics only believe to be
-  good. There the best of several samples acts, elsewhere a single one (`own_noise`).
+* Where critics do well on episodes that they have not learned from (`trust`), the policy follows
+  the gradient of Q as well, as EDP-TD3's does, but only so far that its denoising loss rises by a
+  small share (`trust_region`). So it cannot leave the data for actions that the critics only
+  believe to be good.
+* Where the advantages are larger than the critics' errors, the best of several samples acts,
+  elsewhere a single one (`own_noise`).
 """
 
 import functools
@@ -25,8 +27,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from edp_jax import diffusion, losses, networks
-from edp_jax.algorithms import edp, groups, iql, own_noise, ways
-from edp_jax.algorithms.base import Algorithm, Metrics
+from edp_jax.algorithms import edp, groups, iql, own_noise, trust, ways
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics
 from edp_jax.policy import Corruption, Prediction
 from edp_jax.settings import redefined, setting
 from edp_jax.types import Array, TaskSpec, Transition
@@ -55,9 +57,16 @@ class EDP(
     trust_region: float = setting(
         0.3,
         "largest share by which following the gradient of the critics may raise the denoising "
-        "loss, where they make no errors; 0: the policy only imitates",
+        "loss, where they do as well on held-out episodes; 0: the policy only imitates",
         at_least=0,
         traced=True,
+    )
+    holdout: float = setting(
+        0.1,
+        "share of the episodes that values are not learned from: the errors of the critics there "
+        "say how far the policy may follow them; 0: it only imitates",
+        at_least=0,
+        at_most=0.5,
     )
     num_candidates: int = setting(
         10,
@@ -156,30 +165,34 @@ def weighted_denoising(
     batch: Transition,
     settings: EDP,
     draws: Corruption,
+    state: AgentState,
     *,
     schedule: diffusion.NoiseSchedule,
 ) -> edp.Guidance:
     """What the policy is trained on: the mean of weight x denoising loss, and the critics' slope.
 
-    The slope may raise the denoising loss by `trust_region` times how reliable the critics are: r =
-    (var(A) - mean(delta^2)) / (var(A) + mean(delta^2)), at least 0. It is 1 where they make no
-    errors, and 0 where their errors are as large as their advantages: there the policy imitates.
-    Rows without a value, such as chunks that a recording cut, are cloned.
+    The slope may raise the denoising loss by `trust_region` times `trust.reliability`. Where that
+    is 0, as with nothing held out, the policy imitates. Rows without a value, such as chunks that a
+    recording cut, are cloned.
 
     Args:
       judgement: what the critics say of the batch's actions.
       batch: B rows.
       settings: of the learner.
       draws: timesteps and noise of the prediction.
+      state: before the update; it has what `own_noise` remembers.
       schedule: of the noise.
 
     Returns:
       The guidance: what is added to the plain denoising loss.
     """
-    variance, squared_error = spread = spreads(judgement, batch.has_value)
-    weight = relative_weight(judgement.advantage, spread, settings.strength, batch.has_value)
-    both = variance + squared_error
-    reliability = jnp.maximum(variance - squared_error, 0.0) / jnp.where(both > 0, both, jnp.inf)
+    advantage, delta, counts = judgement.advantage, judgement.td_error, batch.has_value
+    variance, squared_error = spread = spreads(judgement, counts)
+    weight = relative_weight(advantage, spread, settings.strength, counts)
+    errors = state.networks[own_noise.SEEN].params.errors
+    reliability = jnp.zeros(()) if errors is None else trust.reliability(errors)
+    held_out = jnp.zeros_like(delta) if batch.held_out is None else batch.held_out
+    measured = {} if errors is None else trust.measure(advantage, delta, held_out, counts)
     signal = jnp.asarray(schedule.alphas_cumprod)[draws.timestep]
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
@@ -189,13 +202,14 @@ def weighted_denoising(
         slope = jax.grad(lambda action: jnp.sum(judgement.q(action)))(fixed.action)
         denoising = losses.mean(fixed.denoising_loss, batch.has_action)
         allowed = settings.trust_region * reliability * denoising
-        following = following_loss(prediction.action, slope, signal, allowed, batch.has_value)
+        following = following_loss(prediction.action, slope, signal, allowed, counts)
         metrics = {
-            "advantage_mean": losses.mean(judgement.advantage, batch.has_value),
+            "advantage_mean": losses.mean(advantage, counts),
             "advantage_variance": variance,
             "squared_error": squared_error,
             "reliability": reliability,
             "effective_share": 1.0 / jnp.mean(jnp.square(weight)),
+            **measured,
         }
         return losses.mean(extra, batch.has_action) + following, metrics
 
@@ -228,4 +242,5 @@ def make(settings: EDP, spec: TaskSpec) -> Algorithm:
         edp.averaged_actor_and_critic,
         functools.partial(weighted_denoising, schedule=policy.schedule),
     )
-    return own_noise.choosing(learner, policy, starting_noise, spec)
+    holds_out = settings.holdout > 0
+    return own_noise.choosing(learner, policy, starting_noise, spec, holds_out=holds_out)

@@ -181,6 +181,7 @@ def make_online(
     interaction = Interaction(
         [Episodes(each, member.seed) for each, member in zip(made, members, strict=True)],
         rewards_add_up=settings.task.stored_rewards_add_up,
+        marks_held_out=dataset.spec.marks_held_out,
         call=call,
     )
     return Online(

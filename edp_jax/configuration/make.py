@@ -11,6 +11,7 @@ from edp_jax.settings import Setting
 from edp_jax.types import InputError
 
 DEFAULT_TASK = "builtin/hopper-medium-expert"
+_LEARNERS = ("discount", "holdout")  # of the data options, those that are settings of the learner
 _REWARDS = ("reward_rule", "reward_transform", "reward_scale", "reward_shift", "n_step")
 
 
@@ -27,7 +28,7 @@ def list_settings(algorithm: str) -> dict[str, list[Setting]]:
     data = [
         entry
         for entry in settings.describe(Layout) + settings.describe(Preprocessing)
-        if entry.name != "discount" and (learns_values or entry.name not in _REWARDS)
+        if entry.name not in _LEARNERS and (learns_values or entry.name not in _REWARDS)
     ]
     return {
         "run": settings.describe(groups.Run),

@@ -15,7 +15,7 @@ _RECOMMENDED = dict(  # of `edp` on every task [ours]: docs/findings.md
     num_steps=40_000,
     eval_every=10_000,
     checkpoint_every=10_000,
-    reward_transform="unit_magnitude",
+    reward_transform="unit_return",
     normalize_observations=True,
     keep_small=True,
 )

@@ -44,6 +44,7 @@ class Preprocessing:
         read_with={"normalize_observations": (True,)},
     )
     discount: float = 0.99  # the learner's, per step; only read where rewards are summed up
+    holdout: float = 0.0  # the learner's share of the episodes that values are not learned from
 
     def __post_init__(self) -> None:
         if self.n_step > 1 and self.horizon > 1:
@@ -140,9 +141,14 @@ def prepare(
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")
-    spec = TaskSpec(raw.observation_dim, raw.action_dim, options.horizon)
-    rows = preprocess.to_rows(raw, storage, spec.horizon)
+    held_out = preprocess.held_out(episode, options.holdout)
+    spec = TaskSpec(
+        raw.observation_dim, raw.action_dim, options.horizon, marks_held_out=held_out is not None
+    )
+    rows = preprocess.to_rows(raw, spec, storage)
     parts: Any = unpack(rows, spec)
+    if held_out is not None:
+        parts.held_out[:] = held_out
     columns = spec.observation_dim
     units = Units(np.zeros(columns, np.float32), np.ones(columns, np.float32), low, high)
     if options.normalize_observations:
@@ -159,7 +165,8 @@ def prepare(
     map_rows(units.scale, single_action, out=single_action)
 
     episode_returns = preprocess.episode_returns(raw)
-    transform = rewards.fit(options.reward_transform, parts.reward, episode_returns)
+    unit = rewards.constant_reward(parts.reward, episode, options.discount)
+    transform = rewards.fit(options.reward_transform, parts.reward, episode_returns, unit)
     transform = transform.then(options.reward_scale, options.reward_shift)
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
         parts.reward[:] = transform.apply(parts.reward)

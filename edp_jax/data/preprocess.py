@@ -39,13 +39,30 @@ def episodes_of_rows(raw: RawDataset) -> np.ndarray:
     return episode_numbers(raw)[usable_rows(raw)]
 
 
+def held_out(episode: np.ndarray, share: float) -> np.ndarray | None:
+    """Draws whole episodes that values are not learned from, the same ones each time.
+
+    Args:
+      episode: [N] int, the episode of each transition.
+      share: of the episodes; at least one is drawn, and at least one is not.
+
+    Returns:
+      [N] bool; None where the share is 0 or there is a single episode.
+    """
+    numbers = np.unique(episode)
+    if not share or len(numbers) < 2:
+        return None
+    count = min(max(round(share * len(numbers)), 1), len(numbers) - 1)
+    return np.isin(episode, np.random.default_rng(0).permutation(numbers)[:count])
+
+
 def episode_returns(raw: RawDataset) -> np.ndarray:
     """[episodes] float64: the undiscounted return of each; a last one that was cut off counts."""
     starts = np.append(0, np.flatnonzero(episode_ends(raw))[:-1] + 1)
     return np.add.reduceat(raw.rewards.astype(np.float64), starts)
 
 
-def to_rows(raw: RawDataset, storage: Storage = MEMORY, horizon: int = 1) -> np.ndarray:
+def to_rows(raw: RawDataset, spec: TaskSpec, storage: Storage = MEMORY) -> np.ndarray:
     """Pairs each step with its next observation.
 
     A terminal step has discount 0. Nothing follows it, so its next observation is its own. A
@@ -54,8 +71,9 @@ def to_rows(raw: RawDataset, storage: Storage = MEMORY, horizon: int = 1) -> np.
 
     Args:
       raw: N' steps.
+      spec: of the rows. What it has besides the steps, as the later actions of a chunk, is not
+        filled in.
       storage: where the rows lie.
-      horizon: H; of each chunk of more than one action only the first is filled in.
 
     Returns:
       Packed transitions [N, D], see `edp_jax.types.pack`.
@@ -73,7 +91,6 @@ def to_rows(raw: RawDataset, storage: Storage = MEMORY, horizon: int = 1) -> np.
     followed, following = raw.next_observations, steps
     if followed is None:
         followed, following = raw.observations, np.where(terminals, steps, steps + 1)
-    spec = TaskSpec(raw.observation_dim, raw.action_dim, horizon)
     rows = storage.empty((len(steps), spec.row_width))
     parts: Any = unpack(rows, spec)
     map_rows(lambda index: raw.observations[index], steps, out=parts.observation)

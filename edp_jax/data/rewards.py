@@ -9,7 +9,7 @@ import numpy as np
 from edp_jax.data.columns import constant_columns
 from edp_jax.types import InputError, Transition, Units
 
-REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion", "unit_magnitude")
+REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion", "unit_magnitude", "unit_return")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def as_learner_sees(steps: Transition, units: Units, rewards: RewardTransform) -
     )
 
 
-def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
+def fit(kind: str, rewards: np.ndarray, returns: np.ndarray, unit: float) -> RewardTransform:
     """Fits one kind of transform to a dataset.
 
     | kind | rewards that a learner sees | source |
@@ -52,14 +52,16 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
     | iql_antmaze | r - 1 | IQL (arXiv 2110.06169, appendix A), on AntMaze |
     | iql_locomotion | 1000 r / (largest - smallest return) | IQL, on locomotion |
     | standardize | (r - mean) / std | Diffusion-QL (arXiv 2208.06193) and EDP, on Adroit |
-    | unit_magnitude | r / mean of abs(r) | ours: values are at most of the order 1 / (1 - gamma) |
+    | unit_magnitude | r / mean of abs(r) | ours |
+    | unit_return | r / unit, see `constant_reward` | ours: no value is above 1 / (1 - gamma) |
 
-    Rewards that are all 0 stay 0 with the last kind.
+    Rewards that are all 0 stay 0 with the last two kinds.
 
     Args:
       kind: one of `REWARD_KINDS`.
       rewards: [N] of the transitions.
       returns: [episodes], the sum of all stored rewards of each.
+      unit: what `constant_reward` says of them.
 
     Raises:
       InputError: an unknown kind, or a spread to divide by that is 0 or only rounding.
@@ -80,9 +82,37 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray) -> RewardTransform:
     if kind == "unit_magnitude":
         magnitude = np.abs(rewards).mean(dtype=np.float64)
         return RewardTransform(float(1.0 / magnitude) if magnitude > 0 else 1.0)
+    if kind == "unit_return":
+        return RewardTransform(1.0 / unit if unit > 0 else 1.0)
     near = difflib.get_close_matches(kind, REWARD_KINDS, n=1, cutoff=0.0)[0]
     listed = ", ".join(REWARD_KINDS)
     raise InputError(f"reward transform {kind!r}: unknown; use {near!r} or one of {listed}")
+
+
+def constant_reward(rewards: np.ndarray, episode: np.ndarray, gamma: float) -> float:
+    """The reward that, paid in every step, gives the largest discounted return of the dataset.
+
+    It is max |G| / (1 + gamma + ... + gamma^(T - 1)), where G is what is paid from one step of an
+    episode to its end, discounted, and T the length of the longest episode. Where every step is
+    paid about alike it is near their reward. Where one step alone is paid, as at a goal, it is far
+    above the mean reward, which would make the values near the goal as large as there are steps.
+
+    Args:
+      rewards: [N] of the transitions, in the order they were made in.
+      episode: [N], the number of each transition's episode.
+      gamma: the discount per step.
+
+    Returns:
+      A number of at least 0, in units of the rewards.
+    """
+    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
+    lengths = np.diff(starts, append=len(episode))
+    largest, total = 0.0, np.zeros(len(starts))
+    for ahead in range(1, lengths.max() + 1):  # from the last step of each episode to its first
+        longer = lengths >= ahead
+        total[longer] = rewards[(starts + lengths - ahead)[longer]] + gamma * total[longer]
+        largest = max(largest, float(np.abs(total).max()))
+    return largest / float(np.sum(gamma ** np.arange(lengths.max())))
 
 
 def _check_spread(kind: str, what: str, values: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from edp_jax.files import read_array, read_json, replacing, write_bytes, writing
 from edp_jax.types import InputError, TaskSpec, Units
 
 FORMAT = 2  # of the files; counts up when older ones can no longer be read
+_SIZES = ("observation_dim", "action_dim", "horizon")
 _KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
@@ -53,7 +54,7 @@ def save_policy(folder: str, file: PolicyFile, params: Any) -> None:
         "format": FORMAT,
         "algorithm": file.algorithm,
         "config": dataclasses.asdict(file.settings),
-        "spec": dataclasses.asdict(file.spec),
+        "spec": {name: getattr(file.spec, name) for name in _SIZES},
         "execute": file.execute,
         "members": list(file.members),
         "diverged": list(file.diverged),

@@ -11,7 +11,7 @@ from edp_jax.data.raw import RawDataset
 from edp_jax.errors import one_line
 from edp_jax.training.online import Online
 from edp_jax.training.trainer import Trainer
-from edp_jax.types import InputError, TaskSpec, unpack
+from edp_jax.types import InputError, unpack
 
 _FOLDER = "collected"
 
@@ -58,7 +58,7 @@ def as_raw(rows: np.ndarray, dataset: Dataset) -> RawDataset:
 
     An episode was cut where a row does not begin where the one before it led.
     """
-    steps = unpack(rows, TaskSpec(dataset.observation_dim, dataset.action_dim))
+    steps = unpack(rows, dataset.spec)
     observations, following = np.asarray(steps.observation), np.asarray(steps.next_observation)
     terminals = np.asarray(steps.discount) == 0
     follows = (observations[1:] == following[:-1]).all(axis=1)

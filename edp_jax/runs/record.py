@@ -26,7 +26,7 @@ _SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what return
 # what the steps that are collected depend on
 _ONLINE = frozenset({"num_steps", "env_id", "env_kwargs", *ACTING})
 # Runs made before a setting existed behave as if it had this value, which is not its default now.
-_BEFORE_IT_CAME = {"trust_region": 0.0}
+_BEFORE_IT_CAME = {"trust_region": 0.0, "holdout": 0.0}
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("gymnasium", "gymnasium-robotics", "mujoco"),

@@ -129,6 +129,7 @@ class Interaction:
         environments: Sequence[Episodes],
         *,
         rewards_add_up: bool = False,
+        marks_held_out: bool = False,
         call: Call = lambda function: function(),
     ):
         """Takes the environments, which are reset when the first step is asked for.
@@ -137,9 +138,11 @@ class Interaction:
           environments: R of them.
           rewards_add_up: whether the data store, as a reward, the sum of what the environment has
             paid in an episode so far, see `tasks.Task.stored_rewards_add_up`.
+          marks_held_out: whether rows of the data say which are held out; none of these is.
           call: calls the functions that reset and step, each for one step.
         """
         self._environments, self._add_up, self._call = environments, rewards_add_up, call
+        self._marks = marks_held_out
         self.finished: list[Finished] = []
 
     def collect(self, act: Act, first: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,6 +181,7 @@ class Interaction:
                     reward=reward,
                     discount=1.0 - step.terminated,
                     next_observation=step.next_observation,
+                    held_out=np.zeros_like(reward) if self._marks else None,
                 )
                 packed.append(pack(taken))
             sound.append(step.stepped & np.isfinite(packed[-1]).all(axis=-1))
@@ -192,9 +196,10 @@ class Interaction:
         self, packed: list[np.ndarray], sound: list[np.ndarray], number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Moves the sound ones of steps [R, D] to the front of rows [R, number, D]."""
-        observation_dim = self._environments[0].observation.shape[0]
-        width = TaskSpec(observation_dim, self._environments[0].action_space.shape[0]).row_width
-        rows = np.zeros((len(self._environments), number, width), np.float32)
+        first = self._environments[0]
+        sizes = first.observation.shape[0], first.action_space.shape[0]
+        spec = TaskSpec(*sizes, marks_held_out=self._marks)
+        rows = np.zeros((len(self._environments), number, spec.row_width), np.float32)
         counts = np.zeros(len(rows), np.int32)
         for step, use in zip(packed, sound, strict=True):
             members = np.flatnonzero(use)

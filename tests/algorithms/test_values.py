@@ -110,6 +110,6 @@ def test_a_timeout_is_not_a_terminal(cut, values):
         **flags,
         next_observations=steps.next_observation,
     )
-    recorded = unpack(preprocess.to_rows(raw), TaskSpec(1, 1))
+    recorded = unpack(preprocess.to_rows(raw, TaskSpec(1, 1)), TaskSpec(1, 1))
     found = learned_values("edp_td3", recorded, [0.0, 1.0])
     np.testing.assert_allclose(found, values, atol=0.15)

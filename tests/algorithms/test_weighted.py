@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edp_jax import diffusion
-from edp_jax.algorithms import weighted
+from edp_jax.algorithms import AgentState, TrainState, own_noise, trust, weighted
 from edp_jax.algorithms.iql import Judgement
 from edp_jax.policy import Corruption, Prediction
 
@@ -77,17 +77,24 @@ def test_spreads_are_the_variance_of_advantages_and_the_mean_squared_error():
 SCHEDULE = diffusion.make_schedule("vp", 10)
 
 
-def loss_of(batch, advantage, losses, error=0.0, slope=0.0, **changes):
+def remembering(errors: trust.Errors | None) -> AgentState:
+    """A state with these errors of the critics, and nothing else."""
+    seen = own_noise.Seen(None, None, None, errors)
+    return AgentState(None, None, {own_noise.SEEN: TrainState(seen, None, ())})
+
+
+def loss_of(batch, advantage, losses, slope=0.0, errors=None, **changes):
     """Denoising loss plus guidance, as `edp.policy_step` adds them up; Q = slope * sum of a."""
     settings = tiny_settings("edp", **{"strength": 1.0, "trust_region": 0.0} | changes)
     draws = Corruption(jnp.full(len(losses), 4), None)
     prediction = Prediction(jnp.full_like(batch.action, 0.5), None, losses, None)
     judgement = Judgement(
-        advantage, jnp.full_like(advantage, error), lambda action: slope * jnp.sum(action, axis=-1)
+        advantage, jnp.zeros_like(advantage), lambda action: slope * jnp.sum(action, axis=-1)
     )
-    extra, metrics = weighted.weighted_denoising(
-        judgement, batch, settings, draws, schedule=SCHEDULE
-    )(None, prediction)
+    guidance = weighted.weighted_denoising(
+        judgement, batch, settings, draws, remembering(errors), schedule=SCHEDULE
+    )
+    extra, metrics = guidance(None, prediction)
     kept = 1.0 if batch.has_action is None else batch.has_action
     return extra + jnp.sum(kept * losses) / jnp.sum(kept * jnp.ones(len(losses))), metrics
 
@@ -145,32 +152,45 @@ def test_rows_without_a_value_are_not_followed():
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
 def test_the_policys_loss_follows_the_critics_without_a_unit(unit):
-    """var A = 9, delta^2 = 4: reliability 5 / 13; allowed 0.52 * 5 / 13 * mean loss 1.25 = 0.25.
+    """n = 25 - 9, v = 25: reliability 9 / 41; allowed 0.82 * 9 / 41 * mean loss 1.25 = 0.225.
 
     All rows have one slope u (1, 1, ...) and one abar: cost = A^2 / 4 abar (1 - abar) u^2 with
-    A u^2 = |slope|^2, and the loss is -g abar A u / 2 with g = sqrt(0.25 / cost).
+    A u^2 = |slope|^2, and the loss is -g abar A u / 2 with g = sqrt(0.225 / cost).
     """
     batch = make_batch(2)
     dim, abar = batch.action.shape[-1], SCHEDULE.alphas_cumprod[4]
-    arguments = batch, unit * jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]), 2.0 * unit
-    plain, _ = loss_of(*arguments, slope=unit)
-    found, metrics = loss_of(*arguments, slope=unit, trust_region=0.52)
-    g = np.sqrt(0.25 / (dim**2 / 4 * abar * (1 - abar)))
+    arguments = batch, unit * jnp.array([3.0, -3.0]), jnp.array([0.5, 2.0]), unit
+    errors = trust.Errors(*(unit * jnp.array([3.0, 5.0, 5.0])))
+    plain, _ = loss_of(*arguments, errors=errors)
+    found, metrics = loss_of(*arguments, errors=errors, trust_region=0.82)
+    g = np.sqrt(0.225 / (dim**2 / 4 * abar * (1 - abar)))
     assert_close(found - plain, -g * abar * dim / 2, rtol=1e-4)
-    assert_close(metrics["reliability"], 5 / 13)
+    assert_close(metrics["reliability"], 9 / 41)
 
 
 def test_without_slope_or_reliability_nothing_is_followed():
     batch, losses = make_batch(2), jnp.array([0.5, 2.0])
-    differ = jnp.array([3.0, -3.0])  # a variance of 9
-    for advantage, error, slope in (
-        (differ, 0.0, 0.0),
-        (jnp.ones(2), 0.0, 5.0),
-        (differ, 3.0, 5.0),
-    ):
-        plain, _ = loss_of(batch, advantage, losses, error, slope)
-        found, _ = loss_of(batch, advantage, losses, error, slope, trust_region=1.0)
+    reliable, wrong = (trust.Errors(*jnp.array(each)) for each in ([1.0, 1, 2], [0.0, 2, 2]))
+    advantage = jnp.array([3.0, -3.0])
+    for slope, errors in ((0.0, reliable), (5.0, wrong), (5.0, None)):
+        plain, _ = loss_of(batch, advantage, losses, slope, errors)
+        found, _ = loss_of(batch, advantage, losses, slope, errors, trust_region=1.0)
         assert_close(found, plain)
+
+
+def test_values_are_not_learned_from_what_is_held_out():
+    """Other rewards in the third row change the policy's weights, but not the critics and V."""
+    learner = tiny_learner("edp")
+    state, update = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update_step)
+    batch = make_batch(held_out=jnp.array([0.0, 0.0, 1.0, 0.0]))
+    other = batch.replace(reward=batch.reward + jnp.array([0.0, 0.0, 50.0, 0.0]))
+    first, second = (update(state, each, learner.settings)[0].networks for each in (batch, other))
+    for network in ("critic", "value"):
+        assert_close(first[network].params, second[network].params)
+    changed = update(state, batch.replace(held_out=jnp.zeros(4)), learner.settings)[0].networks
+    for network in ("critic", "value"):
+        moved = jax.tree.map(lambda a, b: jnp.any(a != b), first[network], changed[network])
+        assert any(jax.tree.leaves(moved.params))
 
 
 def test_its_values_are_those_of_iql():

@@ -12,6 +12,7 @@ def paired():
     """paired(raw) -> the transitions of a dataset, before anything is scaled."""
 
     def pair(raw: data.RawDataset) -> Transition:
-        return unpack(preprocess.to_rows(raw), TaskSpec(raw.observation_dim, raw.action_dim))
+        spec = TaskSpec(raw.observation_dim, raw.action_dim)
+        return unpack(preprocess.to_rows(raw, spec), spec)
 
     return pair

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edp_jax import data, settings
+from edp_jax.data import preprocess
 from edp_jax.data.rewards import as_learner_sees
 from edp_jax.types import ACTION_LIMIT, InputError, TaskSpec, pack
 
@@ -39,6 +40,32 @@ def test_transitions_are_views_of_the_rows(raw):
         np.shares_memory(getattr(dataset.transitions, name), dataset.rows)
         for name in ("observation", "action", "next_observation", "reward", "discount")
     )
+
+
+def test_whole_episodes_are_held_out(raw):
+    """Of the two episodes with 3 and 2 transitions one is, whatever the share; of one none is."""
+    plain = prepare(raw).transitions
+    for share in (0.01, 0.5):
+        dataset = prepare(raw, holdout=share)
+        assert dataset.spec == TaskSpec(2, 1, marks_held_out=True)
+        assert dataset.transitions.held_out.tolist() in ([1, 1, 1, 0, 0], [0, 0, 0, 1, 1])
+        assert np.shares_memory(dataset.transitions.held_out, dataset.rows)
+        for name in ("observation", "action", "next_observation", "reward", "discount"):
+            np.testing.assert_array_equal(getattr(dataset.transitions, name), getattr(plain, name))
+    one = dataclasses.replace(raw, terminals=np.zeros(6, bool))
+    assert prepare(one, holdout=0.5).spec == TaskSpec(2, 1)
+
+
+def test_the_share_of_the_episodes_is_held_out():
+    episode = np.repeat(np.arange(20), np.arange(1, 21))
+    for share, count in ((0.0, None), (0.1, 2), (0.125, 2), (0.3, 6)):
+        marks = preprocess.held_out(episode, share)
+        if count is None:
+            assert marks is None
+            continue
+        assert len(np.unique(episode[marks])) == count
+        assert not set(episode[marks]) & set(episode[~marks])
+        np.testing.assert_array_equal(marks, preprocess.held_out(episode, share))
 
 
 def test_units_lead_from_the_stored_numbers_to_the_learners(raw):

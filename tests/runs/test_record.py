@@ -66,12 +66,13 @@ def test_a_run_of_before_a_setting_goes_on_with_its_default(workdir):
         check(workdir, horizon=2)
 
 
-def test_a_run_of_edp_from_before_its_trust_region_goes_on_without_one(tmp_path):
+@pytest.mark.parametrize(("name", "default"), [("trust_region", 0.3), ("holdout", 0.1)])
+def test_a_run_of_edp_from_before_it_followed_its_critics_goes_on_without(tmp_path, name, default):
     config = {"algorithm": "edp", "task": "hopper-medium-v2"}
     record.write_config(str(tmp_path), config, DATASET, grid((0,)), 0)
-    record.check_workdir(str(tmp_path), config | {"trust_region": 0.0}, DATASET, ())
-    with pytest.raises(InputError, match="holds a run with trust_region=0.0, not 0.3; .*that val"):
-        record.check_workdir(str(tmp_path), config | {"trust_region": 0.3}, DATASET, ())
+    record.check_workdir(str(tmp_path), config | {name: 0.0}, DATASET, ())
+    with pytest.raises(InputError, match=f"holds a run with {name}=0.0, not {default}; .*that val"):
+        record.check_workdir(str(tmp_path), config | {name: default}, DATASET, ())
 
 
 def test_of_two_sweeps_the_settings_that_differ_are_named(tmp_path):

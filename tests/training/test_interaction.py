@@ -53,6 +53,14 @@ def test_rows_are_what_the_environment_gave():
     assert last.total == pytest.approx(own.sum(), rel=1e-6)
 
 
+def test_where_rows_say_what_is_held_out_no_collected_one_is():
+    plain, _ = interaction((1,)).collect(act, 0, 10)
+    marked, _ = Interaction([Episodes(Drift(), 1)], marks_held_out=True).collect(act, 0, 10)
+    steps = unpack(marked[0], TaskSpec(3, 2, marks_held_out=True))
+    assert steps.held_out.tolist() == [0.0] * 10
+    np.testing.assert_array_equal(np.delete(marked, -3, axis=-1), plain)
+
+
 def test_where_rewards_add_up_a_row_holds_the_sum_of_its_episode_so_far():
     plain, _ = interaction((1,)).collect(act, 0, 10)
     summed, _ = Interaction([Episodes(Drift(), 1)], rewards_add_up=True).collect(act, 0, 10)

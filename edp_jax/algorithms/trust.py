@@ -1,0 +1,88 @@
+"""How far critics can be trusted: how they do on episodes that they have not learned from.
+
+Critics of a small dataset can know every row by heart and be wrong between the rows. Their errors
+on what they learned from do not show it. So some episodes are held out: the policy imitates them,
+values are not learned from them (docs/findings.md, "Following the critics where they generalise").
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from edp_jax import losses
+from edp_jax.algorithms.base import Metrics
+from edp_jax.types import Array
+
+_STEP = 0.005  # of the running means, per update
+
+
+class Errors(NamedTuple):
+    """Running means over the batches, in units of Q; all start at 0, equally far below the truth.
+
+    They are means of magnitudes and not of squares, so that the few rows near a goal, where rewards
+    are rare, do not outweigh all others.
+    """
+
+    learned: Array  # [] of |delta|, the TD error, on rows that values are learned from
+    held_out: Array  # [] of |delta| on the others
+    spread: Array  # [] of |A - mean A| on the others
+
+
+def no_errors() -> Errors:
+    """Those before the first batch."""
+    return Errors(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+
+
+def averaged(old: Array, new: Array) -> Array:
+    """One step of a running mean over about the last 200 batches."""
+    return old + _STEP * (new - old)
+
+
+def measure(advantage: Array, td_error: Array, held_out: Array, counts: Array | None) -> Metrics:
+    """The means of one batch, as metrics.
+
+    Args:
+      advantage: [B] A of the dataset's actions.
+      td_error: [B] delta of them.
+      held_out: [B] 1 for the rows of episodes that values are not learned from.
+      counts: [B], see `edp_jax.losses`.
+
+    Returns:
+      The `Errors` by name, with the prefix "error_"; and "both", 1 where the batch has rows of both
+      kinds, else 0.
+    """
+    out = held_out if counts is None else held_out * counts
+    learned = (1.0 - held_out) if counts is None else (1.0 - held_out) * counts
+    both = (jnp.sum(out) > 0) & (jnp.sum(learned) > 0)
+    return {
+        "error_learned": losses.mean(jnp.abs(td_error), learned),
+        "error_held_out": losses.mean(jnp.abs(td_error), out),
+        "error_spread": losses.mean(jnp.abs(advantage - losses.mean(advantage, out)), out),
+        "error_both": both.astype(jnp.float32),
+    }
+
+
+def updated(errors: Errors, metrics: Mapping[str, Array]) -> Errors:
+    """The running means after a batch; they stay where it lacks rows of one kind."""
+    both = metrics["actor/error_both"] > 0
+    means = (averaged(old, metrics[f"actor/error_{name}"]) for name, old in errors._asdict().items())
+    return Errors(*(jnp.where(both, new, old) for new, old in zip(means, errors, strict=True)))
+
+
+def reliability(errors: Errors) -> Array:
+    """How much of what the critics say of unseen episodes is true, between 0 and 1.
+
+    Their TD errors there have two parts: chance in what happens, which no critic can foresee and
+    which is in the errors on learned rows as well, and what the critics have learned wrongly. With
+    magnitudes for standard deviations, the second has the variance n = max(held_out^2 - learned^2,
+    0). Advantages there have the variance v = spread^2.
+
+    Returns:
+      [] max(v - n, 0) / (v + n): 1 where the critics do as well on unseen episodes, 0 where the
+      advantages vary by no more than the critics err, and before the first batch.
+    """
+    wrong = jnp.maximum(jnp.square(errors.held_out) - jnp.square(errors.learned), 0.0)
+    spread = jnp.square(errors.spread)
+    both = spread + wrong
+    return jnp.maximum(spread - wrong, 0.0) / jnp.where(both > 0, both, jnp.inf)
