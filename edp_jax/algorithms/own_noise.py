@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 
 from edp_jax import diffusion
-from edp_jax.algorithms import trust
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics, TrainState, noise_key
 from edp_jax.networks import Params
 from edp_jax.policy import DiffusionPolicy
@@ -40,6 +39,7 @@ CANDIDATE_NOISE = 0.5  # s of the samples that they choose among
 
 _ROWS = 64  # observations that the samples are drawn at
 _DRAWS = 16  # timesteps and noises per sample
+_STEP = 0.005  # of the averages of A's variance and of delta^2, per update
 
 
 class Seen(NamedTuple):
@@ -49,7 +49,6 @@ class Seen(NamedTuple):
     # running means over the batches; both start at 0 and are equally far below the true ones
     advantage_variance: Array  # [] of the variance of A
     squared_error: Array  # [] of the mean of delta^2
-    errors: trust.Errors | None = None  # None where the learner holds nothing out
 
 
 class OwnNoise(NamedTuple):
@@ -151,12 +150,7 @@ def likeliest(
 
 
 def choosing(
-    learner: Algorithm,
-    policy: DiffusionPolicy,
-    starting_noise: float,
-    spec: TaskSpec,
-    *,
-    holds_out: bool,
+    learner: Algorithm, policy: DiffusionPolicy, starting_noise: float, spec: TaskSpec
 ) -> Algorithm:
     """The learner with an acting policy that is an `OwnNoise`.
 
@@ -166,12 +160,10 @@ def choosing(
       policy: what it trains.
       starting_noise: s, or `CHOSEN`.
       spec: sizes of observation and action.
-      holds_out: whether episodes are held out; then its metrics have the `trust.Errors` as well.
     """
 
     def init(key: chex.PRNGKey) -> AgentState:
-        observation, zero = jnp.zeros((_ROWS, spec.observation_dim)), jnp.zeros(())
-        seen = Seen(observation, zero, zero, trust.no_errors() if holds_out else None)
+        seen = Seen(jnp.zeros((_ROWS, spec.observation_dim)), jnp.zeros(()), jnp.zeros(()))
         return _remember(learner.init(key), seen)
 
     def update(
@@ -182,13 +174,12 @@ def choosing(
         rows = jnp.arange(_ROWS) % len(batch.observation)
 
         def averaged(old: Array, name: str) -> Array:
-            return trust.averaged(old, metrics[f"actor/{name}"])
+            return old + _STEP * (metrics[f"actor/{name}"] - old)
 
         newest = Seen(
             batch.observation[rows],
             averaged(before.advantage_variance, "advantage_variance"),
             averaged(before.squared_error, "squared_error"),
-            None if before.errors is None else trust.updated(before.errors, metrics),
         )
         return _remember(state, newest), metrics
 

@@ -5,15 +5,18 @@ on what they learned from do not show it. So some episodes are held out: the pol
 values are not learned from them (docs/findings.md, "Following the critics where they generalise").
 """
 
+import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import chex
 import jax.numpy as jnp
 
 from edp_jax import losses
-from edp_jax.algorithms.base import Metrics
-from edp_jax.types import Array
+from edp_jax.algorithms.base import AgentState, Algorithm, Metrics, TrainState
+from edp_jax.types import Array, Transition
 
+ERRORS = "errors"  # name of the running means in the state
 _STEP = 0.005  # of the running means, per update
 
 
@@ -27,16 +30,6 @@ class Errors(NamedTuple):
     learned: Array  # [] of |delta|, the TD error, on rows that values are learned from
     held_out: Array  # [] of |delta| on the others
     spread: Array  # [] of |A - mean A| on the others
-
-
-def no_errors() -> Errors:
-    """Those before the first batch."""
-    return Errors(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
-
-
-def averaged(old: Array, new: Array) -> Array:
-    """One step of a running mean over about the last 200 batches."""
-    return old + _STEP * (new - old)
 
 
 def measure(advantage: Array, td_error: Array, held_out: Array, counts: Array | None) -> Metrics:
@@ -65,9 +58,9 @@ def measure(advantage: Array, td_error: Array, held_out: Array, counts: Array | 
 
 def updated(errors: Errors, metrics: Mapping[str, Array]) -> Errors:
     """The running means after a batch; they stay where it lacks rows of one kind."""
-    both = metrics["actor/error_both"] > 0
-    means = (averaged(old, metrics[f"actor/error_{name}"]) for name, old in errors._asdict().items())
-    return Errors(*(jnp.where(both, new, old) for new, old in zip(means, errors, strict=True)))
+    step = _STEP * metrics["actor/error_both"]
+    named = errors._asdict().items()
+    return Errors(*(old + step * (metrics[f"actor/error_{name}"] - old) for name, old in named))
 
 
 def reliability(errors: Errors) -> Array:
@@ -86,3 +79,27 @@ def reliability(errors: Errors) -> Array:
     spread = jnp.square(errors.spread)
     both = spread + wrong
     return jnp.maximum(spread - wrong, 0.0) / jnp.where(both > 0, both, jnp.inf)
+
+
+def remembering(learner: Algorithm) -> Algorithm:
+    """The learner with a state that remembers the `Errors` of its critics, under `ERRORS`.
+
+    Its metrics have what `measure` gives, as metrics of the network "actor".
+    """
+
+    def init(key: chex.PRNGKey) -> AgentState:
+        return _remember(learner.init(key), Errors(jnp.zeros(()), jnp.zeros(()), jnp.zeros(())))
+
+    def update(
+        state: AgentState, batch: Transition, settings: Any, draws: Any
+    ) -> tuple[AgentState, Metrics]:
+        before = state.networks[ERRORS].params
+        state, metrics = learner.update(state, batch, settings, draws)
+        return _remember(state, updated(before, metrics)), metrics
+
+    return learner._replace(init=init, update=update)
+
+
+def _remember(state: AgentState, errors: Errors) -> AgentState:
+    networks = state.networks | {ERRORS: TrainState(errors, None, ())}
+    return dataclasses.replace(state, networks=networks)

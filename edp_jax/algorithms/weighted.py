@@ -180,7 +180,7 @@ def weighted_denoising(
       batch: B rows.
       settings: of the learner.
       draws: timesteps and noise of the prediction.
-      state: before the update; it has what `own_noise` remembers.
+      state: before the update; where episodes are held out it has the critics' `trust.Errors`.
       schedule: of the noise.
 
     Returns:
@@ -189,10 +189,10 @@ def weighted_denoising(
     advantage, delta, counts = judgement.advantage, judgement.td_error, batch.has_value
     variance, squared_error = spread = spreads(judgement, counts)
     weight = relative_weight(advantage, spread, settings.strength, counts)
-    errors = state.networks[own_noise.SEEN].params.errors
-    reliability = jnp.zeros(()) if errors is None else trust.reliability(errors)
+    remembered = state.networks.get(trust.ERRORS)
+    reliability = trust.reliability(remembered.params) if remembered else jnp.zeros(())
     held_out = jnp.zeros_like(delta) if batch.held_out is None else batch.held_out
-    measured = {} if errors is None else trust.measure(advantage, delta, held_out, counts)
+    measured = trust.measure(advantage, delta, held_out, counts) if remembered else {}
     signal = jnp.asarray(schedule.alphas_cumprod)[draws.timestep]
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:
@@ -242,5 +242,6 @@ def make(settings: EDP, spec: TaskSpec) -> Algorithm:
         edp.averaged_actor_and_critic,
         functools.partial(weighted_denoising, schedule=policy.schedule),
     )
-    holds_out = settings.holdout > 0
-    return own_noise.choosing(learner, policy, starting_noise, spec, holds_out=holds_out)
+    if settings.holdout > 0:
+        learner = trust.remembering(learner)
+    return own_noise.choosing(learner, policy, starting_noise, spec)

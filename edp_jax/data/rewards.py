@@ -9,7 +9,10 @@ import numpy as np
 from edp_jax.data.columns import constant_columns
 from edp_jax.types import InputError, Transition, Units
 
-REWARD_KINDS = ("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion", "unit_magnitude", "unit_return")
+REWARD_KINDS = (
+    *("none", "antmaze", "iql_antmaze", "standardize", "iql_locomotion"),
+    *("unit_magnitude", "unit_return"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,23 @@ import optax
 import pytest
 
 from edp_jax import algorithms, diffusion
-from edp_jax.algorithms import AgentState, Algorithm, TrainState, base, edp, td3
+from edp_jax.algorithms import (
+    AgentState,
+    Algorithm,
+    TrainState,
+    base,
+    edp,
+    own_noise,
+    td3,
+    trust,
+)
 from edp_jax.networks import Network
 from edp_jax.policy import Corruption, DiffusionPolicy, GaussianPolicy
 from edp_jax.types import TaskSpec, Transition
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2)
 LEARNERS = tuple(algorithms.REGISTRY)
+REMEMBERED = (own_noise.SEEN, trust.ERRORS)  # parts of a state that are no networks
 EVERY_LEARNER = pytest.mark.parametrize("name", LEARNERS)
 # Every part of a learner has something to do: three critics of which two count, two actions in
 # every maximum.

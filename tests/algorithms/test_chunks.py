@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 from edp_jax import algorithms, data
-from edp_jax.algorithms import edp, own_noise
+from edp_jax.algorithms import edp
 from edp_jax.types import TaskSpec
 
-from .builders import EVERY_LEARNER, as_data, assert_close, make_batch, same, tiny_settings
+from .builders import (
+    EVERY_LEARNER,
+    REMEMBERED,
+    as_data,
+    assert_close,
+    make_batch,
+    same,
+    tiny_settings,
+)
 
 SPEC = TaskSpec(observation_dim=3, action_dim=2, horizon=3)
 # A whole chunk, one whose task ended in its second step, two that were cut, one of padding alone.
@@ -82,7 +90,7 @@ def test_a_row_of_padding_is_as_good_as_none(name):
     padded = [0, 1, 2, 3] + [4] * 16
     results = [update(state, take(BATCH, which), take(draws, which))[0] for which in (rows, padded)]
     learned = [
-        {key: network for key, network in result.networks.items() if key != own_noise.SEEN}
+        {key: network for key, network in result.networks.items() if key not in REMEMBERED}
         for result in results
     ]
     assert_close(*learned, atol=2e-6)
@@ -97,7 +105,7 @@ def test_a_row_that_was_cut_trains_no_value_and_only_the_recorded_action(name):
     new = update(state, take(BATCH, cut), take(draws, cut))[0]
     for network, before in state.networks.items():
         after = new.networks[network]
-        if network in ("dual", own_noise.SEEN):  # DAC's weight of imitation; what is remembered
+        if network in ("dual", *REMEMBERED):  # DAC's weight of imitation
             continue
         if network in ("critic", "value"):
             assert same(before.params, after.params)

@@ -10,13 +10,14 @@ import optax
 import pytest
 
 from edp_jax import algorithms
-from edp_jax.algorithms import own_noise, trust
+from edp_jax.algorithms import TrainState, trust
 from edp_jax.settings import Setting, describe, traced_names
 
 from .builders import (
     BATCH,
     EVERY_LEARNER,
     LEARNERS,
+    REMEMBERED,
     SPEC,
     as_data,
     assert_close,
@@ -34,6 +35,8 @@ READ_WITH = {"ddim_eta": {"sampler": "ddim"}}
 
 def other_value(entry: Setting, value):
     """Another value of a static setting."""
+    if entry.name == "holdout":
+        return 0.0  # how large a share is says the data
     if entry.name == "sampler":
         return "ddpm"  # the deterministic ones are the same in few steps
     if isinstance(value, bool):
@@ -137,10 +140,8 @@ def test_every_traced_setting_changes_the_update(name):
         own = learner.settings
     own = own.replace(grad_clip=0.05, weight_decay=0.1)
     if name == "edp":  # critics that do as well on held-out episodes, since it follows only such
-        seen = state.networks[own_noise.SEEN]
-        told = seen.params._replace(errors=trust.Errors(*jnp.ones(3)))
-        seen = dataclasses.replace(seen, params=told)
-        state = state.replace(networks=state.networks | {own_noise.SEEN: seen})
+        good = TrainState(trust.Errors(*jnp.ones(3)), None, ())
+        state = state.replace(networks=state.networks | {trust.ERRORS: good})
     first, _ = update(state, BATCH, own)
     names = traced_names(type(own))
     assert {"learning_rate", "weight_decay", "grad_clip"} <= set(names)
@@ -215,7 +216,7 @@ def test_an_update_moves_every_network_and_the_learning_rate_falls(name):
         assert all(np.all(np.isfinite(value)) for value in metrics.values())
         assert int(new.step) == count + 1 and new.key == start.key
         for key, state in new.networks.items():
-            if key == own_noise.SEEN:  # what is remembered of the batches
+            if key in REMEMBERED:
                 continue
             change = optax.tree.sub(state.params, start.networks[key].params)
             assert (optax.tree.norm(change, ord="inf") > 1e-5) == moves, key

@@ -1,15 +1,17 @@
 """How far critics can be trusted: their errors on episodes that they have not learned from."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from edp_jax.algorithms import trust
 
-from .builders import assert_close
+from .builders import assert_close, make_batch, tiny_learner
 
 # A = 5, 1, 3; delta = -1, 2, 4; the last two rows are held out
 ADVANTAGE, ERROR = jnp.array([5.0, 1.0, 3.0]), jnp.array([-1.0, 2.0, 4.0])
 HELD_OUT = jnp.array([0.0, 1.0, 1.0])
+KEY = jax.random.key(0)
 
 
 def errors(learned, held_out, spread):
@@ -61,3 +63,17 @@ def test_running_means_move_by_a_200th():
 def test_a_batch_of_one_kind_says_nothing(held_out):
     before = errors(2.0, 1.0, 0.5)
     assert_close(jnp.stack(trust.updated(before, measured(held_out))), jnp.stack(before))
+
+
+def test_the_state_of_edp_remembers_them_where_episodes_are_held_out():
+    learner = tiny_learner("edp")
+    state, update = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update_step)
+    assert_close(jnp.stack(state.networks[trust.ERRORS].params), jnp.zeros(3))
+    batch = make_batch(held_out=jnp.array([0.0, 1.0, 1.0, 0.0]))
+    state, metrics = update(state, batch, learner.settings)
+    now = jnp.array([metrics[f"actor/error_{name}"] for name in trust.Errors._fields])
+    assert_close(jnp.stack(state.networks[trust.ERRORS].params), 0.005 * now)
+    assert metrics["actor/reliability"] == 0  # what is followed was known before the batch
+    _, metrics = update(state, batch, learner.settings)
+    assert_close(metrics["actor/reliability"], trust.reliability(trust.Errors(*now)), rtol=1e-4)
+    assert trust.ERRORS not in jax.eval_shape(tiny_learner("edp", holdout=0.0).init, KEY).networks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edp_jax import diffusion
-from edp_jax.algorithms import AgentState, TrainState, own_noise, trust, weighted
+from edp_jax.algorithms import AgentState, TrainState, trust, weighted
 from edp_jax.algorithms.iql import Judgement
 from edp_jax.policy import Corruption, Prediction
 
@@ -79,8 +79,7 @@ SCHEDULE = diffusion.make_schedule("vp", 10)
 
 def remembering(errors: trust.Errors | None) -> AgentState:
     """A state with these errors of the critics, and nothing else."""
-    seen = own_noise.Seen(None, None, None, errors)
-    return AgentState(None, None, {own_noise.SEEN: TrainState(seen, None, ())})
+    return AgentState(None, None, {trust.ERRORS: TrainState(errors, None, ())} if errors else {})
 
 
 def loss_of(batch, advantage, losses, slope=0.0, errors=None, **changes):

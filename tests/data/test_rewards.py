@@ -41,7 +41,8 @@ def test_a_fitted_transform_is_the_same_for_a_new_reward():
 
 def test_another_scale_and_shift_come_afterwards():
     # 10 (4 (r - 0.5)) + 1
-    assert rewards.fit("antmaze", REWARDS, RETURNS, UNIT).then(10.0, 1.0) == RewardTransform(40.0, -19.0)
+    fitted = rewards.fit("antmaze", REWARDS, RETURNS, UNIT)
+    assert fitted.then(10.0, 1.0) == RewardTransform(40.0, -19.0)
 
 
 def test_the_mean_magnitude_counts_losses_as_gains():
@@ -51,7 +52,8 @@ def test_the_mean_magnitude_counts_losses_as_gains():
 
 
 def test_rewards_of_zero_have_no_magnitude_to_divide_by():
-    assert rewards.fit("unit_magnitude", np.zeros(3, np.float32), RETURNS, UNIT) == RewardTransform()
+    zeros = np.zeros(3, np.float32)
+    assert rewards.fit("unit_magnitude", zeros, RETURNS, UNIT) == RewardTransform()
 
 
 def test_a_constant_reward_is_its_own_unit():
