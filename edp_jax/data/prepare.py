@@ -141,7 +141,12 @@ def prepare(
     low, high = box.low, box.high
     for line in box.lines:
         progress(f"  {line}")
-    held_out = preprocess.held_out(episode, options.holdout)
+    held_out = preprocess.held_out(episode, options.holdout) if raw.whole_episodes else None
+    if options.holdout and held_out is None:
+        progress(
+            f"  holdout={options.holdout:g}: too few whole episodes to hold any out, the policy "
+            "only imitates"
+        )
     spec = TaskSpec(
         raw.observation_dim, raw.action_dim, options.horizon, marks_held_out=held_out is not None
     )
@@ -165,8 +170,9 @@ def prepare(
     map_rows(units.scale, single_action, out=single_action)
 
     episode_returns = preprocess.episode_returns(raw)
-    unit = rewards.constant_reward(parts.reward, episode, options.discount)
-    transform = rewards.fit(options.reward_transform, parts.reward, episode_returns, unit)
+    transform = rewards.fit(
+        options.reward_transform, parts.reward, episode_returns, episode, options.discount
+    )
     transform = transform.then(options.reward_scale, options.reward_shift)
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
         parts.reward[:] = transform.apply(parts.reward)

@@ -44,15 +44,15 @@ def held_out(episode: np.ndarray, share: float) -> np.ndarray | None:
 
     Args:
       episode: [N] int, the episode of each transition.
-      share: of the episodes; at least one is drawn, and at least one is not.
+      share: of the episodes, at most 0.5.
 
     Returns:
-      [N] bool; None where the share is 0 or there is a single episode.
+      [N] bool; None where the share is less than half an episode.
     """
     numbers = np.unique(episode)
-    if not share or len(numbers) < 2:
+    count = round(share * len(numbers))
+    if not count:
         return None
-    count = min(max(round(share * len(numbers)), 1), len(numbers) - 1)
     return np.isin(episode, np.random.default_rng(0).permutation(numbers)[:count])
 
 

@@ -45,7 +45,9 @@ def as_learner_sees(steps: Transition, units: Units, rewards: RewardTransform) -
     )
 
 
-def fit(kind: str, rewards: np.ndarray, returns: np.ndarray, unit: float) -> RewardTransform:
+def fit(
+    kind: str, rewards: np.ndarray, returns: np.ndarray, episode: np.ndarray, gamma: float
+) -> RewardTransform:
     """Fits one kind of transform to a dataset.
 
     | kind | rewards that a learner sees | source |
@@ -56,7 +58,7 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray, unit: float) -> Rew
     | iql_locomotion | 1000 r / (largest - smallest return) | IQL, on locomotion |
     | standardize | (r - mean) / std | Diffusion-QL (arXiv 2208.06193) and EDP, on Adroit |
     | unit_magnitude | r / mean of abs(r) | ours |
-    | unit_return | r / unit, see `constant_reward` | ours: no value is above 1 / (1 - gamma) |
+    | unit_return | r / `constant_reward` | ours: no value is above 1 / (1 - gamma) |
 
     Rewards that are all 0 stay 0 with the last two kinds.
 
@@ -64,7 +66,8 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray, unit: float) -> Rew
       kind: one of `REWARD_KINDS`.
       rewards: [N] of the transitions.
       returns: [episodes], the sum of all stored rewards of each.
-      unit: what `constant_reward` says of them.
+      episode: [N], the number of each transition's episode.
+      gamma: the discount per step.
 
     Raises:
       InputError: an unknown kind, or a spread to divide by that is 0 or only rounding.
@@ -86,6 +89,7 @@ def fit(kind: str, rewards: np.ndarray, returns: np.ndarray, unit: float) -> Rew
         magnitude = np.abs(rewards).mean(dtype=np.float64)
         return RewardTransform(float(1.0 / magnitude) if magnitude > 0 else 1.0)
     if kind == "unit_return":
+        unit = constant_reward(rewards, episode, gamma)
         return RewardTransform(1.0 / unit if unit > 0 else 1.0)
     near = difflib.get_close_matches(kind, REWARD_KINDS, n=1, cutoff=0.0)[0]
     listed = ", ".join(REWARD_KINDS)
@@ -108,14 +112,13 @@ def constant_reward(rewards: np.ndarray, episode: np.ndarray, gamma: float) -> f
     Returns:
       A number of at least 0, in units of the rewards.
     """
-    starts = np.flatnonzero(np.diff(episode, prepend=episode[0] - 1))
-    lengths = np.diff(starts, append=len(episode))
-    largest, total = 0.0, np.zeros(len(starts))
-    for ahead in range(1, lengths.max() + 1):  # from the last step of each episode to its first
-        longer = lengths >= ahead
-        total[longer] = rewards[(starts + lengths - ahead)[longer]] + gamma * total[longer]
-        largest = max(largest, float(np.abs(total).max()))
-    return largest / float(np.sum(gamma ** np.arange(lengths.max())))
+    longest = int(np.bincount(episode).max())
+    total, step = rewards.astype(np.float64), 1
+    while step < longest:  # `total` has the rewards of that many steps, and then of twice as many
+        inside = episode[step:] == episode[:-step]
+        total[:-step] += np.where(inside, gamma**step * total[step:], 0.0)
+        step *= 2
+    return float(np.abs(total).max() / np.sum(gamma ** np.arange(longest)))
 
 
 def _check_spread(kind: str, what: str, values: np.ndarray) -> None:

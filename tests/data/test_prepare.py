@@ -43,17 +43,25 @@ def test_transitions_are_views_of_the_rows(raw):
 
 
 def test_whole_episodes_are_held_out(raw):
-    """Of the two episodes with 3 and 2 transitions one is, whatever the share; of one none is."""
-    plain = prepare(raw).transitions
-    for share in (0.01, 0.5):
-        dataset = prepare(raw, holdout=share)
-        assert dataset.spec == TaskSpec(2, 1, marks_held_out=True)
-        assert dataset.transitions.held_out.tolist() in ([1, 1, 1, 0, 0], [0, 0, 0, 1, 1])
-        assert np.shares_memory(dataset.transitions.held_out, dataset.rows)
-        for name in ("observation", "action", "next_observation", "reward", "discount"):
-            np.testing.assert_array_equal(getattr(dataset.transitions, name), getattr(plain, name))
+    """Of the two episodes, with 3 and 2 transitions, one is. All else stays as it is."""
+    plain, dataset = prepare(raw).transitions, prepare(raw, holdout=0.5)
+    assert dataset.spec == TaskSpec(2, 1, marks_held_out=True)
+    assert dataset.transitions.held_out.tolist() in ([1, 1, 1, 0, 0], [0, 0, 0, 1, 1])
+    assert np.shares_memory(dataset.transitions.held_out, dataset.rows)
+    for name in ("observation", "action", "next_observation", "reward", "discount"):
+        np.testing.assert_array_equal(getattr(dataset.transitions, name), getattr(plain, name))
+
+
+def test_nothing_is_held_out_of_few_episodes_or_of_shuffled_rows(raw):
+    """Neighbours of a row on both sides would give away what it should be judged by."""
     one = dataclasses.replace(raw, terminals=np.zeros(6, bool))
-    assert prepare(one, holdout=0.5).spec == TaskSpec(2, 1)
+    shuffled = dataclasses.replace(raw, whole_episodes=False)
+    for each, share in ((one, 0.5), (shuffled, 0.5), (raw, 0.2)):
+        told: list[str] = []
+        options = data.Preprocessing(holdout=share)
+        dataset = data.prepare(TASK, each, {}, options, progress=told.append)
+        assert dataset.spec == TaskSpec(2, 1)
+        assert any(f"holdout={share}: too few whole episodes" in line for line in told)
 
 
 def test_the_share_of_the_episodes_is_held_out():
