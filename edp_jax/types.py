@@ -4,7 +4,7 @@
 | --- | --- |
 | B | batch: the transitions of one update, or the observations of one call of a policy |
 | N | rows of a dataset, one per transition |
-| D | columns of a dataset's packed rows: 2 O + A + 2; with chunks 2 O + H A + H + 2 |
+| D | columns of packed rows: 2 O + A + 2; with chunks 2 O + H A + H + 2; 1 more with `held_out` |
 | O, A | columns of an observation, of an action |
 | H | actions that are chosen together: those of a chunk, which to a learner is one action |
 | K | timesteps of the diffusion |
@@ -30,6 +30,7 @@ from flax import struct
 Array: TypeAlias = jax.Array | np.ndarray
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+COLLECTED = -1.0  # mark of a row that a policy has collected, see `Transition.held_out`
 ACTION_LIMIT = 0.999  # largest action that a learner sees; its box is [-1, 1]
 
 
@@ -52,7 +53,9 @@ class Transition:
     discount: Array  # [B]
     next_observation: Array  # [B, O]
     valid: Array | None = None  # [B, H] 1 where a step is one of the episode, 0 behind its end
-    held_out: Array | None = None  # [B] 1: no value is learned from it; None: from all
+    # [B] 1: no value is learned from it; 0: one is; `COLLECTED`: one is, and it is not of the
+    # dataset. None: a value is learned from every row
+    held_out: Array | None = None
 
     @property
     def size(self) -> int:
@@ -91,7 +94,7 @@ class Transition:
         """[B] 1 for the rows that values are learned from: they have one and are not held out."""
         if self.held_out is None:
             return self.has_value
-        learned = 1.0 - self.held_out
+        learned = jnp.where(self.held_out > 0, 0.0, 1.0)
         return learned if self.has_value is None else learned * self.has_value
 
 

@@ -36,6 +36,7 @@ def test_values_are_learned_from_rows_that_have_one_and_are_not_held_out():
     zeros = np.zeros((4, 1), np.float32)
     steps = Transition(zeros, zeros, zeros[:, 0], np.ones(4, np.float32), zeros)
     assert steps.teaches_value is None
+    assert steps.replace(held_out=np.array([-1, 0, 1])).teaches_value.tolist() == [1, 1, 0]
     held_out = np.array([0, 0, 1, 1], np.float32)
     assert steps.replace(held_out=held_out).teaches_value.tolist() == [1, 1, 0, 0]
     chunks = steps.replace(held_out=held_out, valid=np.array([[1, 1], [1, 0]] * 2, np.float32))

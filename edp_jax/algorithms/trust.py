@@ -38,15 +38,16 @@ def measure(advantage: Array, td_error: Array, held_out: Array, counts: Array | 
     Args:
       advantage: [B] A of the dataset's actions.
       td_error: [B] delta of them.
-      held_out: [B] 1 for the rows of episodes that values are not learned from.
+      held_out: [B] of the batch, see `edp_jax.types.Transition`. Collected rows do not count: they
+        may be easier or harder than those of the data, whatever the critics know.
       counts: [B], see `edp_jax.losses`.
 
     Returns:
       The `Errors` by name, with the prefix "error_"; and "both", 1 where the batch has rows of both
       kinds, else 0.
     """
-    out = held_out if counts is None else held_out * counts
-    learned = (1.0 - held_out) if counts is None else (1.0 - held_out) * counts
+    all_count = jnp.ones_like(td_error) if counts is None else counts
+    out, learned = (jnp.where(held_out == mark, all_count, 0.0) for mark in (1, 0))
     both = (jnp.sum(out) > 0) & (jnp.sum(learned) > 0)
     return {
         "error_learned": losses.mean(jnp.abs(td_error), learned),

@@ -13,7 +13,7 @@ import numpy as np
 
 from edp_jax import stepping
 from edp_jax.errors import one_line
-from edp_jax.types import InputError, TaskSpec, Transition, pack
+from edp_jax.types import COLLECTED, InputError, TaskSpec, Transition, pack
 
 Act = Callable[[np.ndarray, int], np.ndarray]  # observation [R, O], step -> action [R, A]
 Call = Callable[[Callable[[], list]], list]  # as `evaluation.patience.Patience` calls functions
@@ -138,7 +138,7 @@ class Interaction:
           environments: R of them.
           rewards_add_up: whether the data store, as a reward, the sum of what the environment has
             paid in an episode so far, see `tasks.Task.stored_rewards_add_up`.
-          marks_held_out: whether rows of the data say which are held out; none of these is.
+          marks_held_out: whether rows of the data say which are held out; these are `COLLECTED`.
           call: calls the functions that reset and step, each for one step.
         """
         self._environments, self._add_up, self._call = environments, rewards_add_up, call
@@ -181,7 +181,7 @@ class Interaction:
                     reward=reward,
                     discount=1.0 - step.terminated,
                     next_observation=step.next_observation,
-                    held_out=np.zeros_like(reward) if self._marks else None,
+                    held_out=np.full_like(reward, COLLECTED) if self._marks else None,
                 )
                 packed.append(pack(taken))
             sound.append(step.stepped & np.isfinite(packed[-1]).all(axis=-1))

@@ -15,6 +15,7 @@ from .builders import (
     BATCH,
     CONSTANT_NOISE,
     LINEAR_CRITICS,
+    REMEMBERED,
     SCHEDULE,
     SPEC,
     agent,
@@ -178,7 +179,7 @@ def test_the_student_moves_and_its_teacher_and_critics_stand_still():
     state, metrics = update(state, BATCH, learner.settings)
     assert all(np.isfinite(value) for value in metrics.values())
     stood_still = {key for key, net in begun.networks.items() if same(net, state.networks[key])}
-    assert stood_still == {"critic", "value", "teacher", "seen"}
+    assert stood_still == {"critic", "value", "teacher", *REMEMBERED}
     params = learner.policy_params(state)
     assert same(params["critic"], teacher.networks["critic"].target_params)
     action = jax.jit(learner.act.__call__)(params, BATCH.observation, jax.random.key(3))

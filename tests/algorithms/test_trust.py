@@ -54,6 +54,13 @@ def test_rows_without_a_value_do_not_count():
     assert_close(measured(1.0 - HELD_OUT, jnp.array([1.0, 0.0, 1.0]))["actor/error_learned"], 4.0)
 
 
+def test_collected_rows_do_not_count():
+    found = measured(jnp.array([0.0, 1.0, -1.0]))
+    assert_close(found["actor/error_learned"], 1.0)
+    assert_close(found["actor/error_held_out"], 2.0)
+    assert measured(jnp.array([-1.0, 1.0, 1.0]))["actor/error_both"] == 0
+
+
 def test_running_means_move_by_a_200th():
     found = trust.updated(errors(2.0, 1.0, 0.0), measured(HELD_OUT))
     assert_close(jnp.stack(found), [2.0 - 0.005, 1.0 + 0.01, 0.005])

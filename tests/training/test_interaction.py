@@ -53,11 +53,11 @@ def test_rows_are_what_the_environment_gave():
     assert last.total == pytest.approx(own.sum(), rel=1e-6)
 
 
-def test_where_rows_say_what_is_held_out_no_collected_one_is():
+def test_where_rows_say_what_is_held_out_these_say_that_they_were_collected():
     plain, _ = interaction((1,)).collect(act, 0, 10)
     marked, _ = Interaction([Episodes(Drift(), 1)], marks_held_out=True).collect(act, 0, 10)
     steps = unpack(marked[0], TaskSpec(3, 2, marks_held_out=True))
-    assert steps.held_out.tolist() == [0.0] * 10
+    assert steps.held_out.tolist() == [-1.0] * 10
     np.testing.assert_array_equal(np.delete(marked, -3, axis=-1), plain)
 
 
