@@ -155,6 +155,10 @@ REFUSED = [
     ({"sweep": {"eta": (0.5, 0.5)}}, "sweep.eta=.* twice"),
     ({"sweep": {"num_critics": (2, 3)}}, "num_critics shapes the compiled program"),
     ({"sweep": {"discount": (0.9,)}, "n_step": 3}, "sweep.discount=.* needs n_step=1"),
+    (
+        {"sweep": {"discount": (0.9,)}, "reward_transform": "unit_return"},
+        "sweep.discount=.* needs another reward_transform than unit_return",
+    ),
     ({"num_steps": 0}, "num_steps=0 must be at least 1"),
     ({"num_steps": True}, "num_steps=True must be integer"),
     ({"online_warmup": 5}, "online_warmup=5 changes nothing: .* online_steps=0"),

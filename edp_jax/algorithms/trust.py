@@ -43,16 +43,19 @@ def measure(advantage: Array, td_error: Array, held_out: Array, counts: Array | 
       counts: [B], see `edp_jax.losses`.
 
     Returns:
-      The `Errors` by name, with the prefix "error_"; and "both", 1 where the batch has rows of both
-      kinds, else 0.
+      The `Errors` by name, with the prefix "error_", 0 where there are no such rows; and
+      "error_both": 1 where rows of both kinds are there, at least two of them held out, else 0.
     """
     all_count = jnp.ones_like(td_error) if counts is None else counts
     out, learned = (jnp.where(held_out == mark, all_count, 0.0) for mark in (1, 0))
-    both = (jnp.sum(out) > 0) & (jnp.sum(learned) > 0)
+    number = jnp.sum(out)
+    both = (number > 1) & (jnp.sum(learned) > 0)
+    deviation = losses.mean(jnp.abs(advantage - losses.mean(advantage, out)), out)
+    unbiased = jnp.sqrt(number / jnp.maximum(number - 1.0, 1.0))  # the mean is of the same rows
     return {
         "error_learned": losses.mean(jnp.abs(td_error), learned),
         "error_held_out": losses.mean(jnp.abs(td_error), out),
-        "error_spread": losses.mean(jnp.abs(advantage - losses.mean(advantage, out)), out),
+        "error_spread": unbiased * deviation,
         "error_both": both.astype(jnp.float32),
     }
 

@@ -140,6 +140,11 @@ def _check_sweep(config: Mapping[str, Any], known: Mapping[str, Setting]) -> Non
                 f"config.sweep.discount={config['sweep']['discount']} needs {name}=1: returns over "
                 f"{config[name]} steps are computed once, with one discount"
             )
+    if config.get("reward_transform") == "unit_return" and config["sweep"].get("discount"):
+        raise InputError(
+            f"config.sweep.discount={config['sweep']['discount']} needs another reward_transform "
+            "than unit_return, which depends on the discount: use unit_magnitude"
+        )
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:

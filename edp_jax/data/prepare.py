@@ -43,7 +43,7 @@ class Preprocessing:
         "deviation of the columns that last from step to step",
         read_with={"normalize_observations": (True,)},
     )
-    discount: float = 0.99  # the learner's, per step; only read where rewards are summed up
+    discount: float = 0.99  # the learner's, per step; for sums of rewards and for unit_return
     holdout: float = 0.0  # the learner's share of the episodes that values are not learned from
 
     def __post_init__(self) -> None:
@@ -147,6 +147,8 @@ def prepare(
             f"  holdout={options.holdout:g}: too few whole episodes to hold any out, the policy "
             "only imitates"
         )
+    elif held_out is not None:
+        progress(f"  holdout: the critics do not learn from {held_out.mean():.1%} of the rows")
     spec = TaskSpec(
         raw.observation_dim, raw.action_dim, options.horizon, marks_held_out=held_out is not None
     )

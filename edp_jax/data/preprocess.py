@@ -47,7 +47,7 @@ def held_out(episode: np.ndarray, share: float) -> np.ndarray | None:
       share: of the episodes, at most 0.5.
 
     Returns:
-      [N] bool; None where the share is less than half an episode.
+      [N] bool; None where the share is at most half an episode.
     """
     numbers = np.unique(episode)
     count = round(share * len(numbers))

@@ -58,7 +58,7 @@ def fit(
     | iql_locomotion | 1000 r / (largest - smallest return) | IQL, on locomotion |
     | standardize | (r - mean) / std | Diffusion-QL (arXiv 2208.06193) and EDP, on Adroit |
     | unit_magnitude | r / mean of abs(r) | ours |
-    | unit_return | r / `constant_reward` | ours: no value is above 1 / (1 - gamma) |
+    | unit_return | r / `constant_reward` | ours: recorded returns are at most 1 / (1 - gamma) |
 
     Rewards that are all 0 stay 0 with the last two kinds.
 

@@ -11,7 +11,7 @@ import numpy as np
 from edp_jax.errors import one_line
 from edp_jax.evaluation import episode_means
 from edp_jax.files import read_json
-from edp_jax.runs import shape
+from edp_jax.runs import older, shape
 from edp_jax.training import best, clock, tables
 from edp_jax.training.members import Member
 from edp_jax.types import InputError
@@ -87,7 +87,7 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """All settings of the run, flat, as in `edp_jax.configuration.make_config`."""
-        return self._record["config"]
+        return older.filled(self._record["config"])
 
     @property
     def dataset(self) -> dict[str, Any]:

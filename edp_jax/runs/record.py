@@ -25,8 +25,6 @@ PER_PROCESS = frozenset({"process_id", "data_dir", "compilation_cache"})  # sett
 _SCORED = frozenset({"env_id", "env_kwargs", "reference_scores"})  # what returns and scores are of
 # what the steps that are collected depend on
 _ONLINE = frozenset({"num_steps", "env_id", "env_kwargs", *ACTING})
-# Runs made before a setting existed behave as if it had this value, which is not its default now.
-_BEFORE_IT_CAME = {"trust_region": 0.0, "holdout": 0.0}
 _PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("gymnasium", "gymnasium-robotics", "mujoco"),
@@ -73,7 +71,6 @@ def check_workdir(
     previous, config, defaults = (
         json.loads(json.dumps(each)) for each in (run.config, config, defaults)
     )
-    older = defaults | _BEFORE_IT_CAME  # an old run lacks new settings
     may_change = set(may_change)
     steps = [each.get("online_steps", 0) for each in (previous, config)]
     if bool(steps[0]) != bool(steps[1]):
@@ -91,7 +88,7 @@ def check_workdir(
     if same_data and _is_file(str(previous.get("task"))) and _is_file(config.get("task", "")):
         may_change.add("task")  # the file has moved
     for key in sorted((previous.keys() | config.keys()) - may_change):
-        before = previous.get(key, older.get(key))
+        before = previous.get(key, defaults.get(key))  # an old run lacks new settings
         if before != config.get(key):
             before, now = _what_differs(before, config.get(key))
             raise InputError(

@@ -36,7 +36,7 @@ READ_WITH = {"ddim_eta": {"sampler": "ddim"}}
 def other_value(entry: Setting, value):
     """Another value of a static setting."""
     if entry.name == "holdout":
-        return 0.0  # how large a share is says the data
+        return 0.0  # the data say how large the share is, the learner only whether there is one
     if entry.name == "sampler":
         return "ddpm"  # the deterministic ones are the same in few steps
     if isinstance(value, bool):

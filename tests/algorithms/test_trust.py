@@ -41,8 +41,11 @@ def test_reliability_by_hand(learned, held_out, spread, expected):
 
 
 def test_means_of_magnitudes_by_hand():
-    """Learned: 1. Held out: (2 + 4) / 2 = 3; A = 1, 3 there, 1 away from their mean."""
-    expected = {"learned": 1.0, "held_out": 3.0, "spread": 1.0, "both": 1.0}
+    """Learned: 1. Held out: (2 + 4) / 2 = 3; A = 1, 3 there, 1 away from their mean.
+
+    The spread of n = 2 rows around their own mean counts sqrt(n / (n - 1)).
+    """
+    expected = {"learned": 1.0, "held_out": 3.0, "spread": 2**0.5, "both": 1.0}
     for name, value in expected.items():
         assert_close(measured(HELD_OUT)[f"actor/error_{name}"], value)
 
@@ -63,11 +66,12 @@ def test_collected_rows_do_not_count():
 
 def test_running_means_move_by_a_200th():
     found = trust.updated(errors(2.0, 1.0, 0.0), measured(HELD_OUT))
-    assert_close(jnp.stack(found), [2.0 - 0.005, 1.0 + 0.01, 0.005])
+    assert_close(jnp.stack(found), [2.0 - 0.005, 1.0 + 0.01, 0.005 * 2**0.5])
 
 
-@pytest.mark.parametrize("held_out", [jnp.zeros(3), jnp.ones(3)])
+@pytest.mark.parametrize("held_out", [jnp.zeros(3), jnp.ones(3), jnp.array([0.0, 0.0, 1.0])])
 def test_a_batch_of_one_kind_says_nothing(held_out):
+    """Nor does one with a single row that is held out: a number alone has no spread."""
     before = errors(2.0, 1.0, 0.5)
     assert_close(jnp.stack(trust.updated(before, measured(held_out))), jnp.stack(before))
 

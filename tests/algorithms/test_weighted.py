@@ -178,7 +178,7 @@ def test_without_slope_or_reliability_nothing_is_followed():
 
 
 def test_values_are_not_learned_from_what_is_held_out():
-    """Other rewards in the third row change the policy's weights, but not the critics and V."""
+    """Other rewards in the third row change neither critics nor V; they do if it is learned."""
     learner = tiny_learner("edp")
     state, update = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update_step)
     batch = make_batch(held_out=jnp.array([0.0, 0.0, 1.0, 0.0]))
