@@ -61,7 +61,10 @@ def measure(advantage: Array, td_error: Array, held_out: Array, counts: Array | 
 
 
 def updated(errors: Errors, metrics: Mapping[str, Array]) -> Errors:
-    """The running means after a batch; they stay where it lacks rows of one kind."""
+    """The running means after one more batch.
+
+    A batch in which all rows are held out, or hardly any, tells nothing: the means do not move.
+    """
     step = _STEP * metrics["actor/error_both"]
     named = errors._asdict().items()
     return Errors(*(old + step * (metrics[f"actor/error_{name}"] - old) for name, old in named))

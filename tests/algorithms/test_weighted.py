@@ -78,7 +78,7 @@ SCHEDULE = diffusion.make_schedule("vp", 10)
 
 
 def remembering(errors: trust.Errors | None) -> AgentState:
-    """A state with these errors of the critics, and nothing else."""
+    """A state that remembers how large the critics' errors were; None: it remembers nothing."""
     return AgentState(None, None, {trust.ERRORS: TrainState(errors, None, ())} if errors else {})
 
 
@@ -178,7 +178,10 @@ def test_without_slope_or_reliability_nothing_is_followed():
 
 
 def test_values_are_not_learned_from_what_is_held_out():
-    """Other rewards in the third row change neither critics nor V; they do if it is learned."""
+    """Two batches differ in the reward of their third row alone, which is held out.
+
+    Critics and V are the same after both. They are others where the third row is not held out.
+    """
     learner = tiny_learner("edp")
     state, update = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update_step)
     batch = make_batch(held_out=jnp.array([0.0, 0.0, 1.0, 0.0]))
