@@ -134,7 +134,8 @@ def evaluate(
         with as_flags(_ENVIRONMENT):
             evaluation.check_sizes(acting.environment, dataset.observation_dim, dataset.action_dim)
         check_environment(acting.environment, remedy="mend it, or name another one with --env_id")
-    state = run.state(build.make_algorithm(settings, dataset), step)
+    learner = build.make_algorithm(settings, dataset)
+    state = run.state(learner, step)
     living = np.flatnonzero(np.asarray(state.diverged) < 0)
     if film and not living.size:
         raise InputError(f"--video={request.video}: all policies have diverged; leave it out")
@@ -143,9 +144,8 @@ def evaluate(
     for member, update in zip(run.members, np.asarray(state.diverged), strict=True):
         if update >= 0:
             print(f"{member} diverged in update {update:,} and does not act")
-    if own_noise.SEEN in state.networks:
-        answers = ("yes" if able else "no" for able in np.asarray(own_noise.tell_apart(state)))
-        print(f"critics can tell actions apart: {'; '.join(answers)}")
+    for line in own_noise.describe(learner, state):
+        print(line)
     unit = "return" if dataset.reference_scores is None else "score"
     heading = (
         f"{unit}, mean of all members: of each, over the counting of {request.episodes} episodes"

@@ -30,6 +30,7 @@ from edp_jax.selection.examine import Examined, estimate, examine, imagine
 from edp_jax.selection.figure import draw
 from edp_jax.selection.signs import Signs
 from edp_jax.training import process
+from edp_jax.training.progress import PRINT_PERIOD
 
 from . import launch
 from .evaluate import ways_to_act, write_table
@@ -122,8 +123,12 @@ def select(
         found = examine(
             source, steps, ways, recorded, split, values["samples"], settings.seed, imagined
         )
-        before = len(examined)
-        examined += found
+        before, told = len(examined), time.monotonic()
+        for each in found:
+            examined.append(each)
+            if time.monotonic() - told > PRINT_PERIOD:
+                told = time.monotonic()
+                tell(f"{source.folder}: {len(examined) - before} policies so far")
         tell(f"{source.folder}: {len(examined) - before} policies")
     if not examined:
         raise InputError(f"--runs: all policies of {workdirs[0]} have diverged; train anew")
@@ -131,6 +136,7 @@ def select(
     size = sum(each.following.nbytes for each in choices) / 1e6
     tell(f"actions: {size:,.0f} MB, {time.monotonic() - began:,.0f} s")
     began, stored = time.monotonic(), recorded.transitions
+    tell("fitting critics")
     fitted = estimate(recorded, split, choices, settings)
     tell(f"critics of {len(examined)} policies: {time.monotonic() - began:,.0f} s")
     drift = np.array([each.signs.drift for each in examined])

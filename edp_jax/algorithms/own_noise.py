@@ -97,6 +97,24 @@ def tell_apart(state: AgentState) -> Array:
     return seen.advantage_variance > seen.squared_error
 
 
+def describe(learner: Algorithm, state: AgentState) -> list[str]:
+    """Tells in lines how the members [R] of a state act, and from how much noise.
+
+    Args:
+      learner: made by `choosing`, or another one, of which there is nothing to tell.
+      state: of all members.
+    """
+    if SEEN not in state.networks:
+        return []
+    actor = jax.vmap(learner.policy_params)(state)["actor"]
+    able = ("yes" if choosy else "no" for choosy in actor[CHOOSY].tolist())
+    alone = (f"{scale:g}" for scale in actor["noise_scale"].tolist())
+    return [
+        f"critics can tell actions apart: {'; '.join(able)}",
+        f"starting noise of a single sample, as the run acts: {'; '.join(alone)}",
+    ]
+
+
 def check(starting_noise: float) -> None:
     """Checks a value of the setting.
 

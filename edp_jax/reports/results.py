@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Result:
     diverged: str | None  # where and in what; None where it has not
     damage: str | None  # how the tables of a finished run differ from those that it has written
     problems: tuple[str, ...]  # failed evaluations and the like
+    judged: Sequence[Mapping[str, Any]]  # checkpoints by the data alone, best first: `Run.judged`
     sha256: str  # of the dataset
     commits: tuple[str, ...]
     machines: tuple[str, ...]
@@ -146,6 +147,7 @@ def read_run(workdir: str) -> list[Result]:
                 diverged=_divergence(run.members[index], metrics, index, summary),
                 damage=damage,
                 problems=_problems(summary, scores, None if finished else failure(workdir)),
+                judged=run.judged or (),
                 sha256=run.dataset.get("sha256", ""),
                 commits=_each_once(start.get("git_commit") for start in run.starts),
                 machines=_each_once(map(_machine, run.starts)),

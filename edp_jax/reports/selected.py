@@ -1,4 +1,7 @@
-"""The section on policies that were ranked without a simulator, by `experiments.select`."""
+"""The sections on policies that were ranked without a simulator.
+
+`experiments.select` ranks policies of several runs, a run with best_by=fqe its own checkpoints.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -56,6 +59,24 @@ def table(rows: Rows) -> Table:
     ]
     title = "Policies ranked without a simulator"
     return Table("ranking", title, f"{_NOTE}{order}Verdict: {verdict}.", columns, cells)
+
+
+def recommended(results: Sequence[Result]) -> Table:
+    """The checkpoints of each run with best_by=fqe, in the order in which its data judge them."""
+    rows = []
+    for result in {each.workdir: each for each in results if each.judged}.values():
+        for place, each in enumerate(result.judged, 1):
+            estimate = (each["value"], each["low"], each["high"])
+            tied = "yes" if place > 1 and each["as_good"] else ""
+            judged = (each["step"], estimate, each["pessimistic"], tied, each["drift"])
+            rows.append((result.task, result.learner, result.workdir, place, *judged))
+    columns = (
+        *(words("task"), words("learner"), words("run"), number("rank", 0), number("updates", 0)),
+        *(interval("estimated return", 2), number("pessimistic", 2)),
+        *(words("may be as good as the first"), number("drift", 3)),
+    )
+    note = f"{_NOTE}{_ORDER}Both are means over the seeds of a run. The first is its best_by=fqe."
+    return Table("recommended", "Checkpoints that the data recommend", note, columns, rows)
 
 
 def picture(rows: Rows, results: Sequence[Result]) -> Picture | None:

@@ -117,22 +117,28 @@ class Progress:
         """
         self._members, self._start, self._num_steps = members, start, num_steps
         self._in_place = sys.stdout.isatty()
-        self._updates, self._seconds = 0, 0.0  # of all chunks but the first, which compiles
-        self._rate: float | None = None  # of the newest chunk; None after the first, which compiles
+        self._updates, self._seconds = 0, 0.0  # of all chunks but those that compiled
+        self._rate: float | None = None  # of the newest chunk; None after one that compiled
         self._step = start
-        self._first_end: tuple[int, float] | None = None  # step and time
+        self._compiled: tuple[int, float] | None = None  # step and time when that was done last
         self._printed = -math.inf
 
     @property
     def updates_per_second(self) -> float | None:
-        """Of each member, without compiling; None before the second chunk."""
+        """Of each member, in the chunks that did not compile; None before there is one."""
         return self._updates / self._seconds if self._updates else None
 
-    def chunk_done(self, num_updates: int, seconds: float) -> None:
-        """Notes the updates of one call of `Trainer.train` and the time it took."""
+    def chunk_done(self, num_updates: int, seconds: float, *, compiled: bool) -> None:
+        """Notes one call of `Trainer.train`.
+
+        Args:
+          num_updates: per member.
+          seconds: that it took.
+          compiled: whether its program was compiled in that time, which then tells no speed.
+        """
         self._step += num_updates
-        if self._first_end is None:
-            self._first_end = self._step, time.monotonic()
+        if compiled:
+            self._compiled, self._rate = (self._step, time.monotonic()), None
             return
         self._rate = num_updates / seconds
         if not self._updates:
@@ -155,9 +161,9 @@ class Progress:
         self._print(line, end="\n" if always or not self._in_place else "")
 
     def _seconds_left(self, now: float) -> float:
-        """From the time that passed since the first chunk, evaluations included; NaN before."""
+        """From the time that passed since compiling, evaluations included; NaN before."""
         updates_left = self._num_steps - self._step
-        step, began = self._first_end or (self._step, now)
+        step, began = self._compiled or (self._step, now)
         if self._step == step:
             return math.nan if updates_left else 0.0
         return (now - began) / (self._step - step) * updates_left

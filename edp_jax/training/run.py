@@ -210,7 +210,8 @@ def run(
         if online is not None and step == schedule.num_steps:
             state = online.begin(state, trainer.init)
         state, metrics = trainer.train(state, stop - step, source)
-        progress.chunk_done(stop - step, time.perf_counter() - began)
+        compiled = step in (start, schedule.num_steps)  # batches of the online phase: a new program
+        progress.chunk_done(stop - step, time.perf_counter() - began, compiled=compiled)
         step, diverged = stop, hosts.fetch(state.diverged)
         hosts.run_in_zero(functools.partial(record.metrics, step, metrics))
         if online is not None:

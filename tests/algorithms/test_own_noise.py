@@ -92,6 +92,20 @@ def test_critics_choose_where_advantages_are_larger_than_their_errors(variance, 
     assert np.isclose(own_noise.SCALES, actor["noise_scale"]).any()
 
 
+def test_it_is_told_who_chooses_and_from_how_much_noise():
+    learner = algorithms.make("edp", tiny_settings("edp", starting_noise=0.7), SPEC)
+    state = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(0), 2))
+    seen = state.networks[own_noise.SEEN]
+    told = seen.params._replace(advantage_variance=jnp.array([2.0, 0.5]), squared_error=jnp.ones(2))
+    state = state.replace(networks=state.networks | {own_noise.SEEN: seen.replace(params=told)})
+    assert own_noise.describe(learner, state) == [
+        "critics can tell actions apart: yes; no",
+        "starting noise of a single sample, as the run acts: 0.7; 0.7",
+    ]
+    cloning = algorithms.make("bc_diffusion", tiny_settings("bc_diffusion"), SPEC)
+    assert own_noise.describe(cloning, jax.jit(cloning.init)(jax.random.key(0))) == []
+
+
 def test_averages_of_variance_and_error_move_by_a_200th_per_update():
     learner = algorithms.make("edp", tiny_settings("edp"), SPEC)
     state, update = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update_step)

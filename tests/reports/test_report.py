@@ -13,6 +13,7 @@ import pytest
 
 from edp_jax import InputError
 from edp_jax.reports import write_report
+from edp_jax.runs import outputs
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra plots")
 HOPPER, WALKER = "hopper-medium-v2", "walker2d-medium-v2"
@@ -312,3 +313,19 @@ def test_a_ranking_beside_the_runs_is_shown(tmp_path, write_run, older):
     (folder / "ranking.csv").write_text("rank\n1\n")
     with pytest.raises(InputError, match="not the table of a selection"):
         write_report([str(run)], str(tmp_path / "out"))
+
+
+def test_checkpoints_that_the_data_recommend_are_shown(tmp_path, write_run):
+    run = write_run("a", [[1.0, 3.0], [2.0, 4.0]])  # two seeds, which are judged together
+    first = {"step": 10, "value": 5.5, "low": 4.0, "high": 7.0, "pessimistic": 5.0, "drift": 0.25}
+    last = {"step": 20, "value": 3.0, "low": 2.0, "high": 4.0, "pessimistic": 2.5, "drift": 0.5}
+    judged = [first | {"as_good": True}, last | {"as_good": False}]
+    outputs.add_judged(str(run), judged)
+    write_report([str(run), str(write_run("b", [[1.0]]))], str(tmp_path / "out"))
+    rows = table(tmp_path / "out", "recommended")
+    assert [row["updates"] for row in rows] == ["10", "20"]
+    assert rows[0]["estimated return low"] == "4.0" and rows[1]["pessimistic"] == "2.5"
+    assert [row["may be as good as the first"] for row in rows] == ["", ""]
+    outputs.add_judged(str(run), [judged[0], last | {"as_good": True}])
+    write_report([str(run)], str(tmp_path / "out"))
+    assert table(tmp_path / "out", "recommended")[1]["may be as good as the first"] == "yes"

@@ -72,18 +72,22 @@ def test_a_long_run_is_announced(members, num_updates, text):
     assert line == (None if text is None else text + rest)
 
 
-def test_the_first_chunk_compiles_and_does_not_count(capsys):
+def test_a_chunk_that_compiles_does_not_count(capsys):
     shown = progress.Progress(grid((0,)), 0, 100_000)
-    shown.chunk_done(1000, 50.0)
+    shown.chunk_done(1000, 50.0, compiled=True)
     assert shown.updates_per_second is None and capsys.readouterr().out == ""
     shown.show(None, always=True)
     line = "  1.0 % | 1,000 / 100,000 updates | compiled | ? s left\n"
     assert capsys.readouterr().out == line
-    shown.chunk_done(1000, 10.0)  # 100 per second: 1000 s
+    shown.chunk_done(1000, 10.0, compiled=False)  # 100 per second: 1000 s
     assert "about 16 min 40 s here" in capsys.readouterr().out
-    shown.chunk_done(1000, 30.0)
+    shown.chunk_done(1000, 30.0, compiled=False)
     assert shown.updates_per_second == 2000 / 40 and capsys.readouterr().out == ""
     shown.show("score 1.0", always=True)
     line = capsys.readouterr().out
     assert line.startswith("  3.0 % | 3,000 / 100,000 updates | 33.3 updates/s | ")
     assert line.endswith("left | score 1.0\n")
+    shown.chunk_done(1000, 90.0, compiled=True)  # as the online phase does once more
+    assert shown.updates_per_second == 2000 / 40
+    shown.show(None, always=True)
+    assert capsys.readouterr().out == "  4.0 % | 4,000 / 100,000 updates | compiled | ? s left\n"
