@@ -136,6 +136,7 @@ EDP = dict(
     tau=0.005,
     ema_period=5,
     ema_start=1000,
+    ema_share=0.0,
     hidden_dims=(256, 256, 256),
     activation="mish",
     discount=0.99,
@@ -177,7 +178,9 @@ FEED_FORWARD = dict(hidden_dims=(256, 256), activation="relu", grad_clip=0.0)
 EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
 DEFAULTS = {
     "edp_td3": {},
-    "edp": dict(learning_rate=1e-3, tau=0.02, critic_layer_norm=True, starting_noise=-1.0),
+    "edp": dict(
+        learning_rate=1e-3, tau=0.02, ema_share=0.2, critic_layer_norm=True, starting_noise=-1.0
+    ),
     "edp_crr": {},
     "edp_iql": {},
     "idql": {},
@@ -219,6 +222,7 @@ LIMITS = {
     "tau": ([0.0, 1.0], [-0.1, 1.1]),
     "ema_period": ([1], [0]),
     "ema_start": ([0], [-1]),
+    "ema_share": ([0.0, 1.0], [-0.1, 1.1]),
     "hidden_dims": ([(1,)], [(0,)]),
     "activation": (["relu", "gelu", "silu", "mish"], ["tanh"]),
     "discount": ([0.0, 1.0], [-0.1, 1.1]),

@@ -196,13 +196,19 @@ def update_target(state: TrainState, tau: Array | float) -> TrainState:
 def policy_tau(settings: Average, step: Array) -> Array:
     """Step size [] of the policy's moving average after update `step`, counted from 1.
 
-    It is tau in every `ema_period`-th update and 0 in the others.
+    It is tau in every `ema_period`-th update and 0 in the others. With an `ema_share` s it falls to
+    1 / (s n) per update, n being the updates so far, once that is less. Then the policy after
+    update m counts in proportion to m^(1/s - 1): the power function average of EDM2 (2312.02696,
+    section 3.1). The longer the training, the more policies it averages.
 
     PARITY: before `ema_start` the average is a copy of the policy. In the public code it stays at
     its random initial values there, and the critics learn from that policy's actions.
     """
-    tau = jnp.where(step <= settings.ema_start, 1.0, settings.tau)
-    return jnp.where(step % settings.ema_period == 0, tau, 0.0)
+    tau, period = settings.tau, settings.ema_period
+    if settings.ema_share:
+        tau = jnp.minimum(tau, period / (settings.ema_share * step))
+    tau = jnp.where(step <= settings.ema_start, 1.0, tau)
+    return jnp.where(step % period == 0, tau, 0.0)
 
 
 def draws_ahead(settings: Average) -> int:

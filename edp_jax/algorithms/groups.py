@@ -39,6 +39,13 @@ class Average:
     ema_start: int = setting(
         1000, "updates in which the policy's average is a copy of the policy", at_least=0
     )
+    ema_share: float = setting(
+        0.0,
+        "share of all updates so far that the policy's average spans at least; 0: only what tau "
+        "and ema_period say",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @struct.dataclass

@@ -87,6 +87,7 @@ class EDP(
     critic_layer_norm: bool = redefined(groups.Critics, "critic_layer_norm", True)
     learning_rate: float = redefined(groups.Optimization, "learning_rate", 1e-3)
     tau: float = redefined(groups.Average, "tau", 0.02)
+    ema_share: float = redefined(groups.Average, "ema_share", 0.2)
 
 
 def spreads(judgement: iql.Judgement, counts: Array | None = None) -> tuple[Array, Array]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 # By learner: what a run from before a setting existed did, where that is not its default now.
-_FOLLOWS_NOTHING = {"trust_region": 0.0, "holdout": 0.0}
-_BEFORE = {"edp": _FOLLOWS_NOTHING, "one_call_edp": _FOLLOWS_NOTHING}
+_EDP = {"trust_region": 0.0, "holdout": 0.0, "ema_share": 0.0}
+_BEFORE = {"edp": _EDP, "one_call_edp": _EDP}
 
 
 def filled(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,27 @@ def test_the_policys_average_starts_and_steps_when_told(step, tau):
 
 
 @pytest.mark.parametrize(
+    ("step", "tau"), [(10, 1.0), (1000, 0.02), (1250, 0.02), (1255, 25 / 1255), (5000, 0.005)]
+)
+def test_the_policys_average_gets_slower_as_training_gets_longer(step, tau):
+    """Share 0.2, period 5: 5 / (0.2 n) = 25 / n after n updates, once that is below tau."""
+    average = groups.Average(tau=0.02, ema_period=5, ema_start=10, ema_share=0.2)
+    assert_close(base.policy_tau(average, jnp.asarray(step)), tau)
+
+
+def test_with_a_share_policies_count_by_a_power_of_their_update():
+    """Weights in proportion to m^4 up to n = 4000, the share 0.2: the mean of m is 5/6 n.
+
+    Where the parameter after update m is m itself, that mean is the average.
+    """
+    average = groups.Average(tau=0.02, ema_period=5, ema_start=10, ema_share=0.2)
+    mean = jnp.zeros(())
+    for step in range(5, 4001, 5):
+        mean += base.policy_tau(average, jnp.asarray(step)) * (step - mean)
+    assert_close(mean, 4000 * 5 / 6, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
     ("period", "ahead"), [(1, 1), (2, 2), (5, 5), (7, 7), (8, 8), (9, 3), (11, 1), (12, 6), (16, 8)]
 )
 def test_draws_ahead_is_the_largest_divisor_of_the_period_up_to_eight(period, ahead):

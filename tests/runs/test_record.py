@@ -66,11 +66,13 @@ def test_a_run_of_before_a_setting_goes_on_with_its_default(workdir):
         check(workdir, horizon=2)
 
 
-@pytest.mark.parametrize(("name", "default"), [("trust_region", 0.3), ("holdout", 0.1)])
-def test_a_run_of_edp_from_before_it_followed_its_critics_goes_on_without(tmp_path, name, default):
+@pytest.mark.parametrize(
+    ("name", "default"), [("trust_region", 0.3), ("holdout", 0.1), ("ema_share", 0.2)]
+)
+def test_a_run_of_edp_from_before_a_setting_goes_on_without_it(tmp_path, name, default):
     config = {"algorithm": "edp", "task": "hopper-medium-v2"}
     record.write_config(str(tmp_path), config, DATASET, grid((0,)), 0)
-    without = config | {"trust_region": 0.0, "holdout": 0.0}
+    without = config | {"trust_region": 0.0, "holdout": 0.0, "ema_share": 0.0}
     assert Run(tmp_path).config == without
     record.check_workdir(str(tmp_path), without, DATASET, ())
     with pytest.raises(InputError, match=f"holds a run with {name}=0.0, not {default}; .*that val"):
