@@ -98,7 +98,7 @@ def tell_apart(state: AgentState) -> Array:
 
 
 def describe(learner: Algorithm, state: AgentState) -> list[str]:
-    """Tells in lines how the members [R] of a state act, and from how much noise.
+    """Tells in lines whether critics choose, and what the members [R] of a state chose themselves.
 
     Args:
       learner: made by `choosing`, or another one, of which there is nothing to tell.
@@ -106,13 +106,14 @@ def describe(learner: Algorithm, state: AgentState) -> list[str]:
     """
     if SEEN not in state.networks:
         return []
-    actor = jax.vmap(learner.policy_params)(state)["actor"]
-    able = ("yes" if choosy else "no" for choosy in actor[CHOOSY].tolist())
-    alone = (f"{scale:g}" for scale in actor["noise_scale"].tolist())
-    return [
-        f"critics can tell actions apart: {'; '.join(able)}",
-        f"starting noise of a single sample, as the run acts: {'; '.join(alone)}",
-    ]
+    able = ("yes" if choosy else "no" for choosy in tell_apart(state).tolist())
+    lines = [f"critics can tell actions apart: {'; '.join(able)}"]
+    if learner.settings.starting_noise == CHOSEN:
+        actor = jax.vmap(learner.policy_params)(state)["actor"]
+        several = learner.settings.num_candidates > 1
+        scales = (f"{scale:g}" for scale in scale_of(actor, several).tolist())
+        lines.append(f"starting noise that each has chosen, as the run acts: {'; '.join(scales)}")
+    return lines
 
 
 def check(starting_noise: float) -> None:

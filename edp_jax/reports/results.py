@@ -117,7 +117,7 @@ def read_run(workdir: str) -> list[Result]:
     steps = [0] if evaluations is None else evaluations.steps
     done = max(summary.get("num_steps", 0), *steps, *metrics.steps, 0)
     critic = metrics.values.get(_CRITIC, np.zeros((len(metrics.steps), len(run.members))))
-    results = []
+    results, judged = [], run.judged or ()
     for index, member in enumerate(run.members):
         scores, episodes = np.zeros(0), np.zeros((0, 0))
         if evaluations is not None:
@@ -147,7 +147,7 @@ def read_run(workdir: str) -> list[Result]:
                 diverged=_divergence(run.members[index], metrics, index, summary),
                 damage=damage,
                 problems=_problems(summary, scores, None if finished else failure(workdir)),
-                judged=run.judged or (),
+                judged=judged,
                 sha256=run.dataset.get("sha256", ""),
                 commits=_each_once(start.get("git_commit") for start in run.starts),
                 machines=_each_once(map(_machine, run.starts)),

@@ -75,7 +75,10 @@ def recommended(results: Sequence[Result]) -> Table:
         *(interval("estimated return", 2), number("pessimistic", 2)),
         *(words("may be as good as the first"), number("drift", 3)),
     )
-    note = f"{_NOTE}{_ORDER}Both are means over the seeds of a run. The first is its best_by=fqe."
+    note = (
+        f"{_NOTE}{_ORDER}Estimate and drift are means over the seeds of a run that have not "
+        "diverged. The first is its --step=best."
+    )
     return Table("recommended", "Checkpoints that the data recommend", note, columns, rows)
 
 

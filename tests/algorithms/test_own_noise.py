@@ -93,17 +93,26 @@ def test_critics_choose_where_advantages_are_larger_than_their_errors(variance, 
 
 
 def test_it_is_told_who_chooses_and_from_how_much_noise():
-    learner = algorithms.make("edp", tiny_settings("edp", starting_noise=0.7), SPEC)
-    state = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(0), 2))
-    seen = state.networks[own_noise.SEEN]
-    told = seen.params._replace(advantage_variance=jnp.array([2.0, 0.5]), squared_error=jnp.ones(2))
-    state = state.replace(networks=state.networks | {own_noise.SEEN: seen.replace(params=told)})
-    assert own_noise.describe(learner, state) == [
-        "critics can tell actions apart: yes; no",
-        "starting noise of a single sample, as the run acts: 0.7; 0.7",
-    ]
-    cloning = algorithms.make("bc_diffusion", tiny_settings("bc_diffusion"), SPEC)
-    assert own_noise.describe(cloning, jax.jit(cloning.init)(jax.random.key(0))) == []
+    """0.5 where critics choose among several, else the parameter of the policy."""
+
+    def told(name="edp", **changes):
+        learner = algorithms.make(name, tiny_settings(name, **changes), SPEC)
+        state = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(0), 2))
+        seen = state.networks.get(own_noise.SEEN)
+        if seen:
+            critics = dict(advantage_variance=jnp.array([2.0, 0.5]), squared_error=jnp.ones(2))
+            seen = seen.replace(params=seen.params._replace(**critics))
+            state = state.replace(networks=state.networks | {own_noise.SEEN: seen})
+        alone = jax.vmap(learner.policy_params)(state)["actor"]["noise_scale"] if seen else None
+        return own_noise.describe(learner, state), alone
+
+    (able, chosen), alone = told(num_candidates=3)
+    assert able == "critics can tell actions apart: yes; no"
+    assert chosen == f"starting noise that each has chosen, as the run acts: 0.5; {alone[1]:g}"
+    (able, chosen), alone = told(num_candidates=1)
+    assert chosen.endswith(f": {alone[0]:g}; {alone[1]:g}")
+    assert told(starting_noise=0.7)[0] == [able]
+    assert told("bc_diffusion")[0] == []
 
 
 def test_averages_of_variance_and_error_move_by_a_200th_per_update():

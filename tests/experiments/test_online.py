@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edp_jax import InputError, configuration, load_dataset
+from edp_jax.training.progress import Progress
 from experiments import main
 from tests.experiments.conftest import NoSignals
 
@@ -72,6 +73,21 @@ def test_a_run_that_begins_from_another_is_as_one_run(train, offline, online):
     summary = json.loads((online / "summary.json").read_text())
     assert (summary["num_steps"], summary["online"]["env_steps"]) == (4 + 112, 120)
     assert summary["finished"]
+
+
+def test_the_first_updates_of_each_phase_are_known_to_compile(train, monkeypatch):
+    """Updates 2 and 4 on the data, then rounds of 56; a new start compiles once."""
+    told = []
+
+    def chunk_done(self, num_updates, seconds, *, compiled):
+        told.append((num_updates, compiled))
+
+    monkeypatch.setattr(Progress, "chunk_done", chunk_done)
+    train("told", **ONLINE)
+    assert told == [(2, True), (2, False), (56, True), (56, False)]
+    told.clear()
+    train("told", **ONLINE | {"online_steps": 232})
+    assert told == [(56, True), (56, False)]
 
 
 def test_collected_steps_are_a_dataset(online, train):
