@@ -81,7 +81,7 @@ def write_report(patterns: Sequence[str], out: str, expect: str | None = None) -
     not_there = run_tables.missing_seeds(missing(groups, expected), rule)
     runs = run_tables.runs(groups, repeated, unreadable, keys)
     report = make_report(groups, runs, not_there)
-    if (recommended := selected.recommended(results)).rows:
+    if (recommended := selected.recommended(groups)).rows:
         report.tables.append(recommended)
     if ranked := selected.read(found.runs):
         report.tables.append(selected.table(ranked))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from edp_jax.reports.figures import Picture
+from edp_jax.reports.groups import Group
 from edp_jax.reports.results import Result
 from edp_jax.reports.tables import Table, interval, number, words
 from edp_jax.selection import ranking
@@ -61,15 +62,19 @@ def table(rows: Rows) -> Table:
     return Table("ranking", title, f"{_NOTE}{order}Verdict: {verdict}.", columns, cells)
 
 
-def recommended(results: Sequence[Result]) -> Table:
+def recommended(groups: Sequence[Group]) -> Table:
     """The checkpoints of each run with best_by=fqe, in the order in which its data judge them."""
+    runs = dict[str, tuple[Group, Result]]()  # a sweep, which is judged as a whole, is in several
+    for group in groups:
+        for result in group.results:
+            runs.setdefault(result.workdir, (group, result))
     rows = []
-    for result in {each.workdir: each for each in results if each.judged}.values():
+    for workdir, (group, result) in runs.items():
         for place, each in enumerate(result.judged, 1):
             estimate = (each["value"], each["low"], each["high"])
             tied = "yes" if place > 1 and each["as_good"] else ""
             judged = (each["step"], estimate, each["pessimistic"], tied, each["drift"])
-            rows.append((result.task, result.learner, result.workdir, place, *judged))
+            rows.append((group.task, group.label, workdir, place, *judged))
     columns = (
         *(words("task"), words("learner"), words("run"), number("rank", 0), number("updates", 0)),
         *(interval("estimated return", 2), number("pessimistic", 2)),

@@ -324,6 +324,7 @@ def test_checkpoints_that_the_data_recommend_are_shown(tmp_path, write_run):
     write_report([str(run), str(write_run("b", [[1.0]]))], str(tmp_path / "out"))
     rows = table(tmp_path / "out", "recommended")
     assert [row["updates"] for row in rows] == ["10", "20"]
+    assert {row["run"] for row in rows} == {str(run)}
     assert rows[0]["estimated return low"] == "4.0" and rows[1]["pessimistic"] == "2.5"
     assert [row["may be as good as the first"] for row in rows] == ["", ""]
     outputs.add_judged(str(run), [judged[0], last | {"as_good": True}])
