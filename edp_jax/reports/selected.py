@@ -1,6 +1,7 @@
-"""The sections on policies that were ranked without a simulator.
+"""Parts of a report that show which policies the recorded data recommend, without a simulator.
 
-`experiments.select` ranks policies of several runs, a run with best_by=fqe its own checkpoints.
+There are two: the ranking that `experiments.select` wrote, of policies from several runs; and the
+ranking that a run with best_by=fqe made of its own checkpoints when its training had ended.
 """
 
 import os
@@ -63,7 +64,7 @@ def table(rows: Rows) -> Table:
 
 
 def recommended(groups: Sequence[Group]) -> Table:
-    """The checkpoints of each run with best_by=fqe, in the order in which its data judge them."""
+    """The checkpoints of each run with best_by=fqe, those first that are estimated to do best."""
     runs = dict[str, tuple[Group, Result]]()  # a sweep, which is judged as a whole, is in several
     for group in groups:
         for result in group.results:

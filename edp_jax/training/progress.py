@@ -129,7 +129,7 @@ class Progress:
         return self._updates / self._seconds if self._updates else None
 
     def chunk_done(self, num_updates: int, seconds: float, *, compiled: bool) -> None:
-        """Notes one call of `Trainer.train`.
+        """Counts the updates of one call of `Trainer.train`, and the time that it took.
 
         Args:
           num_updates: per member.

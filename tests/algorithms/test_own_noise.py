@@ -93,7 +93,7 @@ def test_critics_choose_where_advantages_are_larger_than_their_errors(variance, 
 
 
 def test_it_is_told_who_chooses_and_from_how_much_noise():
-    """0.5 where critics choose among several, else the parameter of the policy."""
+    """Samples that critics choose among start from 0.5; a single one from what its policy chose."""
 
     def told(name="edp", **changes):
         learner = algorithms.make(name, tiny_settings(name, **changes), SPEC)

@@ -78,7 +78,7 @@ SCHEDULE = diffusion.make_schedule("vp", 10)
 
 
 def remembering(errors: trust.Errors | None) -> AgentState:
-    """A state that remembers how large the critics' errors were; None: it remembers nothing."""
+    """A state with these `trust.Errors` of its critics, or without any where it is None."""
     return AgentState(None, None, {trust.ERRORS: TrainState(errors, None, ())} if errors else {})
 
 
