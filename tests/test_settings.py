@@ -179,7 +179,12 @@ EVERY_UPDATE = FEED_FORWARD | dict(ema_period=1, ema_start=0)
 DEFAULTS = {
     "edp_td3": {},
     "edp": dict(
-        learning_rate=1e-3, tau=0.02, ema_share=0.2, critic_layer_norm=True, starting_noise=-1.0
+        learning_rate=1e-3,
+        tau=0.02,
+        ema_share=0.2,
+        discount=0.997,
+        critic_layer_norm=True,
+        starting_noise=-1.0,
     ),
     "edp_crr": {},
     "edp_iql": {},

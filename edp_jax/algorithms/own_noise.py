@@ -3,8 +3,10 @@
 Both are found out from the data (docs/findings.md, "A choice among candidates").
 
 **Whether critics choose.** They can tell actions apart where their advantages vary by more than
-their own errors: where the variance of A is above the mean of delta^2, both averaged over about the
-last 200 batches. Then the best of several samples acts, and these start from half of the noise, so
+their own errors: where r times the variance of A is above the mean of delta^2, both averaged over
+about the last 200 batches. r is the share of the variance that is true of episodes which the
+critics have not learned from (`trust.reliability`); critics that know few rows by heart have small
+errors on these. Then the best of several samples acts, and these start from half of the noise, so
 that they differ but are not far from the data. Else a single sample acts.
 
 **From how much noise a single sample starts.** It is made from x_T ~ N(0, s^2 I). A small s gives
@@ -26,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from edp_jax import diffusion
+from edp_jax.algorithms import trust
 from edp_jax.algorithms.base import AgentState, Algorithm, Metrics, TrainState, noise_key
 from edp_jax.networks import Params
 from edp_jax.policy import DiffusionPolicy
@@ -92,9 +95,15 @@ def scale_of(params: Mapping[str, Any], several: bool) -> Array:
 
 
 def tell_apart(state: AgentState) -> Array:
-    """Whether critics can tell actions apart: [] bool of one member, [R] of all."""
+    """Whether critics can tell actions apart: [] bool of one member, [R] of all.
+
+    They cannot where no episodes are held out, since nothing says then how far to trust them.
+    """
     seen: Seen = state.networks[SEEN].params
-    return seen.advantage_variance > seen.squared_error
+    if trust.ERRORS not in state.networks:
+        return jnp.zeros_like(seen.squared_error, bool)
+    reliability = trust.reliability(state.networks[trust.ERRORS].params)
+    return reliability * seen.advantage_variance > seen.squared_error
 
 
 def describe(learner: Algorithm, state: AgentState) -> list[str]:

@@ -84,6 +84,7 @@ class EDP(
         at_least=own_noise.CHOSEN,
         may_change=True,
     )
+    discount: float = redefined(groups.Critics, "discount", 0.997)
     critic_layer_norm: bool = redefined(groups.Critics, "critic_layer_norm", True)
     learning_rate: float = redefined(groups.Optimization, "learning_rate", 1e-3)
     tau: float = redefined(groups.Average, "tau", 0.02)

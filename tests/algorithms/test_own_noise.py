@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edp_jax import InputError, TaskSpec, algorithms, diffusion
-from edp_jax.algorithms import edp, own_noise
+from edp_jax.algorithms import edp, own_noise, trust
 from edp_jax.networks import Network
 from edp_jax.policy import DiffusionPolicy
 
@@ -76,20 +76,44 @@ def test_the_state_remembers_what_the_newest_batch_saw():
     assert np.isclose(own_noise.SCALES, params["noise_scale"]).any()
 
 
-@pytest.mark.parametrize(
-    ("variance", "error", "choosy"),
-    [(1.1, 1.0, True), (0.9, 1.0, False), (0.0, 0.0, False)],  # the last before the first update
-)
-def test_critics_choose_where_advantages_are_larger_than_their_errors(variance, error, choosy):
-    learner = algorithms.make("edp", tiny_settings("edp"), SPEC)
-    state = jax.jit(learner.init)(jax.random.key(0))
-    seen = state.networks[own_noise.SEEN]
+def with_critics(state, variance, error, held_out):
+    """The state with these running means; |delta| on learned rows and the spread of A are 1."""
+    seen, errors = (state.networks.get(name) for name in (own_noise.SEEN, trust.ERRORS))
     told = seen.params._replace(advantage_variance=variance, squared_error=error)
     networks = state.networks | {own_noise.SEEN: seen.replace(params=told)}
-    told_state = state.replace(networks=networks)
-    actor = learner.policy_params(told_state)["actor"]
-    assert bool(actor[own_noise.CHOOSY]) == bool(own_noise.tell_apart(told_state)) == choosy
+    if errors:
+        one = jnp.ones_like(variance)
+        networks[trust.ERRORS] = errors.replace(params=trust.Errors(one, held_out * one, one))
+    return state.replace(networks=networks)
+
+
+@pytest.mark.parametrize(
+    ("variance", "error", "held_out", "choosy"),
+    [
+        (1.1, 1.0, 1.0, True),
+        (0.9, 1.0, 1.0, False),
+        (0.0, 0.0, 1.0, False),  # before the first update
+        (3.1, 1.0, 1.5**0.5, True),  # n = 1.5 - 1, r = (1 - n) / (1 + n) = 1 / 3
+        (2.9, 1.0, 1.5**0.5, False),
+        (9.0, 1.0, 2.0, False),  # r = 0
+    ],
+)
+def test_critics_choose_where_true_advantages_are_larger_than_their_errors(
+    variance, error, held_out, choosy
+):
+    learner = algorithms.make("edp", tiny_settings("edp"), SPEC)
+    fresh = jax.jit(learner.init)(jax.random.key(0))
+    state = with_critics(fresh, jnp.asarray(variance), jnp.asarray(error), held_out)
+    actor = learner.policy_params(state)["actor"]
+    assert bool(actor[own_noise.CHOOSY]) == bool(own_noise.tell_apart(state)) == choosy
     assert np.isclose(own_noise.SCALES, actor["noise_scale"]).any()
+
+
+def test_critics_do_not_choose_where_nothing_says_how_far_to_trust_them():
+    learner = algorithms.make("edp", tiny_settings("edp", holdout=0.0), SPEC)
+    fresh = jax.jit(learner.init)(jax.random.key(0))
+    state = with_critics(fresh, jnp.asarray(9.0), jnp.asarray(1.0), 1.0)
+    assert not learner.policy_params(state)["actor"][own_noise.CHOOSY]
 
 
 def test_it_is_told_who_chooses_and_from_how_much_noise():
@@ -100,9 +124,7 @@ def test_it_is_told_who_chooses_and_from_how_much_noise():
         state = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(0), 2))
         seen = state.networks.get(own_noise.SEEN)
         if seen:
-            critics = dict(advantage_variance=jnp.array([2.0, 0.5]), squared_error=jnp.ones(2))
-            seen = seen.replace(params=seen.params._replace(**critics))
-            state = state.replace(networks=state.networks | {own_noise.SEEN: seen})
+            state = with_critics(state, jnp.array([2.0, 0.5]), jnp.ones(2), 1.0)
         alone = jax.vmap(learner.policy_params)(state)["actor"]["noise_scale"] if seen else None
         return own_noise.describe(learner, state), alone
 
