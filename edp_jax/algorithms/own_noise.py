@@ -4,10 +4,10 @@ Both are found out from the data (docs/findings.md, "A choice among candidates")
 
 **Whether critics choose.** They can tell actions apart where their advantages vary by more than
 their own errors: where r times the variance of A is above the mean of delta^2, both averaged over
-about the last 200 batches. r is the share of the variance that is true of episodes which the
-critics have not learned from (`trust.reliability`); critics that know few rows by heart have small
-errors on these. Then the best of several samples acts, and these start from half of the noise, so
-that they differ but are not far from the data. Else a single sample acts.
+about the last 200 batches. r says how much of what the critics say of unseen episodes is true
+(`trust.reliability`): critics that know a few rows by heart have small errors on these rows, but a
+small r. Then the best of several samples acts, and these start from half of the noise, so that they
+differ but are not far from the data. Else a single sample acts.
 
 **From how much noise a single sample starts.** It is made from x_T ~ N(0, s^2 I). A small s gives
 actions near the likeliest one. But where the data act in several ways, a chain from the middle may
@@ -183,7 +183,8 @@ def choosing(
     """The learner with an acting policy that is an `OwnNoise`.
 
     Args:
-      learner: its `policy_params` are {"actor": parameters of the network, ...}; its metrics have
+      learner: without `trust.remembering` its critics never choose. Its `policy_params` are
+        {"actor": parameters of the network, ...}; its metrics have
         the "actor/advantage_variance" and the "actor/squared_error" of the critics.
       policy: what it trains.
       starting_noise: s, or `CHOSEN`.

@@ -14,8 +14,8 @@ EDP-IQL (EDP, 2305.20081, section 4.2) with four changes:
   the gradient of Q as well, as EDP-TD3's does, but only so far that its denoising loss rises by a
   small share (`trust_region`). So it cannot leave the data for actions that the critics only
   believe to be good.
-* Where the advantages are larger than the critics' errors, the best of several samples acts,
-  elsewhere a single one (`own_noise`).
+* Where the advantages are larger than the critics' errors, on held-out episodes as well, the best
+  of several samples acts, elsewhere a single one (`own_noise`).
 """
 
 import functools
@@ -64,7 +64,8 @@ class EDP(
     holdout: float = setting(
         0.1,
         "share of the episodes that values are not learned from: the errors of the critics there "
-        "say how far the policy may follow them; 0: it only imitates",
+        "say how far the policy may follow them and whether they choose among its samples; 0: it "
+        "only imitates, and one sample acts",
         at_least=0,
         at_most=0.5,
     )

@@ -145,7 +145,7 @@ def prepare(
     if options.holdout and held_out is None:
         progress(
             f"  holdout={options.holdout:g}: too few whole episodes to hold any out, the policy "
-            "only imitates"
+            "only imitates, and acts by one sample"
         )
     elif held_out is not None:
         progress(f"  holdout: the critics do not learn from {held_out.mean():.1%} of the rows")

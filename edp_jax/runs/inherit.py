@@ -75,6 +75,8 @@ def _compare(asked: str, run: Run, settings: Settings, dataset: Dataset) -> None
     before, now = configuration.resolve(run.config).config, settings.config
     known = configuration.all_settings(settings.algorithm)
     free = {name for name, entry in known.items() if entry.traced or entry.may_change}
+    if now.get("reward_transform") == "unit_return":
+        free -= {"discount"}  # it decides by what the rewards are divided
     for key in ["algorithm", *sorted(known.keys() - free - _OF_THE_NEW_RUN)]:
         if before.get(key) != now[key]:
             raise InputError(

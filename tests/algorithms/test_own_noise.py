@@ -124,7 +124,8 @@ def test_it_is_told_who_chooses_and_from_how_much_noise():
         state = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(0), 2))
         seen = state.networks.get(own_noise.SEEN)
         if seen:
-            state = with_critics(state, jnp.array([2.0, 0.5]), jnp.ones(2), 1.0)
+            held_out = jnp.array([1.0, 2.0])  # r = 1 of the first member and 0 of the second
+            state = with_critics(state, jnp.array([2.0, 9.0]), jnp.ones(2), held_out)
         alone = jax.vmap(learner.policy_params)(state)["actor"]["noise_scale"] if seen else None
         return own_noise.describe(learner, state), alone
 
@@ -135,6 +136,7 @@ def test_it_is_told_who_chooses_and_from_how_much_noise():
     assert chosen.endswith(f": {alone[0]:g}; {alone[1]:g}")
     assert told(starting_noise=0.7)[0] == [able]
     assert told("bc_diffusion")[0] == []
+    assert told(holdout=0.0)[0][0] == "critics can tell actions apart: no; no"
 
 
 def test_averages_of_variance_and_error_move_by_a_200th_per_update():
