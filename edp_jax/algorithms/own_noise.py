@@ -97,13 +97,10 @@ def scale_of(params: Mapping[str, Any], several: bool) -> Array:
 def tell_apart(state: AgentState) -> Array:
     """Whether critics can tell actions apart: [] bool of one member, [R] of all.
 
-    They cannot where no episodes are held out, since nothing says then how far to trust them.
+    They cannot where no episodes are held out (`trust.reliability_of`).
     """
     seen: Seen = state.networks[SEEN].params
-    if trust.ERRORS not in state.networks:
-        return jnp.zeros_like(seen.squared_error, bool)
-    reliability = trust.reliability(state.networks[trust.ERRORS].params)
-    return reliability * seen.advantage_variance > seen.squared_error
+    return trust.reliability_of(state) * seen.advantage_variance > seen.squared_error
 
 
 def describe(learner: Algorithm, state: AgentState) -> list[str]:
@@ -183,9 +180,9 @@ def choosing(
     """The learner with an acting policy that is an `OwnNoise`.
 
     Args:
-      learner: without `trust.remembering` its critics never choose. Its `policy_params` are
-        {"actor": parameters of the network, ...}; its metrics have
-        the "actor/advantage_variance" and the "actor/squared_error" of the critics.
+      learner: its `policy_params` are {"actor": parameters of the network, ...}; its metrics have
+        the "actor/advantage_variance" and the "actor/squared_error" of the critics. Without
+        `trust.remembering` the critics never choose.
       policy: what it trains.
       starting_noise: s, or `CHOSEN`.
       spec: sizes of observation and action.

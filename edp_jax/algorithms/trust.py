@@ -88,6 +88,16 @@ def reliability(errors: Errors) -> Array:
     return jnp.maximum(spread - wrong, 0.0) / jnp.where(both > 0, both, jnp.inf)
 
 
+def reliability_of(state: AgentState) -> Array:
+    """The `reliability` of a state's critics: [] of one member, [R] of all.
+
+    It is 0 where no episodes are held out, since nothing says then how far to trust the critics.
+    """
+    if ERRORS not in state.networks:
+        return jnp.zeros(())
+    return reliability(state.networks[ERRORS].params)
+
+
 def remembering(learner: Algorithm) -> Algorithm:
     """The learner with a state that remembers the `Errors` of its critics, under `ERRORS`.
 

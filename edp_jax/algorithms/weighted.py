@@ -192,10 +192,10 @@ def weighted_denoising(
     advantage, delta, counts = judgement.advantage, judgement.td_error, batch.has_value
     variance, squared_error = spread = spreads(judgement, counts)
     weight = relative_weight(advantage, spread, settings.strength, counts)
-    remembered = state.networks.get(trust.ERRORS)
-    reliability = trust.reliability(remembered.params) if remembered else jnp.zeros(())
+    reliability = trust.reliability_of(state)
     held_out = jnp.zeros_like(delta) if batch.held_out is None else batch.held_out
-    measured = trust.measure(advantage, delta, held_out, counts) if remembered else {}
+    measures = trust.ERRORS in state.networks
+    measured = trust.measure(advantage, delta, held_out, counts) if measures else {}
     signal = jnp.asarray(schedule.alphas_cumprod)[draws.timestep]
 
     def guidance(params: networks.Params, prediction: Prediction) -> tuple[Array, Metrics]:

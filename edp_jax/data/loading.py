@@ -97,8 +97,8 @@ def load_dataset(
       storage: where large arrays lie; `storage_near` gives one for data larger than the memory.
       action_box: low and high of the stored actions. None: those that the dataset declares.
       environment_box: low and high to use where the dataset declares none. None: [-1, 1].
-      discount: the learner's (0.997 of `edp`), which rewards over several steps (`n_step`,
-        `horizon`) and `reward_transform="unit_return"` need.
+      discount: the setting of that name of the learner that the data are for. Rewards over several
+        steps (`n_step`, `horizon`) and `reward_transform="unit_return"` are computed with it.
       **options: settings of `Layout` and of `Preprocessing`, such as `normalize_observations=True`.
 
     Raises:

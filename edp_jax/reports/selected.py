@@ -1,7 +1,8 @@
-"""Parts of a report that show which policies the recorded data recommend, without a simulator.
+"""The two tables of a report that say which trained policies are best by recorded data alone.
 
-There are two: the ranking that `experiments.select` wrote, of policies from several runs; and the
-ranking that a run with best_by=fqe made of its own checkpoints when its training had ended.
+No simulator is needed for them. One is the ranking that `experiments.select` wrote, of policies
+from several runs. The other is the ranking that a run with best_by=fqe made of its own checkpoints
+when its training had ended.
 """
 
 import os
@@ -64,7 +65,11 @@ def table(rows: Rows) -> Table:
 
 
 def recommended(groups: Sequence[Group]) -> Table:
-    """The checkpoints of each run with best_by=fqe, those first that are estimated to do best."""
+    """A table of the checkpoints of runs with best_by=fqe.
+
+    A run has a row for each checkpoint that it kept, the one that its recorded data judge best
+    first.
+    """
     runs = dict[str, tuple[Group, Result]]()  # a sweep, which is judged as a whole, is in several
     for group in groups:
         for result in group.results:

@@ -77,7 +77,15 @@ def test_the_state_remembers_what_the_newest_batch_saw():
 
 
 def with_critics(state, variance, error, held_out):
-    """The state with these running means; |delta| on learned rows and the spread of A are 1."""
+    """The state as if these were the means over its batches so far, per member.
+
+    Args:
+      state: of a learner made with or without held-out episodes.
+      variance: of the advantages.
+      error: the mean squared TD error.
+      held_out: the mean |TD error| on held-out episodes, where it is 1 on the others and the mean
+        |A - mean A| is 1.
+    """
     seen, errors = (state.networks.get(name) for name in (own_noise.SEEN, trust.ERRORS))
     told = seen.params._replace(advantage_variance=variance, squared_error=error)
     networks = state.networks | {own_noise.SEEN: seen.replace(params=told)}
@@ -117,7 +125,11 @@ def test_critics_do_not_choose_where_nothing_says_how_far_to_trust_them():
 
 
 def test_it_is_told_who_chooses_and_from_how_much_noise():
-    """Samples that critics choose among start from 0.5; a single one from what its policy chose."""
+    """Two members, of which the critics of the first can tell actions apart.
+
+    With several candidates its samples start from 0.5. All else starts from the amount of noise
+    that the policy itself has chosen.
+    """
 
     def told(name="edp", **changes):
         learner = algorithms.make(name, tiny_settings(name, **changes), SPEC)

@@ -78,7 +78,7 @@ SCHEDULE = diffusion.make_schedule("vp", 10)
 
 
 def remembering(errors: trust.Errors | None) -> AgentState:
-    """A state with these `trust.Errors` of its critics, or without any where it is None."""
+    """A state whose critics made these errors so far; None: the learner holds no episodes out."""
     return AgentState(None, None, {trust.ERRORS: TrainState(errors, None, ())} if errors else {})
 
 

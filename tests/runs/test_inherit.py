@@ -1,4 +1,4 @@
-"""Which run another one may begin from."""
+"""Beginning a run from another (`init_from`): which settings have to be the same in both."""
 
 from types import SimpleNamespace
 
