@@ -180,7 +180,7 @@ DEFAULTS = {
     "edp_td3": {},
     "edp": dict(
         learning_rate=1e-3,
-        tau=0.02,
+        tau=0.1,
         ema_share=0.2,
         discount=0.997,
         critic_layer_norm=True,

@@ -88,7 +88,8 @@ class EDP(
     discount: float = redefined(groups.Critics, "discount", 0.997)
     critic_layer_norm: bool = redefined(groups.Critics, "critic_layer_norm", True)
     learning_rate: float = redefined(groups.Optimization, "learning_rate", 1e-3)
-    tau: float = redefined(groups.Average, "tau", 0.02)
+    # Critics reach their values in some 1 / (tau (1 - discount)) = 3,300 updates.
+    tau: float = redefined(groups.Average, "tau", 0.1)
     ema_share: float = redefined(groups.Average, "ema_share", 0.2)
 
 

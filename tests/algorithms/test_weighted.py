@@ -197,7 +197,7 @@ def test_values_are_not_learned_from_what_is_held_out():
 
 def test_its_values_are_those_of_iql():
     states = []
-    own = dict(learning_rate=1e-3, tau=0.02, discount=0.997)
+    own = dict(learning_rate=1e-3, tau=0.1, discount=0.997)
     for name, changes in (("edp", {}), ("idql", own)):
         learner = tiny_learner(name, critic_layer_norm=True, **changes)
         state = jax.jit(learner.init)(jax.random.key(0))
