@@ -65,10 +65,9 @@ def table(rows: Rows) -> Table:
 
 
 def recommended(groups: Sequence[Group]) -> Table:
-    """A table of the checkpoints of runs with best_by=fqe.
+    """Makes the table that lists the saved checkpoints of every run with best_by=fqe.
 
-    A run has a row for each checkpoint that it kept, the one that its recorded data judge best
-    first.
+    Within a run the checkpoint with the highest value, estimated from the recorded data, is first.
     """
     runs = dict[str, tuple[Group, Result]]()  # a sweep, which is judged as a whole, is in several
     for group in groups:

@@ -1,4 +1,4 @@
-"""Beginning a run from another (`init_from`): which settings have to be the same in both."""
+"""A run that begins with the networks of another (`init_from`) needs some of its settings."""
 
 from types import SimpleNamespace
 
