@@ -156,7 +156,7 @@ def _training_command(plan: Plan) -> str:
         task += f" --config.env_id={plan.env_id}"
     if plan.output and plan.env_kwargs != "{}":
         task += f" --config.env_kwargs={shlex.quote(plan.env_kwargs)}"
-    return f"{program('main')} --config=edp_td3:{task} --workdir=DIR"
+    return f"{program('main')} --config=edp:{task} --workdir=DIR"
 
 
 def _end_of(name: str) -> str:

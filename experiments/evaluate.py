@@ -290,7 +290,8 @@ def _number(name: str, text: str, default: Any) -> Any:
     try:
         return type(default)(text)
     except ValueError as error:
-        raise InputError(f"--{name}={text} must be a number, as in --{name}={default}") from error
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise InputError(f"--{name}={text} must be {kind}, as in --{name}={default}") from error
 
 
 if __name__ == "__main__":

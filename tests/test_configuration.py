@@ -150,7 +150,7 @@ def test_a_configuration_of_before_a_setting_has_its_default():
 ONLINE = {"online_steps": 400, "online_warmup": 50}
 FQE = {"best_by": "fqe", "num_steps": 100, "keep_every": 10}
 REFUSED = [
-    ({"sweep": {"tau": (0.5, 1.5)}}, r"sweep.tau=1.5 must be at least 0 and at most 1"),
+    ({"sweep": {"tau": (0.5, 1.5)}}, r"sweep.tau=1.5 must be above 0 and at most 1"),
     ({"sweep": {"eta": ("a",)}}, "sweep.eta='a' must be number"),
     ({"sweep": {"eta": (0.5, 0.5)}}, "sweep.eta=.* twice"),
     ({"sweep": {"num_critics": (2, 3)}}, "num_critics shapes the compiled program"),
@@ -174,7 +174,8 @@ REFUSED = [
         "updates_per_step=2 the run has .* more than can be counted",
     ),
     (ONLINE | {"online_capacity": 57}, "online_capacity=57 must be at least 58"),
-    (ONLINE | {"lr_decay_steps": 50, "num_steps": 9}, "the learning rate is 0 before the 359"),
+    (ONLINE | {"lr_decay_steps": 50, "num_steps": 9}, "would be 0 before the 359 updates"),
+    ({"lr_decay_steps": 50, "num_steps": 51}, "would be 0 before the 51 updates"),
     (ONLINE | {"online_starting_noise": -0.5}, "online_starting_noise=-0.5 must be at least 0"),
     ({"batch_size": -1}, "batch_size=-1"),
     ({"seeds": ()}, r"seeds=\(\)"),

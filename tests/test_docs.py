@@ -12,9 +12,11 @@ folder holds tiny.npz, which is such a dataset, and runs/first, a short run.
 
 import dataclasses
 import importlib
+import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -152,6 +154,57 @@ def test_programs_files_learners_and_settings_exist(page):
         assert learner in LEARNERS + own, learner
     for key in re.findall(r"--config\.([\w.]+)", text):
         assert key in known_settings() | {"key"}, key
+
+
+FLAGS_OF = """
+import importlib, json, sys
+from absl import flags
+found = {}
+modules = {name: importlib.import_module(f"experiments.{name}") for name in sys.argv[1:]}
+for name, module in modules.items():
+    before = set(flags.FLAGS)
+    module.define_flags()
+    found[name] = sorted(set(flags.FLAGS) - before)
+    for each in found[name]:
+        delattr(flags.FLAGS, each)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def flags_of(environment) -> dict[str, set[str]]:
+    """Name of a program -> the flags that it defines."""
+    sources = {path.stem: path.read_text() for path in (ROOT / "experiments").glob("*.py")}
+    names = [name for name, text in sources.items() if "def define_flags(" in text]
+    command = [sys.executable, "-c", FLAGS_OF, *names]
+    printed = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    return {name: set(found) for name, found in json.loads(printed).items()}
+
+
+def programs_in(block: str) -> list[tuple[str, set[str]]]:
+    """The programs that a bash block calls, with the names of the flags that it gives them."""
+    found = []
+    lines = re.findall(r"""(?:'[^']*'|"[^"]*"|[^'"\n])+""", block.replace("\\\n", " "))
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        starts = [i for i, word in enumerate(words) if re.search(r"(^|\.)experiments\.\w+$", word)]
+        for start in starts:
+            given = [word for word in words[start + 1 :] if re.match(r"--\w", word)]
+            flags = {re.split(r"[=.]", word[2:])[0] for word in given}
+            found.append((words[start].rpartition(".")[2], flags))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_have_flags_that_their_programs_know_and_need(page, flags_of):
+    """Also where the block is not executed."""
+    for block in (block for block in blocks(page) if block.language == "bash"):
+        for program, given in programs_in(block.text):
+            assert given <= flags_of[program] | {"help"}, f"line {block.line}"
+            source = (ROOT / "experiments" / f"{program}.py").read_text()
+            needed = re.search(r"required=\((.*?)\)", source)
+            needed = set(re.findall(r'"(\w+)"', needed[1])) if needed else set()
+            assert needed <= given or "help" in given, f"line {block.line}"
 
 
 def known_settings() -> set[str]:

@@ -33,7 +33,7 @@ class Average:
     """The policy's moving average, which acts and makes the critics' targets."""
 
     tau: float = setting(
-        0.005, "step of the moving averages (Polyak)", at_least=0, at_most=1, traced=True
+        0.005, "step of the moving averages (Polyak)", above=0, at_most=1, traced=True
     )
     ema_period: int = setting(5, "updates between two steps of the policy's average", at_least=1)
     ema_start: int = setting(

@@ -92,11 +92,6 @@ def plan_online(
             f"{asked}: with updates_per_step={online.updates_per_step} the run has {rounds.end} "
             f"updates, more than can be counted ({MOST_UPDATES}); lower one of them"
         )
-    if 0 < (decay := config["lr_decay_steps"]) < rounds.end:
-        raise InputError(
-            f"{asked}: with lr_decay_steps={decay} the learning rate is 0 before the {rounds.end} "
-            "updates of the run are done; set --config.lr_decay_steps=0, or at least to that"
-        )
     return rounds
 
 

@@ -107,7 +107,7 @@ def unrelated_rows(ends: Ends, observations: np.ndarray) -> tuple[str, ...]:
       ends: what the flags say.
       observations: [N, O].
     """
-    inside = ~(ends.terminals | (False if ends.timeouts is None else ends.timeouts))[:-1]
+    inside = ~_last(ends)[:-1]
     std, steps = moments(observations)[1], int(inside.sum())
     if steps < _FEW or not (std > 0).any():
         return ()
@@ -131,7 +131,7 @@ def misplaced_ends(ends: Ends, observations: np.ndarray) -> tuple[str, ...]:
       ends: what the flags say.
       observations: [N, O].
     """
-    last = ends.terminals | (False if ends.timeouts is None else ends.timeouts)
+    last = _last(ends)
     marked = np.flatnonzero(last[1:-2]) + 1
     std = moments(observations)[1]
     if len(marked) < _FEW_ENDS or not (std > 0).any():
@@ -164,7 +164,7 @@ def check_resets(
     Raises:
       InputError: there are such rows.
     """
-    stored = ends.terminals if ends.timeouts is None else ends.terminals | ends.timeouts
+    stored = _last(ends)
     after = np.flatnonzero(stored[:-1]) + 1
     if len(after) < 2 or rewards[after].any() or (rewards != 0).mean() < 0.5:
         return
@@ -178,7 +178,7 @@ def check_resets(
 
 def hidden_limit(ends: Ends) -> tuple[str, ...]:
     """A line where terminals look like a time limit: the longest episodes are equally long."""
-    last = np.flatnonzero(ends.terminals | (False if ends.timeouts is None else ends.timeouts))
+    last = np.flatnonzero(_last(ends))
     lengths = np.diff(last, prepend=-1)
     longest = lengths.max(initial=0)
     count = int((ends.terminals[last] & (lengths == longest)).sum())
@@ -190,18 +190,25 @@ def hidden_limit(ends: Ends) -> tuple[str, ...]:
     )
 
 
-def unmarked(ends: Ends) -> tuple[str, ...]:
-    """A line where no row is marked as the last of an episode; the marks may be elsewhere."""
-    steps = len(ends.terminals)
-    if (
-        steps < _FEW
-        or (ends.terminals | (False if ends.timeouts is None else ends.timeouts))[:-1].any()
-    ):
+def unmarked(stored: Ends, found: Ends) -> tuple[str, ...]:
+    """A line where nothing tells where episodes end, so that all steps count as one.
+
+    Args:
+      stored: what the flags of the file say.
+      found: with the ends that were found by other means.
+    """
+    steps = len(found.terminals)
+    if steps < _FEW or _last(stored).any() or _last(found)[:-1].any():
         return ()
     return (
         f"no end is marked: all {steps:,} steps count as one episode; if they are several, mark "
         "the last step of each by 'timeouts' (cut) or 'terminals' (the task ended)",
     )
+
+
+def _last(ends: Ends) -> np.ndarray:
+    """[N] bool: whether a step is the last of its episode, as far as is known."""
+    return ends.terminals if ends.timeouts is None else ends.terminals | ends.timeouts
 
 
 def _continues(observations: np.ndarray, following: np.ndarray) -> np.ndarray:

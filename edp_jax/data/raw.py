@@ -116,7 +116,7 @@ def from_arrays(
     if scores is not None:
         arrays["reference_scores"] = np.asarray(scores)
     _check_written(source, arrays)
-    found = ends.read_flags(source, arrays)
+    stored = found = ends.read_flags(source, arrays)
     found = found if last is None else ends.bounded(found, last)
     if "masks" not in arrays:  # which tell time limits from ends
         found = found._replace(notes=found.notes + continuity.hidden_limit(found))
@@ -135,7 +135,7 @@ def from_arrays(
         lines += continuity.misplaced_ends(found, arrays["observations"])
         found = found._replace(notes=(*found.notes, *lines))
     if last is None and not apart:
-        found = found._replace(notes=found.notes + continuity.unmarked(found))
+        found = found._replace(notes=found.notes + continuity.unmarked(stored, found))
     if found.timeouts is None:
         raise InputError(
             f"{source}: nothing tells which steps were the last before a time limit; store "

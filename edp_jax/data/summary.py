@@ -50,18 +50,16 @@ def _of_rewards(raw: RawDataset) -> list[str]:
 def describe(summary: dict) -> str:
     """What `summarize` counted, in lines for a terminal."""
     steps, transitions = summary["steps"], summary["transitions"]
-    counted, lines = f"{transitions:,} transitions", list(summary["understood"])
+    counted, lines = _some(transitions, "transition"), list(summary["understood"])
     if transitions < steps:
         lost = steps - transitions
-        whose = f"{lost:,} episodes" if lost > 1 else "one episode"
+        whose = _some(lost, "episode")
         lines.append(
             f"{counted} of {steps:,} steps: the last step of {whose} has no next observation"
         )
-        counted = f"{steps:,} steps"
-    lines.append(
-        f"{counted} in {summary['episodes']:,} episodes, {summary['terminals']:,} terminals, "
-        f"{summary['timeouts']:,} timeouts"
-    )
+        counted = _some(steps, "step")
+    ends = (_some(summary[f"{kind}s"], kind) for kind in ("episode", "terminal", "timeout"))
+    lines.append(f"{counted} in {', '.join(ends)}")
     measures = (f"{name} {value:.6g}" for name, value in summary["return"].items())
     lines.append(f"return of an episode: {', '.join(measures)}")
     constant = _ranges(summary["constant_columns"]) or "none"
@@ -69,6 +67,10 @@ def describe(summary: dict) -> str:
     lines.append(_range(summary, "action"))
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join(f"  {line}" for line in lines)
+
+
+def _some(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _range(summary: dict, kind: str) -> str:

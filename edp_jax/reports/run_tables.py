@@ -9,6 +9,7 @@ from edp_jax.reports.folders import Unreadable
 from edp_jax.reports.groups import Group, Key, Repeated
 from edp_jax.reports.results import Result
 from edp_jax.reports.tables import NOTHING, Table, number, words
+from edp_jax.training.divergence import on_the_way
 
 SHARE = 0.9  # of a score, which a learner takes some time to reach
 
@@ -77,7 +78,8 @@ def critics(groups: Sequence[Group]) -> Table:
             if len(values):
                 lowest, highest = float(values.min()), float(values.max())
                 low, high = result.possible
-                outside = "yes" if lowest < low or highest > high else "no"
+                least, most = on_the_way(low, high)
+                outside = "yes" if lowest < least or highest > most else "no"
                 known = outside == "yes" or not np.isnan((low, high)).any()
                 numbers = (float(result.critic[-1]), lowest, highest, low, high)
                 row = (group.task, group.label, result.seed, *numbers)
@@ -88,8 +90,9 @@ def critics(groups: Sequence[Group]) -> Table:
         *(number("largest possible"), words("outside")),
     )
     note = (
-        "The critics' mean value over the batches. Values outside what a policy can earn tell that "
-        "the critics have blown up (arXiv 2310.04411). The possible discounted returns are in the "
+        "The critics' mean value over the batches. Values outside what a policy can earn, and not "
+        "between that and 0, where critics begin, tell that the critics have blown up (arXiv "
+        "2310.04411). The possible discounted returns are in the "
         "learner's units of reward. They are shown for runs whose summary.json has them "
         "(possible_returns); the rewards themselves are not in a run's folder."
     )

@@ -1,6 +1,7 @@
 """Trainings that go wrong: members that diverged, values that no return can reach."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,17 +10,23 @@ from edp_jax.training.members import Member
 _VALUE = "critic/q_mean"  # the metric that is the mean of the critics' values
 
 
-def describe(member: Member, update: int) -> str:
+def describe(member: Member, update: int, settings: Any) -> str:
     """A line about a member with a metric or parameter that became NaN or infinite.
 
     Args:
       member: which one.
       update: in which it did, counted from 1.
+      settings: of the learner; only remedies that it has are named.
     """
     return (
         f"{member} has diverged in update {update:,} and is trained no further; others go on. "
-        "Lower --config.learning_rate, or set --config.critic_layer_norm=True"
+        f"Lower --config.learning_rate{_or_layer_norm(settings)}"
     )
+
+
+def _or_layer_norm(settings: Any) -> str:
+    without = getattr(settings, "critic_layer_norm", None) is False
+    return ", or set --config.critic_layer_norm=True" if without else ""
 
 
 def possible_returns(
@@ -50,21 +57,39 @@ def possible_returns(
     return low, high
 
 
+def on_the_way(low: np.ndarray | float, high: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Between which values a sound critic may be that is still learning.
+
+    Critics begin near 0 and move from there to the returns. So 0 belongs to them also where every
+    step costs something, or pays, and no return is near 0.
+
+    Args:
+      low, high: the bounds of the returns, of any shape.
+
+    Returns:
+      min(low, 0) and max(high, 0).
+    """
+    return np.minimum(low, 0.0), np.maximum(high, 0.0)
+
+
 def describe_values(
     step: int,
     members: Sequence[Member],
     metrics: Mapping[str, np.ndarray],
     bounds: tuple[np.ndarray, np.ndarray],
+    settings: Any,
 ) -> str | None:
     """A line about a critic whose mean value no return can reach.
 
-    A tenth of the range between the bounds is left for a critic that is still learning.
+    What a critic passes on its way from 0 (`on_the_way`) and a tenth of the range between the
+    bounds beyond it are left for one that is still learning.
 
     Args:
       step: updates done.
       members: R of them.
       metrics: [R] by name.
       bounds: [R] each, see `possible_returns`.
+      settings: of the learner; only remedies that it has are named.
 
     Returns:
       A line about the first such member, None where there is none.
@@ -73,12 +98,13 @@ def describe_values(
         return None
     (low, high), values = bounds, metrics[_VALUE]
     with np.errstate(invalid="ignore"):
-        beyond = np.flatnonzero((values > high + (high - low) / 10) & np.isfinite(values))
+        limit = on_the_way(low, high)[1] + (high - low) / 10
+        beyond = np.flatnonzero((values > limit) & np.isfinite(values))
     if not len(beyond):
         return None
     index = beyond[0]
     return (
         f"{members[index]}: {_VALUE} is {values[index]:.4g} at update {step:,}, and no return of "
         f"such rewards exceeds {high[index]:.4g}: the critics overestimate. Lower "
-        "--config.learning_rate or --config.discount, or set --config.critic_layer_norm=True"
+        f"--config.learning_rate or --config.discount{_or_layer_norm(settings)}"
     )

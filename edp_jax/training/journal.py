@@ -104,13 +104,24 @@ class Journal:
         metrics: Mapping[str, np.ndarray],
         diverged: np.ndarray,
         possible_returns: tuple[np.ndarray, np.ndarray] | None,
+        settings: Any,
     ) -> None:
-        """Warns once of every member that has diverged, and of values that are too large."""
+        """Warns once of every member that has diverged, and of values that are too large.
+
+        Args:
+          step: updates done.
+          metrics: [R] by name.
+          diverged: [R] the update in which a member diverged, -1 where it has not.
+          possible_returns: see `divergence.possible_returns`; None: nothing is said of values.
+          settings: of the learner, for remedies.
+        """
         for member, update in zip(self._members, diverged, strict=True):
             if update >= 0:
-                self._warn_once(str(member), divergence.describe(member, int(update)))
+                self._warn_once(str(member), divergence.describe(member, int(update), settings))
         if possible_returns is not None:
-            line = divergence.describe_values(step, self._members, metrics, possible_returns)
+            line = divergence.describe_values(
+                step, self._members, metrics, possible_returns, settings
+            )
             self._warn_once("values", line)
 
     def _warn_once(self, about: str, line: str | None) -> None:

@@ -216,7 +216,8 @@ def run(
         hosts.run_in_zero(functools.partial(record.metrics, step, metrics))
         if online is not None:
             record.episodes(online.take_finished())
-        record.warn(step, metrics, diverged, bounds)  # collected rewards may be larger
+        # no bounds online: collected rewards may be larger
+        record.warn(step, metrics, diverged, bounds, trainer.algorithm.settings)
         evaluation_due = schedule.due(step, schedule.eval_every)
         look(step, state, evaluation_due)
         if schedule.saves(step):

@@ -46,7 +46,7 @@ def test_it_is_told_in_lines(raw):
     counted = summarize(raw) | {"transitions": 4, "constant_columns": [0, 1, 2, 7]}
     counted["notes"] = ["3 rows are odd"]
     assert data.describe(counted).splitlines() == [
-        "  4 transitions in 2 episodes, 1 terminals, 1 timeouts",
+        "  4 transitions in 2 episodes, 1 terminal, 1 timeout",
         "  return of an episode: min 3, mean 6, max 9",
         "  observations [2] from 0 to 103, constant columns: 0-2, 7",
         "  actions [1] from -0.5 to 0.5",
@@ -54,15 +54,13 @@ def test_it_is_told_in_lines(raw):
     ]
 
 
-@pytest.mark.parametrize(
-    ("transitions", "episodes"), [(3980, "20 episodes"), (3999, "one episode")]
-)
+@pytest.mark.parametrize(("transitions", "episodes"), [(3980, "20 episodes"), (3999, "1 episode")])
 def test_steps_that_are_no_transitions_are_told_with_the_reason(raw, transitions, episodes):
     counted = summarize(raw) | {"steps": 4000, "transitions": transitions, "episodes": 20}
     assert data.describe(counted).splitlines()[:2] == [
         f"  {transitions:,} transitions of 4,000 steps: the last step of {episodes} has no next "
         "observation",
-        "  4,000 steps in 20 episodes, 1 terminals, 1 timeouts",
+        "  4,000 steps in 20 episodes, 1 terminal, 1 timeout",
     ]
 
 

@@ -457,6 +457,7 @@ def test_what_is_written_on_a_frame():
             acting(selection_temperature=("hot", 1)),
             "--selection_temperature=hot must be a number",
         ),
+        ("edp_td3", acting(num_candidates=("1.5",)), "--num_candidates=1.5 must be a whole number"),
         ("iql", acting(sampler_calls=(5,)), "--sampler_calls: iql has no such setting"),
     ],
 )

@@ -42,7 +42,7 @@ def report(tmp_path_factory, run_writer):
     write("bc-hopper", noisy([[10, 10], [50, 70]]), task=HOPPER, learner="td3_bc", rate=4.0)
     write("bc-2", noisy([[5]]), task=HOPPER, learner="td3_bc", seeds=(2,), num_steps=20)
     critic = [[1, 1, 1], [9, 9, np.nan]]
-    limits = {"possible_returns": [[0.0, 2.0, 0.0], [30.0, 30.0, None]]}
+    limits = {"possible_returns": [[2.0, 2.0, 0.0], [30.0, 8.0, None]]}
     scores = noisy([[0, 0, 0], [60, 100, 3]])
     write("td3-walker", scores, task=WALKER, critic=critic, summary=limits)
     removed = write("bc-walker", noisy([[1] * 3, [2] * 3]), task=WALKER, learner="td3_bc")
@@ -137,9 +137,9 @@ def test_speed_and_critics(report):
     found = row(report, "speed", task=HOPPER, learner="edp_td3")
     assert (float(found["updates/s, each"]), float(found["updates/s, all"])) == (2.0, 6.0)
     assert float(found["paper's"]) == 116.21
-    found = row(report, "critics", task=WALKER, seed="0")  # 1, then 9, of 0 to 30
+    found = row(report, "critics", task=WALKER, seed="0")  # 1 on the way from 0, then 9
     cells = ("critic/q_mean, last", "lowest", "highest", "smallest possible", "largest possible")
-    assert [float(found[cell]) for cell in cells] == [9, 1, 9, 0, 30] and found["outside"] == "no"
+    assert [float(found[cell]) for cell in cells] == [9, 1, 9, 2, 30] and found["outside"] == "no"
     assert row(report, "critics", task=WALKER, seed="1")["outside"] == "yes"
     assert row(report, "critics", task=WALKER, seed="2")["outside"] == "–"
     assert row(report, "critics", learner="td3_bc", seed="0")["outside"] == "–"

@@ -3,15 +3,29 @@
 import numpy as np
 import pytest
 
+from edp_jax import algorithms
 from edp_jax.training import divergence
 from edp_jax.training.members import grid
 
+LAYER_NORM = "--config.critic_layer_norm=True"
+SETTINGS = algorithms.settings("edp_td3")
 
-def test_a_member_that_diverged_is_named_with_its_update_and_a_remedy():
+
+@pytest.mark.parametrize(
+    ("learner", "changes", "remedy"),
+    [
+        ("edp_td3", {}, True),
+        ("edp_td3", {"critic_layer_norm": True}, False),  # it has that already
+        ("edp", {}, False),
+        ("bc_diffusion", {}, False),  # there are no critics
+    ],
+)
+def test_a_member_that_diverged_is_named_with_its_update_and_a_remedy(learner, changes, remedy):
     (member,) = grid((3,), {"eta": (2.0,)})
-    line = divergence.describe(member, 2000)
+    line = divergence.describe(member, 2000, algorithms.settings(learner, **changes))
     assert line.startswith("seed 3, eta 2.0 has diverged in update 2,000 ")
     assert "--config.learning_rate" in line and len(line) <= 300
+    assert (LAYER_NORM in line) == remedy
 
 
 @pytest.mark.parametrize(
@@ -40,14 +54,28 @@ def test_values_that_no_return_can_reach_are_told(value, told):
     """Returns lie between 0 and 30; a tenth of that is left."""
     bounds = np.zeros(2), np.full(2, 30.0)
     metrics = {"critic/loss": np.array([1e9, 1e9]), "critic/q_mean": np.array([0.0, value])}
-    line = divergence.describe_values(500, grid((3, 4)), metrics, bounds)
+    line = divergence.describe_values(500, grid((3, 4)), metrics, bounds, SETTINGS)
     assert (line is not None) == told
     if told:
         assert line.startswith("seed 4: critic/q_mean is 33.1 at update 500, and no return of")
-        assert "exceeds 30" in line and len(line) <= 300
+        assert "exceeds 30" in line and LAYER_NORM in line and len(line) <= 300
+        normed = algorithms.settings("edp")
+        line = divergence.describe_values(500, grid((3, 4)), metrics, bounds, normed)
+        assert line.endswith("Lower --config.learning_rate or --config.discount")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(-8.4, False), (0.0, False), (9.9, False), (10.1, True)]
+)
+def test_where_every_step_costs_critics_come_from_zero(value, told):
+    """Returns lie between -300 and -200. A critic begins at 0, and may be a tenth of 100 above."""
+    metrics = {"critic/q_mean": np.array([value])}
+    bounds = np.array([-300.0]), np.array([-200.0])
+    line = divergence.describe_values(200, grid((3,)), metrics, bounds, SETTINGS)
+    assert (line is not None) == told
 
 
 def test_without_a_bound_nothing_is_told():
     bounds = np.zeros(1), np.array([np.inf])
     metrics = {"critic/q_mean": np.array([1e30])}
-    assert divergence.describe_values(1, grid((3,)), metrics, bounds) is None
+    assert divergence.describe_values(1, grid((3,)), metrics, bounds, SETTINGS) is None

@@ -183,7 +183,7 @@ def test_a_point_of_a_sweep_equals_a_training_of_its_own(make_trainer, tiny_lear
     [
         ({"sweep": {"expectile": (0.7,)}}, "sweep over 'expectile': this learner cannot sweep it"),
         ({"sweep": {"hidden_dims": (8,)}}, "use one of learning_rate, weight_decay"),
-        ({"sweep": {"tau": (0.5, 1.5)}}, "sweep.tau=1.5 must be at least 0 and at most 1"),
+        ({"sweep": {"tau": (0.5, 1.5)}}, "sweep.tau=1.5 must be above 0 and at most 1"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"data_placement": "disk"}, "'disk' is unknown: use one of auto, device, host"),
     ],
