@@ -174,7 +174,7 @@ def student_settings(teacher: Run, step: int, changes: Mapping[str, Any]) -> Set
         own
         | alone
         | {"eval_every": num_steps, "checkpoint_every": max(1, num_steps // 4), "writers": ()}
-        | {"best_by": "score", "batch_size": BATCH_SIZE}
+        | {"best_by": "score", "batch_size": BATCH_SIZE, "lr_decay_steps": 0}
         | {"ddim_eta": 0.0, "teacher_step": step}
         | {key: value for key, value in changes.items() if key not in chain}
         | {f"chain_{key.removeprefix('sampler_')}": value for key, value in chain.items()}

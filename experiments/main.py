@@ -52,6 +52,7 @@ def main(_: Sequence[str]) -> int:
     config = flags.FLAGS.config.to_dict()
     join_processes(config)
     settings = hosts.run_in_all(lambda: configuration.resolve(config))
+    hosts.run_in_all(lambda: build.check_rate(settings))
     workdir = os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
     with StopSignals() as signals, hosts.only_process_zero_prints():
         try:

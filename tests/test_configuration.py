@@ -174,8 +174,6 @@ REFUSED = [
         "updates_per_step=2 the run has .* more than can be counted",
     ),
     (ONLINE | {"online_capacity": 57}, "online_capacity=57 must be at least 58"),
-    (ONLINE | {"lr_decay_steps": 50, "num_steps": 9}, "would be 0 before the 359 updates"),
-    ({"lr_decay_steps": 50, "num_steps": 51}, "would be 0 before the 51 updates"),
     (ONLINE | {"online_starting_noise": -0.5}, "online_starting_noise=-0.5 must be at least 0"),
     ({"batch_size": -1}, "batch_size=-1"),
     ({"seeds": ()}, r"seeds=\(\)"),
@@ -225,6 +223,24 @@ def test_useless_values_are_refused_in_one_line(changes, words):
     with pytest.raises(InputError, match=words) as error:
         resolve(**changes)
     assert "\n" not in str(error.value) and len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "updates"),
+    [
+        ({"num_steps": 51}, 51),
+        ({"num_steps": 50}, None),
+        ({"num_steps": 51, "lr_decay_steps": 0}, None),
+        (ONLINE | {"num_steps": 9}, 359),  # 9 on the data, 350 after the warm-up
+    ],
+)
+def test_a_learning_rate_of_0_is_refused_before_the_run(changes, updates):
+    settings = resolve(**{"lr_decay_steps": 50} | changes)
+    if updates is None:
+        build.check_rate(settings)
+    else:
+        with pytest.raises(InputError, match=f"would be 0 before the {updates} updates"):
+            build.check_rate(settings)
 
 
 @pytest.mark.parametrize(

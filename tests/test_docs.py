@@ -12,6 +12,7 @@ folder holds tiny.npz, which is such a dataset, and runs/first, a short run.
 
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -188,8 +189,8 @@ def programs_in(block: str) -> list[tuple[str, set[str]]]:
     for line in lines:
         words = shlex.split(line, comments=True)
         starts = [i for i, word in enumerate(words) if re.search(r"(^|\.)experiments\.\w+$", word)]
-        for start in starts:
-            given = [word for word in words[start + 1 :] if re.match(r"--\w", word)]
+        for start, end in itertools.pairwise([*starts, len(words)]):
+            given = [word for word in words[start + 1 : end] if re.match(r"--\w", word)]
             flags = {re.split(r"[=.]", word[2:])[0] for word in given}
             found.append((words[start].rpartition(".")[2], flags))
     return found
@@ -201,10 +202,23 @@ def test_commands_have_flags_that_their_programs_know_and_need(page, flags_of):
     for block in (block for block in blocks(page) if block.language == "bash"):
         for program, given in programs_in(block.text):
             assert given <= flags_of[program] | {"help"}, f"line {block.line}"
-            source = (ROOT / "experiments" / f"{program}.py").read_text()
-            needed = re.search(r"required=\((.*?)\)", source)
-            needed = set(re.findall(r'"(\w+)"', needed[1])) if needed else set()
-            assert needed <= given or "help" in given, f"line {block.line}"
+            assert required_flags(program) <= given or "help" in given, f"line {block.line}"
+
+
+def required_flags(program: str) -> set[str]:
+    source = (ROOT / "experiments" / f"{program}.py").read_text()
+    listed = re.search(r"launch\.run\(main, required=\((.*?)\)", source)
+    alone = re.findall(r'DEFINE_\w+\(\s*"(\w+)"[^)]*required=True', source)
+    return set(re.findall(r'"(\w+)"', listed[1] if listed else "")) | set(alone)
+
+
+def test_commands_are_found():
+    program = "python -m experiments."
+    text = f"x=1 {program}evaluate --workdir=a \\\n  --step=3 && {program}report"
+    found = [("evaluate", {"workdir", "step"}), ("report", set())]
+    assert programs_in(text) == found
+    assert required_flags("report") == {"runs", "out"} and required_flags("bandit") == set()
+    assert "env_id" in required_flags("collect")
 
 
 def known_settings() -> set[str]:

@@ -17,7 +17,10 @@ class Optimization:
 
     learning_rate: float = setting(3e-4, "step size of Adam", above=0, traced=True)
     lr_decay_steps: int = setting(
-        0, "updates over which the learning rate falls to 0 (cosine); 0: constant", at_least=0
+        0,
+        "updates over which the learning rate falls to 0 (cosine), at least all of the run; 0: "
+        "constant",
+        at_least=0,
     )
     weight_decay: float = setting(0.0, "weight decay of AdamW", at_least=0, traced=True)
     grad_clip: float = setting(

@@ -109,6 +109,23 @@ def make_members(settings: Settings) -> tuple[Member, ...]:
     return grid(settings.run.seeds, settings.sweep)
 
 
+def check_rate(settings: Settings) -> None:
+    """Refuses to train on when the learning rate has become 0.
+
+    It is no part of `configuration.resolve`: a run that did so can still be read.
+
+    Raises:
+      InputError: it would be 0 before the run has done its updates.
+    """
+    decay = settings.learner.lr_decay_steps
+    if 0 < decay < settings.num_updates:
+        raise InputError(
+            f"config.lr_decay_steps={decay}: the learning rate would be 0 before the "
+            f"{settings.num_updates} updates of the run are done; set it to 0 (a constant rate), "
+            "or at least to that, in a new --workdir"
+        )
+
+
 def possible_returns(
     settings: Settings, dataset: data.Dataset
 ) -> tuple[np.ndarray, np.ndarray] | None:

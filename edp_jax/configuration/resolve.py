@@ -76,8 +76,6 @@ def resolve(config: Mapping[str, Any]) -> Settings:
     made = algorithms.make(algorithm, learner, TaskSpec(1, 1))  # refuses what does not fit together
     online = groups.Online(**_pick(config, groups.Online))
     environment = _environment(config)
-    rounds = plan_online(config, online, environment, made.draws_ahead)
-    _check_decay(config, config["num_steps"] if rounds is None else rounds.end)
     return Settings(
         config=config,
         task=_task(config),
@@ -90,7 +88,7 @@ def resolve(config: Mapping[str, Any]) -> Settings:
         run=groups.Run(**_pick(config, groups.Run)),
         source=groups.Source(**_pick(config, groups.Source)),
         online=online,
-        rounds=rounds,
+        rounds=plan_online(config, online, environment, made.draws_ahead),
         processes=processes(config),
         learner=learner,
         sweep={name: values for name, values in config["sweep"].items() if values},
@@ -154,14 +152,6 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
         raise InputError(
             f"config.seeds={seeds} must be different integers from 0 to 2**31 - 1: set "
             "--config.seeds='(0,1,2)'"
-        )
-
-
-def _check_decay(config: Mapping[str, Any], num_updates: int) -> None:
-    if 0 < (decay := config["lr_decay_steps"]) < num_updates:
-        raise InputError(
-            f"config.lr_decay_steps={decay}: the learning rate would be 0 before the {num_updates} "
-            "updates of the run are done; set it to 0 (a constant rate), or at least to that"
         )
 
 

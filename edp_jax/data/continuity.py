@@ -59,7 +59,7 @@ def compare_rows(
     goes_on = _continues(observations, following)
     terminals, notes, whole = ends.terminals, list(ends.notes), ends.whole
     stored = np.zeros_like(terminals) if ends.timeouts is None else ends.timeouts
-    inside = ~(terminals | stored)[:-1]
+    inside = ~_last(ends)[:-1]
     breaks = inside & ~goes_on
     continued, steps = int((inside & goes_on).sum()), int(inside.sum())
     shuffled = steps > 0 and continued < _SHUFFLED * steps
@@ -192,6 +192,8 @@ def hidden_limit(ends: Ends) -> tuple[str, ...]:
 
 def unmarked(stored: Ends, found: Ends) -> tuple[str, ...]:
     """A line where nothing tells where episodes end, so that all steps count as one.
+
+    A mark of the very last step is enough: it may be the end of one long episode.
 
     Args:
       stored: what the flags of the file say.

@@ -58,8 +58,10 @@ def describe(summary: dict) -> str:
             f"{counted} of {steps:,} steps: the last step of {whose} has no next observation"
         )
         counted = _some(steps, "step")
-    ends = (_some(summary[f"{kind}s"], kind) for kind in ("episode", "terminal", "timeout"))
-    lines.append(f"{counted} in {', '.join(ends)}")
+    lines.append(
+        f"{counted} in {_some(summary['episodes'], 'episode')}, "
+        f"{_some(summary['terminals'], 'terminal')}, {_some(summary['timeouts'], 'timeout')}"
+    )
     measures = (f"{name} {value:.6g}" for name, value in summary["return"].items())
     lines.append(f"return of an episode: {', '.join(measures)}")
     constant = _ranges(summary["constant_columns"]) or "none"

@@ -9,7 +9,7 @@ from edp_jax.reports.folders import Unreadable
 from edp_jax.reports.groups import Group, Key, Repeated
 from edp_jax.reports.results import Result
 from edp_jax.reports.tables import NOTHING, Table, number, words
-from edp_jax.training.divergence import on_the_way
+from edp_jax.training.divergence import learning_range
 
 SHARE = 0.9  # of a score, which a learner takes some time to reach
 
@@ -78,8 +78,8 @@ def critics(groups: Sequence[Group]) -> Table:
             if len(values):
                 lowest, highest = float(values.min()), float(values.max())
                 low, high = result.possible
-                least, most = on_the_way(low, high)
-                outside = "yes" if lowest < least or highest > most else "no"
+                allowed = learning_range(low, high)
+                outside = "yes" if lowest < allowed[0] or highest > allowed[1] else "no"
                 known = outside == "yes" or not np.isnan((low, high)).any()
                 numbers = (float(result.critic[-1]), lowest, highest, low, high)
                 row = (group.task, group.label, result.seed, *numbers)
@@ -90,8 +90,8 @@ def critics(groups: Sequence[Group]) -> Table:
         *(number("largest possible"), words("outside")),
     )
     note = (
-        "The critics' mean value over the batches. Values outside what a policy can earn, and not "
-        "between that and 0, where critics begin, tell that the critics have blown up (arXiv "
+        "The critics' mean value over the batches. It starts near 0. Values that are neither a "
+        "possible return nor between 0 and one tell that the critics have blown up (arXiv "
         "2310.04411). The possible discounted returns are in the "
         "learner's units of reward. They are shown for runs whose summary.json has them "
         "(possible_returns); the rewards themselves are not in a run's folder."

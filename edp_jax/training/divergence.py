@@ -57,7 +57,9 @@ def possible_returns(
     return low, high
 
 
-def on_the_way(low: np.ndarray | float, high: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def learning_range(
+    low: np.ndarray | float, high: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
     """Between which values a sound critic may be that is still learning.
 
     Critics begin near 0 and move from there to the returns. So 0 belongs to them also where every
@@ -81,8 +83,9 @@ def describe_values(
 ) -> str | None:
     """A line about a critic whose mean value no return can reach.
 
-    What a critic passes on its way from 0 (`on_the_way`) and a tenth of the range between the
-    bounds beyond it are left for one that is still learning.
+    Only values that are too large are told. What a critic passes on its way from 0
+    (`learning_range`), and a tenth of the range between the bounds beyond it, are left for one that
+    is still learning.
 
     Args:
       step: updates done.
@@ -97,8 +100,9 @@ def describe_values(
     if _VALUE not in metrics:
         return None
     (low, high), values = bounds, metrics[_VALUE]
+    _, most = learning_range(low, high)
     with np.errstate(invalid="ignore"):
-        limit = on_the_way(low, high)[1] + (high - low) / 10
+        limit = most + (high - low) / 10
         beyond = np.flatnonzero((values > limit) & np.isfinite(values))
     if not len(beyond):
         return None

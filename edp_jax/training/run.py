@@ -206,6 +206,7 @@ def run(
         if (diverged >= 0).all():
             break
         began = time.perf_counter()
+        # of the collected steps no bounds are known: their rewards may be larger
         source, bounds = (None, possible_returns) if step < schedule.num_steps else (online, None)
         if online is not None and step == schedule.num_steps:
             state = online.begin(state, trainer.init)
@@ -216,7 +217,6 @@ def run(
         hosts.run_in_zero(functools.partial(record.metrics, step, metrics))
         if online is not None:
             record.episodes(online.take_finished())
-        # no bounds online: collected rewards may be larger
         record.warn(step, metrics, diverged, bounds, trainer.algorithm.settings)
         evaluation_due = schedule.due(step, schedule.eval_every)
         look(step, state, evaluation_due)

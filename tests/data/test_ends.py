@@ -280,6 +280,9 @@ def test_a_file_without_a_marked_end_is_told():
     observations, _, cut = slow()
     raw = read(observations, terminals=np.zeros(1000), timeouts=np.zeros(1000))
     assert "no end is marked: all 1,000 steps count as one episode" in raw.notes[-1]
+    x = np.linspace(0, 1, 1001, dtype=np.float32)[:, None]  # rows continue each other
+    raw = read(x[:-1], next_observations=x[1:], terminals=np.zeros(1000))
+    assert "no end is marked" in raw.notes[-1] and rows_of(raw.timeouts) == [999]
     only_last = np.arange(1000) == 999  # one episode, whose end is marked
     for terminals, timeouts in ((cut, 0 * cut), (only_last, 0 * cut), (0 * cut, only_last)):
         notes = read(observations, terminals=terminals, timeouts=timeouts).notes

@@ -158,13 +158,16 @@ def test_runs_that_cannot_teach_are_refused(run, changes, message):
 
 
 def test_settings_are_the_teachers_but_for_what_a_student_does_otherwise():
-    run = run_of("edp_td3", sampler="ddpm", sampler_calls=7, distributed=True, eta=0.3)
+    run = run_of(
+        "edp_td3", sampler="ddpm", sampler_calls=7, distributed=True, eta=0.3, lr_decay_steps=9
+    )
     changes = {"sampler": "ddim", "starting_noise": 0.5, "num_steps": 10}
     settings = distill.student_settings(run, 5, changes)
     learner = settings.learner
     assert type(learner) is STUDENTS["one_call_edp_td3"].settings
     assert (learner.sampler, learner.sampler_calls, learner.starting_noise) == ("a0_hat", 1, 0.5)
     assert (learner.chain_sampler, learner.chain_calls, learner.teacher_step) == ("ddim", 7, 5)
+    assert learner.lr_decay_steps == 0  # a student is trained for longer
     assert learner.eta == 0.3 and settings.run.num_steps == settings.run.eval_every == 10
     assert not settings.processes.distributed and settings.action_box == ((-2.0,), (2.0,))
 

@@ -40,7 +40,8 @@ def report(tmp_path_factory, run_writer):
 
     write("td3-hopper", noisy([[40, 95, 60], [80, 90, 100]]), task=HOPPER, rate=2.0)
     write("bc-hopper", noisy([[10, 10], [50, 70]]), task=HOPPER, learner="td3_bc", rate=4.0)
-    write("bc-2", noisy([[5]]), task=HOPPER, learner="td3_bc", seeds=(2,), num_steps=20)
+    costs = {"critic": [[-1.0]], "summary": {"possible_returns": [[-30.0], [-20.0]]}}
+    write("bc-2", noisy([[5]]), task=HOPPER, learner="td3_bc", seeds=(2,), num_steps=20, **costs)
     critic = [[1, 1, 1], [9, 9, np.nan]]
     limits = {"possible_returns": [[2.0, 2.0, 0.0], [30.0, 8.0, None]]}
     scores = noisy([[0, 0, 0], [60, 100, 3]])
@@ -143,6 +144,7 @@ def test_speed_and_critics(report):
     assert row(report, "critics", task=WALKER, seed="1")["outside"] == "yes"
     assert row(report, "critics", task=WALKER, seed="2")["outside"] == "–"
     assert row(report, "critics", learner="td3_bc", seed="0")["outside"] == "–"
+    assert row(report, "critics", learner="td3_bc", seed="2")["outside"] == "no"  # from 0 to -20
 
 
 def test_every_figure_tells_what_is_behind_it(report):

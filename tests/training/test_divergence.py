@@ -64,6 +64,11 @@ def test_values_that_no_return_can_reach_are_told(value, told):
         assert line.endswith("Lower --config.learning_rate or --config.discount")
 
 
+def test_critics_that_learn_come_from_zero():
+    low, high = np.array([-300.0, 2.0, -1.0]), np.array([-200.0, 30.0, 1.0])
+    np.testing.assert_array_equal(divergence.learning_range(low, high), [[-300, 0, -1], [0, 30, 1]])
+
+
 @pytest.mark.parametrize(
     ("value", "told"), [(-8.4, False), (0.0, False), (9.9, False), (10.1, True)]
 )
