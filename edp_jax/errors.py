@@ -1,4 +1,4 @@
-"""The wording of messages: errors of other packages in one line, how a program is started."""
+"""The wording of messages: errors in one line, counted things, how a program is started."""
 
 import contextlib
 import pathlib
@@ -14,6 +14,11 @@ def one_line(error: BaseException) -> str:
     """The beginning of an error's text in one line; its type where it has no text."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words, such as "1 episode" or "2,000 episodes"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def not_installed(user: str, error: Exception, extra: str) -> InputError:

@@ -206,8 +206,9 @@ def test_commands_have_flags_that_their_programs_know_and_need(page, flags_of):
 
 
 def required_flags(program: str) -> set[str]:
+    """The flags without which a program does not start, as its source names them."""
     source = (ROOT / "experiments" / f"{program}.py").read_text()
-    listed = re.search(r"launch\.run\(main, required=\((.*?)\)", source)
+    listed = re.search(r"launch\.run\(\w+, required=\((.*?)\)", source)
     alone = re.findall(r'DEFINE_\w+\(\s*"(\w+)"[^)]*required=True', source)
     return set(re.findall(r'"(\w+)"', listed[1] if listed else "")) | set(alone)
 
@@ -218,7 +219,7 @@ def test_commands_are_found():
     found = [("evaluate", {"workdir", "step"}), ("report", set())]
     assert programs_in(text) == found
     assert required_flags("report") == {"runs", "out"} and required_flags("bandit") == set()
-    assert "env_id" in required_flags("collect")
+    assert "env_id" in required_flags("collect") and required_flags("distill") == {"workdir"}
 
 
 def known_settings() -> set[str]:

@@ -193,7 +193,7 @@ def hidden_limit(ends: Ends) -> tuple[str, ...]:
 def unmarked(stored: Ends, found: Ends) -> tuple[str, ...]:
     """A line where nothing tells where episodes end, so that all steps count as one.
 
-    A mark of the very last step is enough: it may be the end of one long episode.
+    A file whose only mark is on its last step may hold one long episode, so it gets no line.
 
     Args:
       stored: what the flags of the file say.
@@ -209,7 +209,7 @@ def unmarked(stored: Ends, found: Ends) -> tuple[str, ...]:
 
 
 def _last(ends: Ends) -> np.ndarray:
-    """[N] bool: whether a step is the last of its episode, as far as is known."""
+    """[N] bool: True for the steps after which an episode ended or its recording was cut."""
     return ends.terminals if ends.timeouts is None else ends.terminals | ends.timeouts
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from edp_jax.data.columns import constant_columns
 from edp_jax.data.preprocess import episode_ends, episode_returns, usable_rows
 from edp_jax.data.raw import RawDataset
+from edp_jax.errors import counted
 
 _UNREWARDED = (
     "no rewards: the data can be imitated; for learners with critics, say what is rewarded by "
@@ -50,17 +51,17 @@ def _of_rewards(raw: RawDataset) -> list[str]:
 def describe(summary: dict) -> str:
     """What `summarize` counted, in lines for a terminal."""
     steps, transitions = summary["steps"], summary["transitions"]
-    counted, lines = _some(transitions, "transition"), list(summary["understood"])
+    found, lines = counted(transitions, "transition"), list(summary["understood"])
     if transitions < steps:
         lost = steps - transitions
-        whose = _some(lost, "episode")
+        whose = counted(lost, "episode")
         lines.append(
-            f"{counted} of {steps:,} steps: the last step of {whose} has no next observation"
+            f"{found} of {steps:,} steps: the last step of {whose} has no next observation"
         )
-        counted = _some(steps, "step")
+        found = counted(steps, "step")
     lines.append(
-        f"{counted} in {_some(summary['episodes'], 'episode')}, "
-        f"{_some(summary['terminals'], 'terminal')}, {_some(summary['timeouts'], 'timeout')}"
+        f"{found} in {counted(summary['episodes'], 'episode')}, "
+        f"{counted(summary['terminals'], 'terminal')}, {counted(summary['timeouts'], 'timeout')}"
     )
     measures = (f"{name} {value:.6g}" for name, value in summary["return"].items())
     lines.append(f"return of an episode: {', '.join(measures)}")
@@ -69,10 +70,6 @@ def describe(summary: dict) -> str:
     lines.append(_range(summary, "action"))
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join(f"  {line}" for line in lines)
-
-
-def _some(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _range(summary: dict, kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edp_jax.errors import counted
 from edp_jax.files import write_bytes
 from edp_jax.reports import figures, folders, html, markdown, run_tables, score_tables, selected
 from edp_jax.reports.figures import Picture
@@ -156,11 +157,11 @@ def provenance(shown: Sequence[Sequence[Result]]) -> str:
     sizes = sorted(map(len, shown))
     results = [result for seeds in shown for result in seeds]
     least, most = sizes[0], sizes[-1]
-    seeds = f"{least} to {most} seeds" if least < most else _count(most, "seed")
+    seeds = f"{least} to {most} seeds" if least < most else counted(most, "seed")
     commits = sorted({commit for each in results for commit in each.short_commits})
     machines = sorted({machine for each in results for machine in each.machines})
     return (
-        f"{seeds} per learner and task, {_count(len(results), 'run')} in all. "
+        f"{seeds} per learner and task, {counted(len(results), 'run')} in all. "
         f"Commits: {', '.join(commits)}. Machines: {'; '.join(machines)}."
     )
 
@@ -172,14 +173,10 @@ def _summary(groups: Sequence[Group], runs: Table, absent: Table) -> str:
     states["missing"] = sum(len(row[2]) for row in absent.rows)
     told = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
     return (
-        f"{_count(len(labels), 'learner')} on {_count(len(tasks), 'task')}: {told} (a run is one "
+        f"{counted(len(labels), 'learner')} on {counted(len(tasks), 'task')}: {told} (a run is one "
         f"seed). "
         f"{provenance([group.results for group in groups])}"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _pictures(

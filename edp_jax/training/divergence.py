@@ -60,10 +60,11 @@ def possible_returns(
 def learning_range(
     low: np.ndarray | float, high: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Between which values a sound critic may be that is still learning.
+    """The range of mean values that a critic may have while it learns, with nothing going wrong.
 
-    Critics begin near 0 and move from there to the returns. So 0 belongs to them also where every
-    step costs something, or pays, and no return is near 0.
+    An untrained critic says about 0. From there its values move to the returns of the data, which
+    may all be far below 0 (every step costs something) or far above (every step pays). What lies
+    between 0 and the returns is therefore allowed as well.
 
     Args:
       low, high: the bounds of the returns, of any shape.

@@ -125,7 +125,7 @@ def test_critics_do_not_choose_where_nothing_says_how_far_to_trust_them():
 
 
 def test_it_is_told_who_chooses_and_from_how_much_noise():
-    """The lines say, per seed, whether critics choose and how much noise samples start from.
+    """A run prints for each seed whether its critics choose, and the noise that samples start from.
 
     The state has two seeds. The critics of the first can tell actions apart, so its samples start
     from 0.5 where there are several. Those of the second cannot: it has its own amount of noise.

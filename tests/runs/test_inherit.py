@@ -1,4 +1,4 @@
-"""A run that begins with the networks of another (`init_from`) needs some of its settings."""
+"""A run can take over another run's networks (`init_from`) only if their settings agree."""
 
 from types import SimpleNamespace
 

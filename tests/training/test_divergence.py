@@ -73,7 +73,10 @@ def test_critics_that_learn_come_from_zero():
     ("value", "told"), [(-8.4, False), (0.0, False), (9.9, False), (10.1, True)]
 )
 def test_where_every_step_costs_critics_come_from_zero(value, told):
-    """Returns lie between -300 and -200. A critic begins at 0, and may be a tenth of 100 above."""
+    """No warning between 0, where critics begin, and the returns of -300 to -200 that they learn.
+
+    Above 0 a tenth of the width of the returns, 10, is left before the warning comes.
+    """
     metrics = {"critic/q_mean": np.array([value])}
     bounds = np.array([-300.0]), np.array([-200.0])
     line = divergence.describe_values(200, grid((3,)), metrics, bounds, SETTINGS)
