@@ -358,7 +358,7 @@ def test_a_policy_whose_critics_do_not_choose_draws_one_sample(choosy, samples):
         program = make_program(file, params, ways)
         assert program.acting["num_candidates"] == count
         assert program.interface.random_numbers["noise"] == (count, SPEC.action_dim)
-        expected = 0.5 if choosy and count > 1 else 0.1
+        expected = 0.2 if choosy and count > 1 else 0.1
         assert program.acting["starting_noise"] == expected
 
 

@@ -6,8 +6,9 @@ Both are found out from the data (docs/findings.md, "A choice among candidates")
 their own errors: where r times the variance of A is above the mean of delta^2, both averaged over
 about the last 200 batches. r says how much of what the critics say of unseen episodes is true
 (`trust.reliability`): critics that know a few rows by heart have small errors on these rows, but a
-small r. Then the best of several samples acts, and these start from half of the noise, so that they
-differ but are not far from the data. Else a single sample acts.
+small r. Then the best of several samples acts, and these start from a fifth of the noise, so that
+they differ but are not far from the data (docs/findings.md, "Less noise among the candidates").
+Else a single sample acts.
 
 **From how much noise a single sample starts.** It is made from x_T ~ N(0, s^2 I). A small s gives
 actions near the likeliest one. But where the data act in several ways, a chain from the middle may
@@ -38,7 +39,7 @@ CHOSEN = -1.0  # value of `starting_noise` that leaves it to the policy
 SCALES = (0.0, 0.1, 0.3, 1.0)  # that it chooses among
 SEEN = "seen"  # name of what is remembered in the state
 CHOOSY = "choosy"  # name of the parameter [] bool that says whether critics can tell actions apart
-CANDIDATE_NOISE = 0.5  # s of the samples that they choose among
+CANDIDATE_NOISE = 0.2  # s of the samples that they choose among
 
 _ROWS = 64  # observations that the samples are drawn at
 _DRAWS = 16  # timesteps and noises per sample

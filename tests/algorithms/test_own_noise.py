@@ -56,7 +56,7 @@ def test_it_acts_from_what_the_parameters_say_unless_the_setting_does():
     for starting_noise, choosy, several, scale in (
         (own_noise.CHOSEN, False, True, 0.3),
         (own_noise.CHOSEN, True, False, 0.3),
-        (own_noise.CHOSEN, True, True, 0.5),
+        (own_noise.CHOSEN, True, True, 0.2),
         (0.7, True, True, 0.7),
     ):
         params = {"network": {}, "noise_scale": 0.3, "choosy": choosy}
@@ -128,7 +128,7 @@ def test_it_is_told_who_chooses_and_from_how_much_noise():
     """A run prints for each seed whether its critics choose, and the noise that samples start from.
 
     The state has two seeds. The critics of the first can tell actions apart, so its samples start
-    from 0.5 where there are several. Those of the second cannot: it has its own amount of noise.
+    from 0.2 where there are several. Those of the second cannot: it has its own amount of noise.
     """
 
     def told(name="edp", **changes):
@@ -143,7 +143,7 @@ def test_it_is_told_who_chooses_and_from_how_much_noise():
 
     (able, chosen), alone = told(num_candidates=3)
     assert able == "critics can tell actions apart: yes; no"
-    assert chosen == f"starting noise that each has chosen, as the run acts: 0.5; {alone[1]:g}"
+    assert chosen == f"starting noise that each has chosen, as the run acts: 0.2; {alone[1]:g}"
     (able, chosen), alone = told(num_candidates=1)
     assert chosen.endswith(f": {alone[0]:g}; {alone[1]:g}")
     assert told(starting_noise=0.7)[0] == [able]
