@@ -170,7 +170,8 @@ def test_the_best_of_the_samples_acts_or_the_first():
     critics, observation = edp.make_critics(learner.settings, SPEC), BATCH.observation
 
     def value(choosy):
-        actor = params["actor"] | {own_noise.CHOOSY: choosy, "noise_scale": 0.5}
+        scale = own_noise.CANDIDATE_NOISE  # so that both start from the same noise
+        actor = params["actor"] | {own_noise.CHOOSY: choosy, "noise_scale": scale}
         action = learner.act(params | {"actor": actor}, observation, jax.random.key(1))
         return jnp.min(critics.apply(params["critic"], observation, action), axis=0)
 
