@@ -201,8 +201,8 @@ def test_students_get_the_median_of_what_sound_teachers_choose_for_their_chain(m
     assert distill.chosen_noise(run, 5, {"sampler": "ddim", "num_steps": 10}) == 0.3
     assert made[-1] == ("edp", "ddim", 7, TaskSpec(11, 3, 4))
     assert capsys.readouterr().out.endswith("chose: 1, 0.1, 0.3; students: 0.3\n")
-    states = states._replace(choosy=np.array([False, True, False, False]))
-    assert distill.chosen_noise(run, 5, {"sampler": "ddim"}) == 0.5  # of 1, 0.5 and 0.3
+    states = states._replace(choosy=np.array([True, False, False, False]))
+    assert distill.chosen_noise(run, 5, {"sampler": "ddim"}) == 0.2  # of 0.2, 0.1 and 0.3
     assert "some of them choose among candidates" in capsys.readouterr().out
     states = states._replace(diverged=np.zeros(4))
     with pytest.raises(InputError, match="--workdir=DIR: all its members have diverged"):
