@@ -15,6 +15,10 @@ from flax import struct
 
 from edp_jax.types import InputError
 
+# Magnitudes of 32-bit numbers, which programs compute with: what is larger is infinite there, what
+# is smaller and not 0 counts as 0.
+_SMALLEST, _LARGEST = 1.18e-38, 3.40e38
+
 
 class Limits(NamedTuple):
     """What values a setting can have; None where there is no such limit."""
@@ -25,10 +29,10 @@ class Limits(NamedTuple):
     one_of: tuple[str, ...] | None = None
 
     def allow(self, value: Any) -> bool:
-        """Whether a value keeps to the limits; a number must be finite as well."""
+        """Whether a value keeps to the limits; a number must fit into 32 bits as well."""
         if self.one_of is not None:
             return value in self.one_of
-        if isinstance(value, float) and not math.isfinite(value):
+        if _misfit(value):
             return False
         return (
             (self.at_least is None or value >= self.at_least)
@@ -149,9 +153,18 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
         raise InputError(f"{label}={value!r:.60} must be {entry.kind}, as in {example}")
     values = value if isinstance(value, tuple | list) else (value,)
     if not all(item is None or entry.limits.allow(item) for item in values):
-        finite = all(not isinstance(item, float) or math.isfinite(item) for item in values)
-        needed = " and ".join(filter(None, (str(entry.limits), "" if finite else "finite")))
+        misfit = next(filter(None, map(_misfit, values)), "")
+        needed = " and ".join(filter(None, (str(entry.limits), misfit)))
         raise InputError(f"{label}={value!s:.60} must be {needed}: set it to such a value")
+
+
+def _misfit(value: Any) -> str:
+    """What a number must be that does not fit into 32 bits; nothing for any other value."""
+    if not isinstance(value, int | float) or not value or _SMALLEST <= abs(value) <= _LARGEST:
+        return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "finite"
+    return f"of 32 bits (0, or {_SMALLEST:g} to {_LARGEST:g} in magnitude)"
 
 
 def _has_type(default: Any, value: Any) -> bool:

@@ -86,8 +86,8 @@ def take_out(
     stored.described(folder, which)  # before the checkpoint is read, which takes seconds
     file = stored.file
     ways = {name: _number(name, text, file.settings) for name, text in given.items()}
-    execute = {EXECUTE: ways.pop(EXECUTE)} if EXECUTE in ways else {}
-    for number in execute.values():
+    asked = {name: ways[name] for name in (EXECUTE, "num_candidates") if name in ways}
+    if (number := ways.pop(EXECUTE, None)) is not None:
         check_execute(number, file.spec.horizon)
     file = with_ways(file, ways)  # a starting noise is chosen for what samples
     number = run.find_checkpoint(step)
@@ -97,7 +97,7 @@ def take_out(
     diverged = tuple(map(int, jax.device_get(state.diverged)))
     stored = Stored(dataclasses.replace(file, diverged=diverged), params)
     index = stored.find(folder, which)
-    program = make_program(stored.file, stored.params_of(folder, index), execute)
+    program = make_program(stored.file, stored.params_of(folder, index), asked)
     start, dataset = run.starts[-1], run.dataset
     return program, {
         "task": run.title.partition(" on ")[2],

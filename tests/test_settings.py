@@ -108,6 +108,10 @@ def test_values_that_fit(name, value):
         ("widths", 8, "widths=8 must be values in parentheses"),
         ("offset", float("inf"), "offset=inf must be finite"),
         ("offset", float("nan"), "offset=nan must be finite"),
+        ("offset", 1e39, r"offset=1e\+39 must be of 32 bits .0, or 1.18e-38 to 3.4e\+38 in"),
+        ("offset", 10**400, "must be of 32 bits"),
+        ("offset", -1e39, r"offset=-1e\+39 must be of 32 bits"),
+        ("rate", 1e-45, "rate=1e-45 must be above 0 and at most 1 and of 32 bits"),
     ],
 )
 def test_values_that_do_not_fit(name, value, message):

@@ -56,7 +56,7 @@ class Networks:
     """Sizes of all networks."""
 
     hidden_dims: tuple[int, ...] = setting(
-        (256, 256, 256), "widths of the hidden layers", at_least=1
+        (256, 256, 256), "widths of the hidden layers", at_least=1, at_most=16_384
     )
     activation: str = setting("mish", "activation of the hidden layers", one_of=ACTIVATIONS)
 
@@ -76,7 +76,7 @@ class Critics:
     discount: float = setting(
         0.99, "gamma, the worth of the next step's value", at_least=0, at_most=1, traced=True
     )
-    num_critics: int = setting(2, "Q networks", at_least=1)
+    num_critics: int = setting(2, "Q networks", at_least=1, at_most=1000)
     num_target_critics: int = setting(
         0, "critics that make a target together, drawn for every update; 0: all", at_least=0
     )

@@ -31,7 +31,8 @@ def reason(path: str) -> str | None:
         return _RLDS
     if os.path.isdir(path):
         return _folder(path)
-    return next((why for ends, why in _SUFFIXES.items() if path.lower().endswith(ends)), None)
+    other = f"no kind of file that is read; {_STORE}" if os.path.isfile(path) else None
+    return next((why for ends, why in _SUFFIXES.items() if path.lower().endswith(ends)), other)
 
 
 def _folder(path: str) -> str:

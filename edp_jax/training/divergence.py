@@ -85,8 +85,8 @@ def describe_values(
     """A line about a critic whose mean value no return can reach.
 
     Only values that are too large are told. What a critic passes on its way from 0
-    (`learning_range`), and a tenth of the range between the bounds beyond it, are left for one that
-    is still learning.
+    (`learning_range`), and a tenth of that range beyond it, are left for one that is still
+    learning.
 
     Args:
       step: updates done.
@@ -101,9 +101,9 @@ def describe_values(
     if _VALUE not in metrics:
         return None
     (low, high), values = bounds, metrics[_VALUE]
-    _, most = learning_range(low, high)
+    least, most = learning_range(low, high)
     with np.errstate(invalid="ignore"):
-        limit = most + (high - low) / 10
+        limit = most + (most - least) / 10
         beyond = np.flatnonzero((values > limit) & np.isfinite(values))
     if not len(beyond):
         return None

@@ -12,6 +12,7 @@ import pytest
 from edp_jax import InputError, TaskSpec, configuration
 from edp_jax.algorithms import STUDENTS
 from edp_jax.configuration import build
+from edp_jax.export import PolicyFile, save_policy
 from edp_jax.runs import Run, record
 from edp_jax.training import loop
 from edp_jax.training.checkpoint import Checkpoints
@@ -24,22 +25,31 @@ from .conftest import TINY, NoSignals
 STEPS = {"num_steps": 4}
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory, write_tiny) -> Run:
-    """A run of EDP-TD3 on data of Hopper's sizes: untrained states of two seeds in its folder."""
-    folder = tmp_path_factory.mktemp("distill")
-    write_tiny(folder / "tiny.npz")
+def untrained_run(folder: pathlib.Path, learner: str) -> Run:
+    """A run on `folder`/tiny.npz, with untrained states of two seeds in its folder."""
     changes = TINY | {"seeds": (0, 1), "env_id": "none", "num_candidates": 2, "log_every": 1}
-    config = configuration.make_config("edp_td3", str(folder / "tiny.npz"), **changes)
+    config = configuration.make_config(learner, str(folder / "tiny.npz"), **changes)
     settings, workdir = configuration.resolve(config), str(folder / "run")
     dataset = build.load_dataset(settings, workdir, lambda line: None)
     algorithm = build.make_algorithm(settings, dataset)
     (folder / "run").mkdir()
     record.write_config(workdir, settings.config, dataset.info, build.make_members(settings), 0)
     checkpoints = Checkpoints(str(folder / "run" / "checkpoints"), None)
-    checkpoints.save(4, loop.init_members(algorithm, settings.run.seeds))
+    state = loop.init_members(algorithm, settings.run.seeds)
+    checkpoints.save(4, state)
     checkpoints.close()
+    members = tuple({"seed": seed} for seed in settings.run.seeds)
+    file = PolicyFile(learner, algorithm.settings, dataset.spec, members, dataset.units)
+    save_policy(str(folder / "run" / "policy"), file, jax.vmap(algorithm.policy_params)(state))
     return Run(workdir)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory, write_tiny) -> Run:
+    """Of EDP-TD3, on data of Hopper's sizes."""
+    folder = tmp_path_factory.mktemp("distill")
+    write_tiny(folder / "tiny.npz")
+    return untrained_run(folder, "edp_td3")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +93,16 @@ def test_what_an_export_asks_for_is_checked_before_the_checkpoint_is_read(
     monkeypatch.setattr(Run, "state", lambda *_: pytest.fail("a checkpoint was read"))
     with pytest.raises(InputError, match=says):
         export.take_out(str(student.workdir), "last", which, given)
+
+
+def test_an_export_draws_the_candidates_that_are_asked_for(tmp_path, write_tiny):
+    """The critics of an untrained `edp` do not choose: one sample, unless more are asked for."""
+    write_tiny(tmp_path / "tiny.npz")
+    workdir = str(untrained_run(tmp_path, "edp").workdir)
+    for given, count in (({}, 1), ({"num_candidates": "3"}, 3)):
+        program, _ = export.take_out(workdir, "last", {}, given)
+        assert program.acting["num_candidates"] == count
+        assert program.interface.random_numbers.get("noise", (1, 3))[0] == count
 
 
 class Signals:

@@ -70,15 +70,24 @@ def test_critics_that_learn_come_from_zero():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(-8.4, False), (0.0, False), (9.9, False), (10.1, True)]
+    ("value", "told"), [(-8.4, False), (0.0, False), (29.9, False), (30.1, True)]
 )
 def test_where_every_step_costs_critics_come_from_zero(value, told):
     """No warning between 0, where critics begin, and the returns of -300 to -200 that they learn.
 
-    Above 0 a tenth of the width of the returns, 10, is left before the warning comes.
+    Above 0 a tenth of the range from -300 to 0 is left before the warning comes.
     """
     metrics = {"critic/q_mean": np.array([value])}
     bounds = np.array([-300.0]), np.array([-200.0])
+    line = divergence.describe_values(200, grid((3,)), metrics, bounds, SETTINGS)
+    assert (line is not None) == told
+
+
+@pytest.mark.parametrize(("value", "told"), [(10.03, False), (10.9, False), (11.1, True)])
+def test_equal_rewards_leave_room_as_well(value, told):
+    """Every step pays 1 and gamma is 0.9, so all returns are 10: a tenth of 0 to 10 is left."""
+    bounds = divergence.possible_returns(np.ones(5), np.ones(5), np.array([0.9]))
+    metrics = {"critic/q_mean": np.array([value])}
     line = divergence.describe_values(200, grid((3,)), metrics, bounds, SETTINGS)
     assert (line is not None) == told
 
