@@ -15,8 +15,8 @@ from flax import struct
 
 from edp_jax.types import InputError
 
-# Magnitudes of 32-bit numbers, which programs compute with: what is larger is infinite there, what
-# is smaller and not 0 counts as 0.
+# The magnitudes that a 32-bit float can have. Compiled programs compute with such floats: in them a
+# larger number is infinite, and a smaller one is 0.
 _SMALLEST, _LARGEST = 1.18e-38, 3.40e38
 
 
@@ -29,7 +29,7 @@ class Limits(NamedTuple):
     one_of: tuple[str, ...] | None = None
 
     def allow(self, value: Any) -> bool:
-        """Whether a value keeps to the limits; a number must fit into 32 bits as well."""
+        """Whether a value keeps to the limits; a number must also be one of a 32-bit float."""
         if self.one_of is not None:
             return value in self.one_of
         if _misfit(value):
@@ -159,7 +159,7 @@ def check(entry: Setting, value: Any, label: str | None = None) -> None:
 
 
 def _misfit(value: Any) -> str:
-    """What a number must be that does not fit into 32 bits; nothing for any other value."""
+    """Tells what is required of a number that a 32-bit float cannot hold; "" for other values."""
     if not isinstance(value, int | float) or not value or _SMALLEST <= abs(value) <= _LARGEST:
         return ""
     if isinstance(value, float) and not math.isfinite(value):

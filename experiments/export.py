@@ -86,10 +86,10 @@ def take_out(
     stored.described(folder, which)  # before the checkpoint is read, which takes seconds
     file = stored.file
     ways = {name: _number(name, text, file.settings) for name, text in given.items()}
-    asked = {name: ways[name] for name in (EXECUTE, "num_candidates") if name in ways}
-    if (number := ways.pop(EXECUTE, None)) is not None:
-        check_execute(number, file.spec.horizon)
-    file = with_ways(file, ways)  # a starting noise is chosen for what samples
+    if EXECUTE in ways:
+        check_execute(ways[EXECUTE], file.spec.horizon)
+    acting = {name: value for name, value in ways.items() if name != EXECUTE}
+    file = with_ways(file, acting)  # a starting noise is chosen for what samples
     number = run.find_checkpoint(step)
     algorithm = algorithms.make(file.algorithm, file.settings, file.spec)
     state = run.state(algorithm, number)
@@ -97,7 +97,7 @@ def take_out(
     diverged = tuple(map(int, jax.device_get(state.diverged)))
     stored = Stored(dataclasses.replace(file, diverged=diverged), params)
     index = stored.find(folder, which)
-    program = make_program(stored.file, stored.params_of(folder, index), asked)
+    program = make_program(stored.file, stored.params_of(folder, index), ways)
     start, dataset = run.starts[-1], run.dataset
     return program, {
         "task": run.title.partition(" on ")[2],

@@ -25,11 +25,7 @@ from edp_jax.types import InputError
         ([], "plant.pq", "name a table of this kind .parquet"),
         ([], "observations.npy", "not read; store one row per step"),
         ([], "episode.mp4", "images and videos are not read"),
-        (
-            ["notes.txt"],
-            "notes.txt",
-            "no kind of file that is read; store one row",
-        ),
+        (["notes.txt"], "notes.txt", "no kind of file that is read; store one row"),
         ([], "mine.hdf6", "no such task"),
     ],
 )

@@ -26,7 +26,7 @@ STEPS = {"num_steps": 4}
 
 
 def untrained_run(folder: pathlib.Path, learner: str) -> Run:
-    """A run on `folder`/tiny.npz, with untrained states of two seeds in its folder."""
+    """Writes what a run leaves in `folder`/run, without training: two seeds, data of tiny.npz."""
     changes = TINY | {"seeds": (0, 1), "env_id": "none", "num_candidates": 2, "log_every": 1}
     config = configuration.make_config(learner, str(folder / "tiny.npz"), **changes)
     settings, workdir = configuration.resolve(config), str(folder / "run")
@@ -46,7 +46,7 @@ def untrained_run(folder: pathlib.Path, learner: str) -> Run:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory, write_tiny) -> Run:
-    """Of EDP-TD3, on data of Hopper's sizes."""
+    """A run of EDP-TD3 that students learn from; its data have the sizes of Hopper's."""
     folder = tmp_path_factory.mktemp("distill")
     write_tiny(folder / "tiny.npz")
     return untrained_run(folder, "edp_td3")
@@ -96,13 +96,16 @@ def test_what_an_export_asks_for_is_checked_before_the_checkpoint_is_read(
 
 
 def test_an_export_draws_the_candidates_that_are_asked_for(tmp_path, write_tiny):
-    """The critics of an untrained `edp` do not choose: one sample, unless more are asked for."""
+    """Where critics do not choose, an exported `edp` draws one sample, or as many as are asked for.
+
+    The critics of an untrained `edp` do not choose.
+    """
     write_tiny(tmp_path / "tiny.npz")
     workdir = str(untrained_run(tmp_path, "edp").workdir)
     for given, count in (({}, 1), ({"num_candidates": "3"}, 3)):
         program, _ = export.take_out(workdir, "last", {}, given)
         assert program.acting["num_candidates"] == count
-        assert program.interface.random_numbers.get("noise", (1, 3))[0] == count
+        assert program.interface.random_numbers["noise"] == (count, 3)
 
 
 class Signals:

@@ -85,7 +85,10 @@ def test_where_every_step_costs_critics_come_from_zero(value, told):
 
 @pytest.mark.parametrize(("value", "told"), [(10.03, False), (10.9, False), (11.1, True)])
 def test_equal_rewards_leave_room_as_well(value, told):
-    """Every step pays 1 and gamma is 0.9, so all returns are 10: a tenth of 0 to 10 is left."""
+    """The warning comes above 11, a tenth of the range from 0 to 10 above the largest return.
+
+    Every step pays 1 and gamma is 0.9, so every return is 1 / (1 - 0.9) = 10.
+    """
     bounds = divergence.possible_returns(np.ones(5), np.ones(5), np.array([0.9]))
     metrics = {"critic/q_mean": np.array([value])}
     line = divergence.describe_values(200, grid((3,)), metrics, bounds, SETTINGS)
